@@ -1,0 +1,25 @@
+//! The words that Larder's engine, its backends and their users share: traits, keys, versions, errors, events.
+//!
+//! Nothing here runs: no task, no clock read, no I/O. A backend author depends on this crate alone, implements
+//! [`Store`], and lets the suites of `larder-testkit` judge the result.
+
+mod chance;
+mod clock;
+mod codec;
+mod error;
+mod event;
+mod key;
+mod store;
+mod version;
+
+pub use chance::Rng;
+pub use clock::{Clock, Moment, Timestamp};
+pub use codec::{Codec, CodecError, CodecId};
+pub use error::{BoxError, Error, ErrorKind, Result};
+pub use event::{Event, Life, LoadCause, Observer, RejectedPayload, StaleReason, TierState};
+pub use key::{Key, KeyError, KeyPrefix, KeyText, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace, escape_into};
+pub use store::{
+    Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page, PageEntry, Read,
+    Removed, Stamp, Store, Stored, Token, Write, Written, erase,
+};
+pub use version::Version;

@@ -1,0 +1,395 @@
+//! A store: the bytes behind a tier. Small, batch first, nothing defaulted; and the one place where it is erased.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{Error, Key, KeyPrefix, Result, Version};
+
+/// What a store can do. The engine asks here instead of trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Other processes read and write the same entries.
+    pub shared: bool,
+    /// Entries survive this process.
+    pub persistent: bool,
+    /// It draws [`Version`]s: it may be the authority of a stack.
+    pub sequence: bool,
+    /// It grants leases. Without them the engine guards late fills by its own counters, in this process only.
+    pub leases: bool,
+    /// It lists keys by prefix: [`Store::scan`], [`Store::clear`] and [`Store::len`] work.
+    pub scan: bool,
+    /// The largest value it takes, in bytes.
+    pub max_value_bytes: Option<u64>,
+}
+
+impl Capabilities {
+    /// A store that can only read, write and remove.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { shared: false, persistent: false, sequence: false, leases: false, scan: false, max_value_bytes: None }
+    }
+}
+
+/// A lease's fencing token: random, drawn by the engine, compared by the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub u128);
+
+/// Bytes with the version they were stored under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The version given by [`Stamp`] or taken from the lease.
+    pub version: Version,
+    /// The envelope, opaque to the store.
+    pub bytes: Bytes,
+}
+
+/// One key to read.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Which.
+    pub key: Key,
+    /// Whether to ask for a lease in the same breath.
+    pub lease: Option<LeaseRequest>,
+}
+
+/// The wish to be the one who loads.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseRequest {
+    /// When to grant it.
+    pub when: LeaseFor,
+    /// The token that the fill will show.
+    pub token: Token,
+    /// How long it lasts unless renewed.
+    pub ttl: Duration,
+}
+
+/// When a lease is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseFor {
+    /// Only if there is no entry; an entry is returned instead.
+    Miss,
+    /// Although there is an entry: it is known and to be replaced.
+    Refresh,
+}
+
+/// A lease that was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The sequence at the time of the grant: what the fill will be stamped with. [`Version::ZERO`] from a store
+    /// without a sequence.
+    pub version: Version,
+}
+
+/// What reading one key found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// An entry.
+    Hit(Stored),
+    /// Nothing, and no lease was asked for (or the store has none to give).
+    Miss,
+    /// Nothing (or a refresh was asked for), and the lease is ours.
+    Granted(Grant),
+    /// Nothing (or a refresh was asked for), and somebody else holds the lease.
+    Held,
+    /// Something that is not ours: another type, a torn or foreign stamp. A miss and an event; never overwritten
+    /// without an explicit write.
+    Foreign(&'static str),
+}
+
+/// An entry to store if its lease still stands.
+#[derive(Clone, Debug)]
+pub struct Fill {
+    /// Which.
+    pub key: Key,
+    /// The lease's token. Any write, removal or clear since the grant has voided it.
+    pub token: Token,
+    /// What to stamp the entry with.
+    pub version: Version,
+    /// The envelope.
+    pub bytes: Bytes,
+    /// How long to keep it.
+    pub keep: Duration,
+}
+
+/// What became of a fill.
+#[derive(Clone, Debug)]
+pub enum Filled {
+    /// It is stored, the lease is used up.
+    Stored,
+    /// The lease no longer stands: somebody wrote, removed or cleared since. Nothing was stored.
+    Refused,
+    /// The store will not take this entry (too large, say). The lease is released, the old entry removed.
+    Rejected(Error),
+}
+
+/// What a write is stamped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// The next number of the store's own sequence: the write is news. Voids the lease.
+    Next,
+    /// This version, drawn by the stack's authority. Voids the lease. An entry with a larger version stays.
+    Exactly(Version),
+}
+
+/// What must hold for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    Always,
+    /// The key holds an entry with exactly this version: a compare-and-swap.
+    IfVersion(Version),
+}
+
+/// An entry to store.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Which.
+    pub key: Key,
+    /// The envelope.
+    pub bytes: Bytes,
+    /// How long to keep it.
+    pub keep: Duration,
+    /// Its version.
+    pub stamp: Stamp,
+    /// When to do it.
+    pub condition: Condition,
+}
+
+/// What became of a write.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// It is stored, under this version.
+    Stored(Version),
+    /// The condition did not hold, or a newer entry is there. Nothing changed.
+    Unchanged,
+    /// The store will not take this entry; the old one was removed, its lease voided.
+    Rejected(Error),
+}
+
+/// What became of a removal.
+#[derive(Clone, Debug)]
+pub enum Removed {
+    /// The entry and its lease are gone, whether or not there were any. The version is the removal's place in the
+    /// sequence; [`Version::ZERO`] from a store without one.
+    Done(Version),
+    /// It is not known to have happened.
+    Failed(Error),
+}
+
+/// Where a scan goes on. Opaque; [`Cursor::START`] begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(pub Bytes);
+
+impl Cursor {
+    /// The beginning.
+    pub const START: Self = Self(Bytes::new());
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// What was found. An entry that stands throughout the scan is listed at least once, possibly twice.
+    pub entries: Vec<PageEntry>,
+    /// Where to go on; `None` at the end. A page may be empty and still not be the last.
+    pub next: Option<Cursor>,
+}
+
+/// A line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageEntry {
+    /// The key's escaped text.
+    pub key: Bytes,
+    /// How large the stored bytes are, where listing tells.
+    pub stored_bytes: Option<u64>,
+}
+
+/// Keeps bytes under keys: what stands behind a tier.
+///
+/// A store knows nothing of values, deadlines or policies; it keeps envelopes for as long as it is told, and it
+/// guards late fills by leases. Answers come in the order of the questions, one for each, or one error for all.
+///
+/// What every store promises, and `larder_testkit::store_conformance` checks:
+/// * What `write`, `fill` and `remove` acknowledged holds for every read that begins later, through this handle or
+///   another.
+/// * A lease is held by at most one token; `write`, `remove` and `clear` void it; a fill without its lease changes
+///   nothing.
+/// * Keys are literal and compared whole.
+/// * A future that is dropped leaves the store usable: what it asked for happens or does not, and nobody else gets
+///   its answer.
+/// * No call waits for ever. A store has timeouts of its own as a last resort; the engine has shorter ones.
+pub trait Store: Send + Sync + 'static {
+    /// What the tier is called unless the user names it: `redis`, `disk`.
+    fn name(&self) -> &str;
+
+    /// What it can do. The answer never changes.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A number that changes whenever the store notices that it lost history: its sequence went back after a
+    /// restart or a failover. Entries that were copied from it before are not to be trusted after.
+    fn lineage(&self) -> u64;
+
+    /// Reads keys, and asks for leases where that is wanted.
+    fn read(&self, reads: Vec<Read>) -> impl Future<Output = Result<Vec<Found>>> + Send;
+
+    /// Stores loaded entries whose leases stand.
+    fn fill(&self, fills: Vec<Fill>) -> impl Future<Output = Result<Vec<Filled>>> + Send;
+
+    /// Stores entries unasked; voids leases.
+    fn write(&self, writes: Vec<Write>) -> impl Future<Output = Result<Vec<Written>>> + Send;
+
+    /// Removes entries and voids leases.
+    fn remove(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Removed>>> + Send;
+
+    /// Makes a lease last `ttl` from now. False when it no longer stands.
+    fn renew(&self, key: Key, token: Token, ttl: Duration) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Gives a lease back unused. Not an error when it no longer stands.
+    fn release(&self, key: Key, token: Token) -> impl Future<Output = Result<()>> + Send;
+
+    /// Removes all entries and leases under a prefix that stood when the call began. Answers how many entries.
+    fn clear(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Lists keys under a prefix, about `limit` a page.
+    fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> impl Future<Output = Result<Page>> + Send;
+
+    /// Counts the entries under a prefix. May cost a scan.
+    fn len(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Whether it answers.
+    fn ping(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Flushes what it holds back and lets go. Later calls answer `Closed`. Idempotent.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send;
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+
+mod erased {
+    use super::*;
+
+    #[expect(unreachable_pub, reason = "the trait is sealed: nameable only through DynStore")]
+    pub trait ErasedStore: Send + Sync + 'static {
+        fn name(&self) -> &str;
+        fn capabilities(&self) -> Capabilities;
+        fn lineage(&self) -> u64;
+        fn read(&self, reads: Vec<Read>) -> Answer<'_, Vec<Found>>;
+        fn fill(&self, fills: Vec<Fill>) -> Answer<'_, Vec<Filled>>;
+        fn write(&self, writes: Vec<Write>) -> Answer<'_, Vec<Written>>;
+        fn remove(&self, keys: Vec<Key>) -> Answer<'_, Vec<Removed>>;
+        fn renew(&self, key: Key, token: Token, ttl: Duration) -> Answer<'_, bool>;
+        fn release(&self, key: Key, token: Token) -> Answer<'_, ()>;
+        fn clear(&self, prefix: KeyPrefix) -> Answer<'_, u64>;
+        fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Answer<'_, Page>;
+        fn len(&self, prefix: KeyPrefix) -> Answer<'_, u64>;
+        fn ping(&self) -> Answer<'_, ()>;
+        fn close(&self) -> Answer<'_, ()>;
+    }
+
+    impl<S: Store> ErasedStore for S {
+        fn name(&self) -> &str {
+            Store::name(self)
+        }
+        fn capabilities(&self) -> Capabilities {
+            Store::capabilities(self)
+        }
+        fn lineage(&self) -> u64 {
+            Store::lineage(self)
+        }
+        fn read(&self, reads: Vec<Read>) -> Answer<'_, Vec<Found>> {
+            Box::pin(Store::read(self, reads))
+        }
+        fn fill(&self, fills: Vec<Fill>) -> Answer<'_, Vec<Filled>> {
+            Box::pin(Store::fill(self, fills))
+        }
+        fn write(&self, writes: Vec<Write>) -> Answer<'_, Vec<Written>> {
+            Box::pin(Store::write(self, writes))
+        }
+        fn remove(&self, keys: Vec<Key>) -> Answer<'_, Vec<Removed>> {
+            Box::pin(Store::remove(self, keys))
+        }
+        fn renew(&self, key: Key, token: Token, ttl: Duration) -> Answer<'_, bool> {
+            Box::pin(Store::renew(self, key, token, ttl))
+        }
+        fn release(&self, key: Key, token: Token) -> Answer<'_, ()> {
+            Box::pin(Store::release(self, key, token))
+        }
+        fn clear(&self, prefix: KeyPrefix) -> Answer<'_, u64> {
+            Box::pin(Store::clear(self, prefix))
+        }
+        fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Answer<'_, Page> {
+            Box::pin(Store::scan(self, prefix, from, limit))
+        }
+        fn len(&self, prefix: KeyPrefix) -> Answer<'_, u64> {
+            Box::pin(Store::len(self, prefix))
+        }
+        fn ping(&self) -> Answer<'_, ()> {
+            Box::pin(Store::ping(self))
+        }
+        fn close(&self) -> Answer<'_, ()> {
+            Box::pin(Store::close(self))
+        }
+    }
+}
+
+/// A store whose type is forgotten. Itself a [`Store`], at the price of one allocation a call.
+#[derive(Clone)]
+pub struct DynStore(Arc<dyn erased::ErasedStore>);
+
+/// Forgets the type of a store; the only place where that happens.
+pub fn erase<S: Store>(store: S) -> DynStore {
+    DynStore(Arc::new(store))
+}
+
+impl std::fmt::Debug for DynStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DynStore").field(&self.0.name()).finish()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Store for DynStore {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    fn lineage(&self) -> u64 {
+        self.0.lineage()
+    }
+    async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
+        self.0.read(reads).await
+    }
+    async fn fill(&self, fills: Vec<Fill>) -> Result<Vec<Filled>> {
+        self.0.fill(fills).await
+    }
+    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        self.0.write(writes).await
+    }
+    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+        self.0.remove(keys).await
+    }
+    async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
+        self.0.renew(key, token, ttl).await
+    }
+    async fn release(&self, key: Key, token: Token) -> Result<()> {
+        self.0.release(key, token).await
+    }
+    async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
+        self.0.clear(prefix).await
+    }
+    async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
+        self.0.scan(prefix, from, limit).await
+    }
+    async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
+        self.0.len(prefix).await
+    }
+    async fn ping(&self) -> Result<()> {
+        self.0.ping().await
+    }
+    async fn close(&self) -> Result<()> {
+        self.0.close().await
+    }
+}

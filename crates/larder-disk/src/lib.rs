@@ -1,0 +1,1 @@
+//! The embedded persistent tier of Larder: bounded, crash-safe, found again at restart.

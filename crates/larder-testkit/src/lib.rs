@@ -1,0 +1,1 @@
+//! Conformance suites, faults, a mock clock and real servers for testing Larder and its backends.

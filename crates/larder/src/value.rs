@@ -1,0 +1,48 @@
+//! The one place where values lose their type, so that everything below the typed shell is compiled once.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use larder_core::Version;
+
+use crate::policy::freshness::Deadlines;
+
+/// What a key holds: a value, or the remembered knowledge that there is none.
+#[derive(Clone)]
+pub(crate) enum Slot {
+    Value(Arc<dyn Any + Send + Sync>),
+    Absent,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Value(_) => "Value(..)",
+            Self::Absent => "Absent",
+        })
+    }
+}
+
+/// An entry as the memory tier and the engine see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) slot: Slot,
+    /// Its place in the order of writes.
+    pub(crate) version: Version,
+    /// The node's and namespace's clear counters, summed, when it was put. Another sum means it was cleared since.
+    pub(crate) epoch: u64,
+    pub(crate) deadlines: Deadlines,
+    /// Which namespace of the stack it belongs to.
+    pub(crate) namespace: u32,
+    /// How long the origin took to produce it; zero if unknown. Early refresh weighs by it.
+    pub(crate) load_time: Duration,
+    /// What few entries have.
+    pub(crate) extra: Option<Arc<Extra>>,
+}
+
+/// What few entries have: tags and what a conditional refresh shows to the origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra {
+    pub(crate) tags: Vec<Box<str>>,
+    pub(crate) etag: Option<Box<str>>,
+    pub(crate) last_modified: Option<Box<str>>,
+}

@@ -1,0 +1,3 @@
+//! The workshop: everything the project does to itself.
+
+fn main() {}
