@@ -2,9 +2,9 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use larder_core::Version;
+use larder_core::{Moment, Version};
 
-use crate::policy::freshness::Deadlines;
+use crate::policy::{expiry::Spans, freshness::Deadlines};
 
 /// What a key holds: a value, or the remembered knowledge that there is none.
 #[derive(Clone)]
@@ -31,6 +31,10 @@ pub(crate) struct Entry {
     /// The node's and namespace's clear counters, summed, when it was put. Another sum means it was cleared since.
     pub(crate) epoch: u64,
     pub(crate) deadlines: Deadlines,
+    /// From when a reader of the fresh entry starts a refresh behind it.
+    pub(crate) refresh_at: Moment,
+    /// Until when no reader tries to refresh the stale entry, since the last attempt failed.
+    pub(crate) retry_at: Moment,
     /// Which namespace of the stack it belongs to.
     pub(crate) namespace: u32,
     /// How long the origin took to produce it; zero if unknown. Early refresh weighs by it.
@@ -45,4 +49,6 @@ pub(crate) struct Extra {
     pub(crate) tags: Vec<Box<str>>,
     pub(crate) etag: Option<Box<str>>,
     pub(crate) last_modified: Option<Box<str>>,
+    /// The lives that each read of a sliding entry grants it anew.
+    pub(crate) sliding: Option<Spans>,
 }

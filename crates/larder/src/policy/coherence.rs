@@ -1,0 +1,151 @@
+//! What makes a late fill harmless: stripes of epochs and floors, and the one question whether an entry may be kept.
+//!
+//! # How it works
+//!
+//! Every key belongs to one of 65 536 stripes; a stripe has two numbers that only grow.
+//!
+//! * Its *epoch* counts the invalidations that this node has seen. A read notes the epoch before it asks anybody
+//!   for a value ([`Coherence::read_version`]) and may fill memory only if it still stands. The question is asked
+//!   under the memory shard's lock, because an invalidation first bumps the epoch and then takes that lock to
+//!   remove the entry: a fill either comes first and is removed, or comes second and sees the new epoch.
+//! * Its *floor* is the largest version of an invalidation in the order that the stack's authority gives. An entry
+//!   below the floor is older than an invalidation that this node knows of, wherever it comes from: a store that
+//!   failed over to a copy that lags, a tier that missed the removal, a write that arrives late.
+//!
+//! Two keys that share a stripe disturb each other: a fill is refused that would have been right, and the next read
+//! fetches again. That is the price of one mebibyte that never grows, where a map by key would.
+//!
+//! On top stand the *clear counters* of the node and of each namespace. A memory entry remembers their sum; since
+//! each only grows, an equal sum means that neither moved, and clearing costs one addition.
+//!
+//! This is a state machine without clock, chance or I/O: the same calls in the same order give the same answers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use larder_core::Version;
+
+const STRIPES: usize = 1 << 16;
+
+#[derive(Default)]
+struct Stripe {
+    epoch: AtomicU64,
+    floor: AtomicU64,
+}
+
+/// The fences of one node.
+pub(crate) struct Coherence {
+    stripes: Box<[Stripe]>,
+    clears: AtomicU64,
+}
+
+/// What a read noted before it began. Another value at its end means that an invalidation came between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ReadVersion {
+    stripe_epoch: u64,
+    clears: u64,
+}
+
+/// The clear counter of one namespace.
+#[derive(Default, Debug)]
+pub(crate) struct NamespaceFence(AtomicU64);
+
+impl NamespaceFence {
+    /// Makes every memory entry of the namespace that was put before unreachable, and every fill under way refused.
+    pub(crate) fn bump(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Coherence {
+    pub(crate) fn new() -> Self {
+        Self { stripes: (0..STRIPES).map(|_| Stripe::default()).collect(), clears: AtomicU64::new(0) }
+    }
+
+    /// The sum of clear counters that a live memory entry of this namespace bears.
+    pub(crate) fn clears(&self, namespace: &NamespaceFence) -> u64 {
+        self.clears.load(Ordering::Acquire).wrapping_add(namespace.0.load(Ordering::Acquire))
+    }
+
+    /// To be noted before a read asks anybody.
+    pub(crate) fn read_version(&self, stripe: u16, namespace: &NamespaceFence) -> ReadVersion {
+        let stripe_epoch = self.stripe(stripe).epoch.load(Ordering::Acquire);
+        ReadVersion { stripe_epoch, clears: self.clears(namespace) }
+    }
+
+    /// Whether an entry that was read since `noted` and bears `version` may be kept. Ask under the shard's lock.
+    pub(crate) fn admits(
+        &self,
+        stripe: u16,
+        namespace: &NamespaceFence,
+        noted: ReadVersion,
+        version: Version,
+    ) -> bool {
+        self.read_version(stripe, namespace) == noted && !self.is_outdated(stripe, version)
+    }
+
+    /// Whether an entry of this version is older than an invalidation that this node knows of.
+    pub(crate) fn is_outdated(&self, stripe: u16, version: Version) -> bool {
+        version < self.floor(stripe)
+    }
+
+    /// The largest version of an invalidation seen in this stripe.
+    pub(crate) fn floor(&self, stripe: u16) -> Version {
+        Version::new(self.stripe(stripe).floor.load(Ordering::Acquire))
+    }
+
+    /// An invalidation is about to happen, or happened: fills that began before are refused from here on.
+    pub(crate) fn bump(&self, stripe: u16) {
+        self.stripe(stripe).epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// An invalidation got this place in the order. Floors never sink.
+    pub(crate) fn raise_floor(&self, stripe: u16, version: Version) {
+        self.stripe(stripe).floor.fetch_max(version.get(), Ordering::AcqRel);
+    }
+
+    /// Makes everything in memory unreachable and every fill under way refused, at the price of one addition.
+    pub(crate) fn bump_all(&self) {
+        self.clears.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn stripe(&self, stripe: u16) -> &Stripe {
+        &self.stripes[usize::from(stripe)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fill_is_admitted_only_if_no_invalidation_of_its_stripe_came_between() {
+        let (coherence, namespace) = (Coherence::new(), NamespaceFence::default());
+        let noted = coherence.read_version(7, &namespace);
+        coherence.bump(8);
+        assert!(coherence.admits(7, &namespace, noted, Version::ZERO), "another stripe does not matter");
+        coherence.bump(7);
+        assert!(!coherence.admits(7, &namespace, noted, Version::new(99)));
+    }
+
+    #[test]
+    fn an_entry_below_the_floor_is_outdated_and_floors_never_sink() {
+        let (coherence, namespace) = (Coherence::new(), NamespaceFence::default());
+        coherence.raise_floor(3, Version::new(10));
+        coherence.raise_floor(3, Version::new(4));
+        let noted = coherence.read_version(3, &namespace);
+        assert!(!coherence.admits(3, &namespace, noted, Version::new(9)));
+        assert!(coherence.admits(3, &namespace, noted, Version::new(10)), "its own lease drew the same number");
+    }
+
+    #[test]
+    fn a_clear_of_the_node_or_the_namespace_refuses_fills_and_changes_the_sum() {
+        let (coherence, one, other) = (Coherence::new(), NamespaceFence::default(), NamespaceFence::default());
+        let (sum, noted) = (coherence.clears(&one), coherence.read_version(0, &one));
+        one.bump();
+        assert_ne!(coherence.clears(&one), sum);
+        assert!(!coherence.admits(0, &one, noted, Version::ZERO));
+        let noted = coherence.read_version(0, &other);
+        coherence.bump_all();
+        assert!(!coherence.admits(0, &other, noted, Version::ZERO));
+    }
+}

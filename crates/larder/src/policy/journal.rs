@@ -1,0 +1,124 @@
+//! Invalidations that a store did not execute: remembered, bounded, repeated before that store is believed again.
+
+use std::collections::HashMap;
+
+use larder_core::{Key, KeyPrefix};
+
+/// What is owed to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Debt {
+    Key(Key),
+    Prefix(KeyPrefix),
+}
+
+/// The debts of one store.
+///
+/// While a key is owed, the store's copy of it must not be read. At the bound the keys collapse into one debt over
+/// everything: correct, and the whole store counts as a miss until it is paid.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    keys: HashMap<Key, u64>,
+    prefixes: Vec<(KeyPrefix, u64)>,
+    keys_max: usize,
+    next: u64,
+}
+
+/// A debt as it stood when it was taken for payment. If it was incurred again meanwhile, paying it does not settle.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) debt: Debt,
+    number: u64,
+}
+
+const PREFIXES_MAX: usize = 64;
+
+impl Journal {
+    pub(crate) fn new(keys_max: usize) -> Self {
+        Self { keys: HashMap::new(), prefixes: Vec::new(), keys_max, next: 0 }
+    }
+
+    /// Takes note of a debt. Incurring it again keeps one slot.
+    pub(crate) fn owe(&mut self, debt: Debt) {
+        self.next += 1;
+        match debt {
+            Debt::Key(key) if self.keys.len() < self.keys_max || self.keys.contains_key(&key) => {
+                self.keys.insert(key, self.next);
+            }
+            Debt::Prefix(prefix) if self.prefixes.len() < PREFIXES_MAX => {
+                self.prefixes.retain(|(other, _)| *other != prefix);
+                self.prefixes.push((prefix, self.next));
+            }
+            Debt::Key(_) | Debt::Prefix(_) => self.collapse(),
+        }
+    }
+
+    fn collapse(&mut self) {
+        self.keys.clear();
+        self.prefixes = vec![(KeyPrefix::all(), self.next)];
+    }
+
+    /// Whether the store's copy of `key` must not be read.
+    pub(crate) fn owes(&self, key: &Key) -> bool {
+        self.keys.contains_key(key) || self.prefixes.iter().any(|(prefix, _)| prefix.covers(key.as_bytes()))
+    }
+
+    /// Up to `limit` debts to pay now, those over prefixes first.
+    pub(crate) fn claims(&self, limit: usize) -> Vec<Claim> {
+        let prefixes =
+            self.prefixes.iter().map(|(prefix, number)| Claim { debt: Debt::Prefix(prefix.clone()), number: *number });
+        let keys = self.keys.iter().map(|(key, number)| Claim { debt: Debt::Key(key.clone()), number: *number });
+        prefixes.chain(keys).take(limit).collect()
+    }
+
+    /// The store executed it.
+    pub(crate) fn paid(&mut self, claim: &Claim) {
+        match &claim.debt {
+            Debt::Key(key) => {
+                if self.keys.get(key) == Some(&claim.number) {
+                    self.keys.remove(key);
+                }
+            }
+            Debt::Prefix(prefix) => self.prefixes.retain(|(other, number)| (other, *number) != (prefix, claim.number)),
+        }
+    }
+
+    /// A later write or removal of the key was executed: whatever was owed for it is settled.
+    pub(crate) fn settled(&mut self, key: &Key) {
+        self.keys.remove(key);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len() + self.prefixes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::from_escaped(text.to_owned()).expect("a key")
+    }
+
+    #[test]
+    fn a_debt_stands_until_it_is_paid_and_paying_an_older_one_does_not_settle_a_newer() {
+        let mut journal = Journal::new(10);
+        journal.owe(Debt::Key(key("a:1")));
+        let claim = journal.claims(10).remove(0);
+        journal.owe(Debt::Key(key("a:1")));
+        journal.paid(&claim);
+        assert!(journal.owes(&key("a:1")), "it was incurred again while it was being paid");
+        journal.paid(&journal.claims(10).remove(0).clone());
+        assert!(!journal.owes(&key("a:1")) && journal.len() == 0);
+    }
+
+    #[test]
+    fn at_the_bound_everything_is_owed_and_nothing_is_forgotten() {
+        let mut journal = Journal::new(2);
+        for name in ["a:1", "a:2", "a:3"] {
+            journal.owe(Debt::Key(key(name)));
+        }
+        assert_eq!(journal.len(), 1);
+        assert!(journal.owes(&key("a:1")) && journal.owes(&key("b:7")));
+    }
+}
