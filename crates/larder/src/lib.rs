@@ -7,3 +7,5 @@ mod envelope;
 mod memory;
 mod policy;
 mod value;
+
+pub use memory::{Eviction, Memory};

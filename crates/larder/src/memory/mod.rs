@@ -1,1 +1,345 @@
-//! The memory tier.
+//! The memory tier: entries of this process, bounded in bytes and in number, found without waiting for each other.
+//!
+//! # How it works
+//!
+//! The tier is a power of two of shards, chosen by bits of the key's hash. A shard is a slab of slots, each of which
+//! holds a key, its entry and what eviction knows about it in one place; a hash table of slot numbers; and the order in
+//! which entries leave, linked through the slots. With the default policy a hit takes the shard's lock shared, compares
+//! one key and marks one byte.
+//!
+//! What the tier calls *under* a shard's lock (`admit`, `update`, `with`, `dead`, `page`) must be short and must not
+//! call the tier. What leaves the tier is dropped after the lock is free: a value's `Drop` is the user's code.
+//!
+//! The tier knows nothing of time: whether an entry is dead is for its callers to say.
+
+mod evict;
+mod key;
+mod list;
+mod settings;
+mod shard;
+mod slab;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    hash::Hasher,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use foldhash::{SharedSeed, fast::FoldHasher};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use self::settings::{Eviction, Memory};
+use self::{
+    evict::Order,
+    settings::shares,
+    shard::{Exchange, Shard},
+};
+use crate::value::Entry;
+
+/// A value heavier than this counts as this: no sum of weights can overflow.
+const VALUE_WEIGHT_MAX: u64 = 1 << 40;
+/// How many slots are looked at in one hold of a lock.
+const STRETCH: u32 = 128;
+
+/// The entries of this process.
+pub(crate) struct MemoryTier {
+    /// A power of two of them.
+    shards: Box<[Stripe]>,
+    /// Random in production, so that nobody can choose keys that collide.
+    seed: u64,
+    shared_seed: SharedSeed,
+    /// A hit takes the shard's lock exclusively.
+    hits_reorder: bool,
+    /// Where the next sweep begins.
+    swept: AtomicU64,
+    settings: Memory,
+}
+
+/// A shard behind its lock, on cache lines of its own.
+#[repr(align(128))]
+struct Stripe(RwLock<Shard>);
+
+/// What became of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It is there.
+    Stored,
+    /// `admit` said no; nothing changed.
+    Refused,
+    /// It is heavier than a shard's share of the bounds; the key holds nothing now.
+    TooHeavy,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    /// How many slots it looked at, empty ones included.
+    pub(crate) examined: usize,
+    /// How many entries it removed.
+    pub(crate) removed: usize,
+}
+
+/// A place in the iteration over the tier; the default is its beginning.
+///
+/// Slots are passed in falling order, shard by shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryCursor {
+    shard: u32,
+    /// The slots below this one come next.
+    below: u32,
+}
+
+impl MemoryTier {
+    /// An empty tier. `seed` should be random: it keeps anybody from choosing keys that collide.
+    pub(crate) fn new(settings: &Memory, seed: u64) -> Self {
+        let stripe = |bounds| Stripe(RwLock::new(Shard::new(settings.eviction, bounds)));
+        Self {
+            shards: shares(settings).into_iter().map(stripe).collect(),
+            seed,
+            shared_seed: SharedSeed::from_u64(seed),
+            hits_reorder: Order::hits_reorder(settings.eviction),
+            swept: AtomicU64::new(MemoryCursor::default().pack()),
+            settings: settings.clone(),
+        }
+    }
+
+    /// The hash of a key, which every other call wants beside the key.
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = FoldHasher::with_seed(self.seed, &self.shared_seed);
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// The entry of a key, and marks the hit. Allocates nothing.
+    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<Entry> {
+        self.with(hash, key, Entry::clone)
+    }
+
+    /// Shows the entry of a key to `f` under the shard's lock, and marks the hit.
+    pub(crate) fn with<R>(&self, hash: u64, key: &[u8], f: impl FnOnce(&Entry) -> R) -> Option<R> {
+        if self.hits_reorder {
+            let mut shard = self.write(hash);
+            let index = shard.find(hash, key)?;
+            shard.hit(index);
+            return Some(f(RwLockWriteGuard::downgrade(shard).entry(index)));
+        }
+        let shard = self.read(hash);
+        let index = shard.find(hash, key)?;
+        shard.mark(index);
+        Some(f(shard.entry(index)))
+    }
+
+    /// The entry of a key; disturbs nothing.
+    pub(crate) fn peek(&self, hash: u64, key: &[u8]) -> Option<Entry> {
+        self.peek_with(hash, key, Entry::clone)
+    }
+
+    /// Shows the entry of a key to `f` under the shard's lock; disturbs nothing.
+    pub(crate) fn peek_with<R>(&self, hash: u64, key: &[u8], f: impl FnOnce(&Entry) -> R) -> Option<R> {
+        let shard = self.read(hash);
+        let index = shard.find(hash, key)?;
+        Some(f(shard.entry(index)))
+    }
+
+    /// Puts the entry if `admit` says so, which sees the entry that is there under the shard's exclusive lock: nothing
+    /// can come between its answer and the put. An entry that replaces another counts as a hit on it, and as new where
+    /// the policy goes by age.
+    ///
+    /// `weight` is the value's; key and overhead are added here. `evicted` is shown each entry that had to make room,
+    /// after the lock is free, and never the one that was replaced.
+    pub(crate) fn put_if(
+        &self,
+        hash: u64,
+        key: &[u8],
+        entry: Entry,
+        weight: u64,
+        admit: impl FnOnce(Option<&Entry>) -> bool,
+        mut evicted: impl FnMut(&[u8], &Entry),
+    ) -> Put {
+        let weight = weight.min(VALUE_WEIGHT_MAX) + key.len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
+        let mut exchange = Exchange::new(entry);
+        let put = self.write(hash).put_if((hash, key), weight, admit, &mut exchange);
+        for (key, entry) in &exchange.evicted {
+            evicted(key.as_bytes(), entry);
+        }
+        put
+    }
+
+    /// Changes the entry of a key in place under the shard's exclusive lock: its deadlines, never its value. True if it
+    /// is there and `f` said true.
+    pub(crate) fn update(&self, hash: u64, key: &[u8], f: impl FnOnce(&mut Entry) -> bool) -> bool {
+        let mut shard = self.write(hash);
+        shard.find(hash, key).is_some_and(|index| f(shard.entry_mut(index)))
+    }
+
+    /// Removes a key and hands out what it held.
+    pub(crate) fn remove(&self, hash: u64, key: &[u8]) -> Option<Entry> {
+        self.remove_if(hash, key, |_| true)
+    }
+
+    /// Removes a key if `f` says so of its entry, under the shard's exclusive lock.
+    pub(crate) fn remove_if(&self, hash: u64, key: &[u8], f: impl FnOnce(&Entry) -> bool) -> Option<Entry> {
+        let mut shard = self.write(hash);
+        let index = shard.find(hash, key)?;
+        f(shard.entry(index)).then(|| shard.remove(index).entry)
+    }
+
+    /// Looks at `budget` slots at most, from where the last sweep ended, and removes the entries for which `dead`
+    /// holds. No lock is held for longer than a short stretch of slots; one call goes round once.
+    pub(crate) fn sweep(&self, budget: usize, dead: impl Fn(&Entry) -> bool) -> Swept {
+        let begin = MemoryCursor::unpack(self.swept.load(Ordering::Relaxed));
+        let mut cursor = begin;
+        let mut swept = Swept::default();
+        // The shard it begins in is looked at again at the end, above the beginning.
+        let mut shards_left = self.shards.len() + 1;
+        while swept.examined < budget && (shards_left > 1 || cursor.below > begin.below) {
+            let stretch = u32::try_from(budget - swept.examined).unwrap_or(STRETCH).min(STRETCH);
+            let (examined, removed) = self.sweep_stretch(&mut cursor, stretch, &dead);
+            swept.examined += examined;
+            swept.removed += removed;
+            if cursor.below == 0 {
+                cursor = cursor.next_shard(self.shards.len());
+                shards_left -= 1;
+                if shards_left == 0 {
+                    break;
+                }
+            }
+        }
+        self.swept.store(cursor.pack(), Ordering::Relaxed);
+        swept
+    }
+
+    /// Shows at most `limit` entries to `f`, at least one, and says where the next page begins; nothing if this was the
+    /// last. Disturbs nothing. `f` runs under a shard's lock, which is not held for longer than a short stretch.
+    ///
+    /// An entry that is there all the while is shown, rarely twice; one that comes or goes meanwhile may be or not.
+    pub(crate) fn page(
+        &self,
+        from: MemoryCursor,
+        limit: usize,
+        mut f: impl FnMut(&[u8], &Entry),
+    ) -> Option<MemoryCursor> {
+        let mut cursor = from;
+        let mut left = limit.max(1);
+        while let Some(Stripe(shard)) = self.shards.get(cursor.shard as usize) {
+            let shard = shard.read();
+            for index in cursor.stretch(shard.end(), STRETCH) {
+                cursor.below = index;
+                if let Some((key, entry)) = shard.at(index) {
+                    f(key, entry);
+                    left -= 1;
+                    if left == 0 {
+                        return Some(cursor);
+                    }
+                }
+            }
+            if cursor.below == 0 || shard.end() == 0 {
+                cursor = MemoryCursor { shard: cursor.shard + 1, below: u32::MAX };
+            }
+        }
+        None
+    }
+
+    /// How many entries there are for which `f` holds. Looks at all of them, a stretch at a time.
+    pub(crate) fn count(&self, f: impl Fn(&Entry) -> bool) -> u64 {
+        let mut count = 0;
+        self.page(MemoryCursor::default(), usize::MAX, |_, entry| count += u64::from(f(entry)));
+        count
+    }
+
+    /// How many entries there are, dead ones that were not swept yet included.
+    pub(crate) fn len(&self) -> u64 {
+        self.shards.iter().map(|Stripe(shard)| shard.read().len()).sum()
+    }
+
+    /// What all entries weigh, keys and overhead included.
+    pub(crate) fn weight(&self) -> u64 {
+        self.shards.iter().map(|Stripe(shard)| shard.read().weight()).sum()
+    }
+
+    /// Removes everything.
+    pub(crate) fn clear(&self) {
+        for (Stripe(shard), bounds) in self.shards.iter().zip(shares(&self.settings)) {
+            let empty = Shard::new(self.settings.eviction, bounds);
+            let full = std::mem::replace(&mut *shard.write(), empty);
+            drop(full);
+        }
+    }
+
+    /// Looks at the next `stretch` slots of the cursor's shard and removes the dead.
+    fn sweep_stretch(
+        &self,
+        cursor: &mut MemoryCursor,
+        stretch: u32,
+        dead: &impl Fn(&Entry) -> bool,
+    ) -> (usize, usize) {
+        let Stripe(lock) = &self.shards[cursor.shard as usize];
+        let shard = lock.read();
+        let slots = cursor.stretch(shard.end(), stretch);
+        let is_dead = |shard: &Shard, index: u32| shard.at(index).is_some_and(|(_, entry)| dead(entry));
+        let any = slots.clone().any(|index| is_dead(&shard, index));
+        drop(shard);
+        cursor.below = slots.clone().next_back().unwrap_or(0);
+        let examined = slots.len();
+        if !any {
+            return (examined, 0);
+        }
+        let mut removed = Vec::new();
+        let mut shard = lock.write();
+        for index in slots {
+            if is_dead(&shard, index) {
+                removed.push(shard.remove(index).entry);
+            }
+        }
+        drop(shard);
+        (examined, removed.len())
+    }
+
+    fn stripe(&self, hash: u64) -> &RwLock<Shard> {
+        // Neither the lowest nor the highest bits: the hash table lives by those.
+        let shard = (hash >> 32) as usize & (self.shards.len() - 1);
+        &self.shards[shard].0
+    }
+
+    fn read(&self, hash: u64) -> RwLockReadGuard<'_, Shard> {
+        self.stripe(hash).read()
+    }
+
+    fn write(&self, hash: u64) -> RwLockWriteGuard<'_, Shard> {
+        self.stripe(hash).write()
+    }
+}
+
+impl std::fmt::Debug for MemoryTier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryTier").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Default for MemoryCursor {
+    fn default() -> Self {
+        Self { shard: 0, below: u32::MAX }
+    }
+}
+
+impl MemoryCursor {
+    /// The next slots of the shard, falling; `end` is above its highest.
+    fn stretch(self, end: u32, max: u32) -> std::iter::Rev<std::ops::Range<u32>> {
+        let top = self.below.min(end);
+        (top.saturating_sub(max)..top).rev()
+    }
+
+    fn next_shard(self, shards: usize) -> Self {
+        let next = self.shard + 1;
+        Self { shard: if (next as usize) < shards { next } else { 0 }, below: u32::MAX }
+    }
+
+    fn pack(self) -> u64 {
+        u64::from(self.shard) << 32 | u64::from(self.below)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        Self { shard: (packed >> 32) as u32, below: packed as u32 }
+    }
+}

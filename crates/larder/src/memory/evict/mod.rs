@@ -1,0 +1,91 @@
+//! Who leaves first: one file for each policy, and the switch between them.
+
+mod ghost;
+mod lfu;
+mod s3fifo;
+
+use self::{lfu::Lfu, s3fifo::S3Fifo};
+use super::{
+    list::List,
+    settings::{Bounds, Eviction},
+    slab::{Slab, Slot},
+};
+
+/// The order in which the entries of a shard leave.
+pub(super) enum Order {
+    S3Fifo(S3Fifo),
+    /// From the least to the most recently used.
+    Lru(List),
+    Lfu(Lfu),
+    /// From the one put first to the one put last.
+    Fifo(List),
+}
+
+impl Order {
+    pub(super) fn new(eviction: Eviction) -> Self {
+        match eviction {
+            Eviction::S3Fifo => Self::S3Fifo(S3Fifo::new()),
+            Eviction::Lru => Self::Lru(List::new()),
+            Eviction::Lfu => Self::Lfu(Lfu::new()),
+            Eviction::Fifo => Self::Fifo(List::new()),
+        }
+    }
+
+    /// Whether a hit changes the order, so that it takes the shard for itself.
+    pub(super) fn hits_reorder(eviction: Eviction) -> bool {
+        matches!(eviction, Eviction::Lru | Eviction::Lfu)
+    }
+
+    /// Notes a hit by a mark on the slot, which many readers can do at once. For policies whose hits do not reorder.
+    pub(super) fn mark(&self, slot: &Slot) {
+        if let Self::S3Fifo(_) = self {
+            slot.visit(s3fifo::VISITS_MAX);
+        }
+    }
+
+    /// Notes a hit by changing the order. For policies whose hits reorder.
+    pub(super) fn hit(&mut self, slab: &mut Slab, index: u32) {
+        match self {
+            Self::Lru(list) => list.renew(slab, index),
+            Self::Lfu(lfu) => lfu.hit(slab, index),
+            Self::S3Fifo(_) | Self::Fifo(_) => self.mark(&slab[index]),
+        }
+    }
+
+    /// Takes in a slot that was just filled.
+    pub(super) fn enter(&mut self, slab: &mut Slab, index: u32) {
+        match self {
+            Self::S3Fifo(queues) => queues.enter(slab, index),
+            Self::Lru(list) | Self::Fifo(list) => list.push(slab, index),
+            Self::Lfu(lfu) => lfu.enter(slab, index),
+        }
+    }
+
+    /// Notes that the entry of a slot was replaced; the slot has its new weight already, it weighed `before`.
+    pub(super) fn replaced(&mut self, slab: &mut Slab, index: u32, before: u64) {
+        match self {
+            Self::S3Fifo(queues) => queues.replaced(slab, index, before),
+            Self::Lru(list) | Self::Fifo(list) => list.renew(slab, index),
+            Self::Lfu(lfu) => lfu.hit(slab, index),
+        }
+    }
+
+    /// Forgets a slot that is about to be emptied.
+    pub(super) fn leave(&mut self, slab: &mut Slab, index: u32) {
+        match self {
+            Self::S3Fifo(queues) => queues.leave(slab, index),
+            Self::Lru(list) | Self::Fifo(list) => list.unlink(slab, index),
+            Self::Lfu(lfu) => lfu.leave(slab, index),
+        }
+    }
+
+    /// Who leaves now, never `spared`; nobody if there is no other. It is still there: the caller lets it
+    /// [`leave`](Self::leave).
+    pub(super) fn victim(&mut self, slab: &mut Slab, bounds: &Bounds, spared: u32) -> Option<u32> {
+        match self {
+            Self::S3Fifo(queues) => queues.victim(slab, bounds, spared),
+            Self::Lru(list) | Self::Fifo(list) => list.oldest_but(slab, spared),
+            Self::Lfu(lfu) => lfu.victim(slab, spared),
+        }
+    }
+}
