@@ -67,6 +67,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// The wall clock.
     fn wall(&self) -> Timestamp;
+
+    /// Monotonic nanoseconds, to measure how long something took. Off the hit path, so it may cost more than
+    /// [`now`](Self::now). A clock that knows nothing finer leaves it at whole milliseconds.
+    fn nanos(&self) -> u64 {
+        self.now().as_millis().saturating_mul(1_000_000)
+    }
 }
 
 #[cfg(test)]

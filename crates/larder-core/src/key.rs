@@ -37,7 +37,10 @@ impl Key {
         if text.len() > MAX_KEY_BYTES {
             return Err(Error::new(
                 ErrorKind::Rejected,
-                format!("the key has {} bytes with its namespace, {MAX_KEY_BYTES} are allowed; hash the long part", text.len()),
+                format!(
+                    "the key has {} bytes with its namespace, {MAX_KEY_BYTES} are allowed; hash the long part",
+                    text.len()
+                ),
             ));
         }
         let fingerprint = xxh3_128(&text);
@@ -137,10 +140,15 @@ impl Namespace {
             return fault(format!("has {} bytes, {MAX_NAMESPACE_BYTES} are allowed", name.len()));
         }
         if let Some(bad) = name.chars().find(|&c| c != ':' && needs_escape(c)) {
-            return fault(format!("`{}` holds {bad:?}, which keys must escape; use letters, digits, `-`, `_`, `.`", name.escape_debug()));
+            return fault(format!(
+                "`{}` holds {bad:?}, which keys must escape; use letters, digits, `-`, `_`, `.`",
+                name.escape_debug()
+            ));
         }
         if name.split(':').any(|segment| matches!(segment, "" | "." | "..")) {
-            return fault(format!("`{name}` has an empty or dotted segment; segments are names joined by single `:`"));
+            return fault(format!(
+                "`{name}` has an empty or dotted segment; segments are names joined by single `:`"
+            ));
         }
         Ok(Self(name.into()))
     }
@@ -285,7 +293,10 @@ mod tests {
         for bad in ["", ":", "a::b", "a:", "..", "a:..", "a b", "a\n", "a*", &"x".repeat(257)] {
             assert_eq!(Namespace::new(bad).map_err(|e| e.kind()), Err(ErrorKind::Rejected), "{bad:?}");
         }
-        assert_eq!(Namespace::new("tenant").and_then(|n| n.nested("posts")).expect("valid").as_str(), "tenant:posts");
+        assert_eq!(
+            Namespace::new("tenant").and_then(|n| n.nested("posts")).expect("valid").as_str(),
+            "tenant:posts"
+        );
     }
 
     #[test]

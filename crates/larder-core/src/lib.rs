@@ -17,9 +17,11 @@ pub use clock::{Clock, Moment, Timestamp};
 pub use codec::{Codec, CodecError, CodecId};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, Life, LoadCause, Observer, RejectedPayload, StaleReason, TierState};
-pub use key::{Key, KeyError, KeyPrefix, KeyText, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace, escape_into};
+pub use key::{
+    Key, KeyError, KeyPrefix, KeyText, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace, escape_into,
+};
 pub use store::{
-    Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page, PageEntry, Read,
-    Removed, Stamp, Store, Stored, Token, Write, Written, erase,
+    Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page,
+    PageEntry, Read, Removed, Stamp, Store, Stored, Token, Write, Written, erase,
 };
 pub use version::Version;

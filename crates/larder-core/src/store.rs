@@ -28,7 +28,14 @@ impl Capabilities {
     /// A store that can only read, write and remove.
     #[must_use]
     pub const fn none() -> Self {
-        Self { shared: false, persistent: false, sequence: false, leases: false, scan: false, max_value_bytes: None }
+        Self {
+            shared: false,
+            persistent: false,
+            sequence: false,
+            leases: false,
+            scan: false,
+            max_value_bytes: None,
+        }
     }
 }
 
@@ -252,7 +259,12 @@ pub trait Store: Send + Sync + 'static {
     fn clear(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;
 
     /// Lists keys under a prefix, about `limit` a page.
-    fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> impl Future<Output = Result<Page>> + Send;
+    fn scan(
+        &self,
+        prefix: KeyPrefix,
+        from: Cursor,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page>> + Send;
 
     /// Counts the entries under a prefix. May cost a scan.
     fn len(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;

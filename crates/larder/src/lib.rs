@@ -2,10 +2,27 @@
 
 #![allow(dead_code, reason = "the parts are still being put together")]
 
+mod clock;
 pub mod codec;
 mod envelope;
+mod hub;
+mod load;
 mod memory;
+mod options;
 mod policy;
+mod stats;
 mod value;
 
-pub use memory::{Eviction, Memory};
+pub use clock::{SystemClock, SystemRng};
+pub use hub::Subscription;
+pub use larder_core::{
+    BoxError, Clock, Codec, CodecError, CodecId, Error, ErrorKind, Event, Key, KeyError, KeyText, Life,
+    LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, StaleReason, Store, TierState,
+    Timestamp, Version,
+};
+pub use load::{IntoLoaded, LoadContext, Loaded, Validator};
+pub use options::{
+    Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings, WarmOptions, WriteMode,
+    WriteOptions, hours, millis, minutes, parse_span, secs,
+};
+pub use stats::{Capture, Latency, NamespaceStats, Stats, TierHits, TierStats};

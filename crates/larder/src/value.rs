@@ -6,10 +6,13 @@ use larder_core::{Moment, Version};
 
 use crate::policy::{expiry::Spans, freshness::Deadlines};
 
+/// A value without its type.
+pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
+
 /// What a key holds: a value, or the remembered knowledge that there is none.
 #[derive(Clone)]
 pub(crate) enum Slot {
-    Value(Arc<dyn Any + Send + Sync>),
+    Value(AnyValue),
     Absent,
 }
 

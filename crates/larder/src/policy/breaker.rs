@@ -57,7 +57,9 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => Permit::Go,
             State::Open { until, pause } if now >= until => self.probe(now, pause),
-            State::Probing { since, pause } if now >= since.after(self.rule.longest_pause) => self.probe(now, pause),
+            State::Probing { since, pause } if now >= since.after(self.rule.longest_pause) => {
+                self.probe(now, pause)
+            }
             State::Open { .. } | State::Probing { .. } => Permit::Skip,
         }
     }

@@ -134,12 +134,16 @@ mod tests {
         coherence.raise_floor(3, Version::new(4));
         let noted = coherence.read_version(3, &namespace);
         assert!(!coherence.admits(3, &namespace, noted, Version::new(9)));
-        assert!(coherence.admits(3, &namespace, noted, Version::new(10)), "its own lease drew the same number");
+        assert!(
+            coherence.admits(3, &namespace, noted, Version::new(10)),
+            "its own lease drew the same number"
+        );
     }
 
     #[test]
     fn a_clear_of_the_node_or_the_namespace_refuses_fills_and_changes_the_sum() {
-        let (coherence, one, other) = (Coherence::new(), NamespaceFence::default(), NamespaceFence::default());
+        let (coherence, one, other) =
+            (Coherence::new(), NamespaceFence::default(), NamespaceFence::default());
         let (sum, noted) = (coherence.clears(&one), coherence.read_version(0, &one));
         one.bump();
         assert_ne!(coherence.clears(&one), sum);

@@ -25,7 +25,8 @@ impl Spans {
             return self;
         }
         let drawn = self.ttl.mul_f64(1.0 + jitter * (2.0 * draw - 1.0));
-        let ttl = drawn.max(Duration::from_millis(1)).min(self.ttl + self.stale.max(self.fallback).max(self.ttl));
+        let ttl =
+            drawn.max(Duration::from_millis(1)).min(self.ttl + self.stale.max(self.fallback).max(self.ttl));
         Self { ttl, ..self }
     }
 
@@ -68,7 +69,13 @@ pub(crate) fn refresh_at(refresh_ahead: Option<f64>, ttl: Duration, now: Moment)
 /// XFetch (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015): whether
 /// this reader should refresh early. The chance rises as the end nears and with the time `delta` that a load takes;
 /// `beta` above 1 favours earlier, 0 switches it off. `draw` is uniform in `(0, 1]`, so its logarithm is finite.
-pub(crate) fn refreshes_early(delta: Duration, beta: f64, draw: f64, fresh_until: Moment, now: Moment) -> bool {
+pub(crate) fn refreshes_early(
+    delta: Duration,
+    beta: f64,
+    draw: f64,
+    fresh_until: Moment,
+    now: Moment,
+) -> bool {
     if beta <= 0.0 || delta.is_zero() {
         return false;
     }
@@ -97,7 +104,13 @@ mod tests {
     #[test]
     fn xfetch_refreshes_more_often_near_the_end_and_never_without_a_known_load_time() {
         let early = |draw, left_ms| {
-            refreshes_early(Duration::from_millis(100), 1.0, draw, Moment::from_millis(left_ms), Moment::default())
+            refreshes_early(
+                Duration::from_millis(100),
+                1.0,
+                draw,
+                Moment::from_millis(left_ms),
+                Moment::default(),
+            )
         };
         assert!(early(0.01, 400) && !early(0.9, 400) && early(0.9, 5));
         assert!(early(1.0, 0), "at the end everybody refreshes");

@@ -64,9 +64,12 @@ impl Journal {
 
     /// Up to `limit` debts to pay now, those over prefixes first.
     pub(crate) fn claims(&self, limit: usize) -> Vec<Claim> {
-        let prefixes =
-            self.prefixes.iter().map(|(prefix, number)| Claim { debt: Debt::Prefix(prefix.clone()), number: *number });
-        let keys = self.keys.iter().map(|(key, number)| Claim { debt: Debt::Key(key.clone()), number: *number });
+        let prefixes = self
+            .prefixes
+            .iter()
+            .map(|(prefix, number)| Claim { debt: Debt::Prefix(prefix.clone()), number: *number });
+        let keys =
+            self.keys.iter().map(|(key, number)| Claim { debt: Debt::Key(key.clone()), number: *number });
         prefixes.chain(keys).take(limit).collect()
     }
 
@@ -78,7 +81,9 @@ impl Journal {
                     self.keys.remove(key);
                 }
             }
-            Debt::Prefix(prefix) => self.prefixes.retain(|(other, number)| (other, *number) != (prefix, claim.number)),
+            Debt::Prefix(prefix) => {
+                self.prefixes.retain(|(other, number)| (other, *number) != (prefix, claim.number))
+            }
         }
     }
 

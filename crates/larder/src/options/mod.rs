@@ -1,0 +1,17 @@
+//! What a user may set: how entries age, how one call differs, how the stack behaves.
+
+mod policy;
+mod problem;
+mod read;
+mod settings;
+mod span;
+mod write;
+
+pub use policy::{Policy, TierPolicy};
+pub use problem::{Problem, Problems};
+pub use read::{ReadOptions, TierChoice};
+pub use settings::{Settings, TierSettings};
+pub use span::{hours, millis, minutes, parse_span, secs};
+pub use write::{WarmOptions, WriteMode, WriteOptions};
+
+pub(crate) use span::serde_span;

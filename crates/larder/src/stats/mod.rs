@@ -1,0 +1,253 @@
+//! What is counted: per namespace, per tier, per outcome; read as plain numbers.
+
+mod counter;
+mod scope;
+mod tier;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use larder_core::Timestamp;
+
+use counter::Counter;
+pub use scope::Capture;
+use scope::noted_in_scope;
+pub(crate) use scope::{capturing, carried, current};
+pub(crate) use tier::TierCounters;
+pub use tier::{Latency, TierStats};
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened in one namespace since the last reset.
+        ///
+        /// `hits` and `misses` count tier by tier in `tiers`; here `misses` are reads that no tier could answer.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct NamespaceStats {
+            /// The namespace.
+            pub name: Arc<str>,
+            /// Per tier, in the order of the stack.
+            pub tiers: Vec<TierHits>,
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        /// The same, while it is being counted.
+        #[derive(Default, Debug)]
+        pub(crate) struct Counts {
+            tiers: Box<[TierCounts]>,
+            $($name: Counter,)*
+        }
+
+        /// One thing to count.
+        #[derive(Clone, Copy, Debug)]
+        #[expect(non_camel_case_types, reason = "named after the field it raises")]
+        pub(crate) enum Count { $($name,)* }
+
+        impl Counts {
+            fn counter(&self, what: Count) -> &Counter {
+                match what { $(Count::$name => &self.$name,)* }
+            }
+
+            pub(crate) fn read(&self, name: Arc<str>, tiers: &[Arc<str>]) -> NamespaceStats {
+                let tiers = self.tiers.iter().zip(tiers).map(|(counts, name)| counts.read(name)).collect();
+                NamespaceStats { name, tiers, $($name: self.$name.get(),)* }
+            }
+
+            pub(crate) fn reset(&self) {
+                self.tiers.iter().for_each(TierCounts::reset);
+                $(self.$name.reset();)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// Reads that no tier could answer.
+    misses,
+    /// Loader calls.
+    loads,
+    /// Loads behind a reader's back: of stale entries, and ahead of time.
+    refreshes,
+    /// Loads that failed, panicked or ran past their limit.
+    load_errors,
+    /// Loads that ran past their limit.
+    load_timeouts,
+    /// Loads that found the value unchanged at the origin.
+    not_modified,
+    /// Callers that shared a load or store read that another began.
+    coalesced,
+    /// Loads that were not shared, since the flight table was full.
+    uncoalesced,
+    /// Answers that were past their time.
+    stale_served,
+    /// Values set.
+    sets,
+    /// Keys removed on request.
+    removes,
+    /// Keys expired on request.
+    expires,
+    /// Clears.
+    clears,
+    /// Absences remembered.
+    absences_stored,
+    /// Fills refused since the key was invalidated meanwhile.
+    fenced,
+    /// Writes and fills that a tier failed to take.
+    write_failures,
+    /// Stored bytes that were not used.
+    payloads_rejected,
+    /// Entries that left memory for space.
+    evictions,
+    /// Entries that left memory for their age.
+    expirations,
+    /// Entries warmed.
+    warmed,
+}
+
+/// How often one tier had what a namespace asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierHits {
+    /// The tier.
+    pub tier: Arc<str>,
+    /// Fresh values.
+    pub hits: u64,
+    /// Remembered absences.
+    pub absent_hits: u64,
+    /// Values past their time, but not dead.
+    pub stale_hits: u64,
+    /// Nothing, or nothing usable.
+    pub misses: u64,
+    /// Entries copied into this tier after a read found them farther down.
+    pub fills: u64,
+}
+
+/// What a tier answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    Hit,
+    AbsentHit,
+    StaleHit,
+    Miss,
+    Fill,
+}
+
+#[derive(Default, Debug)]
+struct TierCounts([Counter; 5]);
+
+impl TierCounts {
+    fn read(&self, tier: &Arc<str>) -> TierHits {
+        let [hits, absent_hits, stale_hits, misses, fills] = self.0.each_ref().map(Counter::get);
+        TierHits { tier: Arc::clone(tier), hits, absent_hits, stale_hits, misses, fills }
+    }
+
+    fn reset(&self) {
+        self.0.iter().for_each(Counter::reset);
+    }
+}
+
+impl Counts {
+    pub(crate) fn new(tiers: usize) -> Self {
+        Self { tiers: (0..tiers).map(|_| TierCounts::default()).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn add(&self, what: Count, n: u64) {
+        self.counter(what).add(n);
+        noted_in_scope(|scope| scope.counter(what).add(n));
+    }
+
+    pub(crate) fn tier(&self, tier: usize, outcome: Outcome) {
+        self.tiers[tier].0[outcome as usize].add(1);
+        noted_in_scope(|scope| {
+            if let Some(counts) = scope.tiers.get(tier) {
+                counts.0[outcome as usize].add(1);
+            }
+        });
+    }
+}
+
+impl NamespaceStats {
+    /// The share of reads that some tier answered, stale values and absences included; 0 without traffic.
+    ///
+    /// ```
+    /// assert_eq!(larder::NamespaceStats::default().hit_ratio(), 0.0);
+    /// ```
+    #[must_use]
+    pub fn hit_ratio(&self) -> f64 {
+        let hits: u64 = self.tiers.iter().map(TierHits::all_hits).sum();
+        ratio(hits, self.misses)
+    }
+
+    /// The same for one tier, of the reads that asked it; 0 without traffic or without such a tier.
+    #[must_use]
+    pub fn tier_hit_ratio(&self, tier: &str) -> f64 {
+        let tier = self.tiers.iter().find(|hits| &*hits.tier == tier);
+        tier.map_or(0.0, |tier| ratio(tier.all_hits(), tier.misses))
+    }
+
+    /// Hits in one tier, of any kind.
+    #[must_use]
+    pub fn tier_hits(&self, tier: &str) -> u64 {
+        self.tiers.iter().find(|hits| &*hits.tier == tier).map_or(0, TierHits::all_hits)
+    }
+}
+
+impl TierHits {
+    /// Fresh, stale and absent hits together.
+    #[must_use]
+    pub fn all_hits(&self) -> u64 {
+        self.hits + self.absent_hits + self.stale_hits
+    }
+}
+
+fn ratio(hits: u64, misses: u64) -> f64 {
+    match hits + misses {
+        0 => 0.0,
+        reads => hits as f64 / reads as f64,
+    }
+}
+
+/// Everything a stack counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Per namespace, in the order of their making.
+    pub namespaces: Vec<NamespaceStats>,
+    /// Per store tier.
+    pub tiers: Vec<TierStats>,
+    /// Entries in memory.
+    pub memory_entries: u64,
+    /// Their weight, in bytes unless a weigher says otherwise.
+    pub memory_weight: u64,
+    /// Loads and store reads under way.
+    pub flights: u64,
+    /// Events that observers missed.
+    pub events_missed: u64,
+    /// When counting began: the building of the stack, or the last reset.
+    pub since: Timestamp,
+}
+
+impl Stats {
+    /// The share of reads that some tier answered, over all namespaces; 0 without traffic.
+    #[must_use]
+    pub fn hit_ratio(&self) -> f64 {
+        let hits = self.namespaces.iter().flat_map(|space| &space.tiers).map(TierHits::all_hits).sum();
+        ratio(hits, self.namespaces.iter().map(|space| space.misses).sum())
+    }
+}
+
+/// A moment that can be set while others read it.
+#[derive(Debug, Default)]
+pub(crate) struct Since(AtomicU64);
+
+impl Since {
+    pub(crate) fn set(&self, at: Timestamp) {
+        self.0.store(at.as_millis(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
