@@ -1,3 +1,71 @@
 //! The workshop: everything the project does to itself.
 
-fn main() {}
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks")]
+
+mod bench;
+mod demo;
+mod examples;
+mod install;
+mod lint;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use crate::install::Missing;
+use crate::run::{Problem, Workspace};
+
+const HELP: &str = "\
+cargo xtask <task>
+
+  test [--no-install]     installs what the tests need, then runs all of them, the examples and the demo
+  ci [--no-install]       lint, then test: what a change must pass
+  lint                    formatting, tidy, clippy, docs, feature checks
+  tidy                    the house rules: import directions, lengths, words, licences, duplicate versions
+  servers [--no-install]  lists the servers and tools that the tests start, and installs the missing ones
+  bench                   the side-by-side benchmarks
+
+  --no-install            lists what is missing and how to install it, and ends with 1 if anything is
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match perform(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does one task. False: it failed and has said why.
+fn perform(args: &[&str]) -> Result<bool, Problem> {
+    let workspace = Workspace::find()?;
+    match *args {
+        ["test"] => test::run(&workspace, Missing::Install),
+        ["test", "--no-install"] => test::run(&workspace, Missing::List),
+        ["ci"] => ci(&workspace, Missing::Install),
+        ["ci", "--no-install"] => ci(&workspace, Missing::List),
+        ["lint"] => lint::run(&workspace),
+        ["tidy"] => tidy::run(&workspace),
+        ["servers"] => install::servers(Missing::Install),
+        ["servers", "--no-install"] => install::servers(Missing::List),
+        ["bench"] => bench::run(&workspace),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        _ => Err(format!("I do not know `{}`\n\n{HELP}", args.join(" "))),
+    }
+}
+
+/// Both halves run, whatever the first one finds.
+fn ci(workspace: &Workspace, missing: Missing) -> Result<bool, Problem> {
+    let linted = lint::run(workspace)?;
+    let tested = test::run(workspace, missing)?;
+    Ok(linted && tested)
+}
