@@ -6,15 +6,18 @@ mod clock;
 pub mod codec;
 mod envelope;
 mod hub;
+mod key;
 mod load;
 mod memory;
 mod options;
 mod policy;
+mod schema;
 mod stats;
 mod value;
 
 pub use clock::{SystemClock, SystemRng};
 pub use hub::Subscription;
+pub use key::{Args, CacheKey};
 pub use larder_core::{
     BoxError, Clock, Codec, CodecError, CodecId, Error, ErrorKind, Event, Key, KeyError, KeyText, Life,
     LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, StaleReason, Store, TierState,

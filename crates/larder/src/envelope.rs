@@ -1,1 +1,0 @@
-//! The stored form of an entry.

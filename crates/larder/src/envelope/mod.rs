@@ -1,0 +1,166 @@
+//! The stored form of an entry: what it is, for whom, until when, and its payload, under one checksum.
+//!
+//! ```text
+//!  0  magic "LRDR"        8  made at, ms       40  load time, us      72  extra length, extra   (flag `EXTRA`)
+//!  4  format version     16  fresh until, ms   44  payload length     ..  payload
+//!  5  flags              24  stale until, ms   48  type fingerprint   ..  XXH3-64 of all bytes before it
+//!  6  codec              32  fallback until    56  key fingerprint
+//!  7  zero
+//! ```
+//! All numbers are little-endian; 80 bytes around a payload without extra. The version of the entry is not in here:
+//! the store stamps it outside. Nothing read from an envelope is trusted: a length is compared with the bytes present
+//! before it is used, and a compressed payload says how large it becomes before it is unpacked.
+
+mod compress;
+mod extra;
+mod header;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use larder_core::{CodecId, Error, ErrorKind, Key, RejectedPayload, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::header::{FIXED_BYTES, Fixed, TRAILER_BYTES};
+use crate::value::Extra;
+
+/// What the envelope says about an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The origin said that there is nothing. The payload is empty.
+    pub(crate) absent: bool,
+    /// Reads move its deadlines.
+    pub(crate) sliding: bool,
+    /// Who reads the payload.
+    pub(crate) codec: CodecId,
+    /// When its value left the origin.
+    pub(crate) made_at: Timestamp,
+    pub(crate) deadlines: StoredDeadlines,
+    /// How long the origin took. Kept in whole microseconds, up to 71 minutes.
+    pub(crate) load_time: Duration,
+    /// The type's fingerprint, see [`crate::schema::fingerprint`].
+    pub(crate) schema: u64,
+    pub(crate) extra: Option<Arc<Extra>>,
+}
+
+/// When an entry passes from one state of life to the next, on the wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StoredDeadlines {
+    pub(crate) fresh: Timestamp,
+    pub(crate) stale: Timestamp,
+    pub(crate) fallback: Timestamp,
+}
+
+impl StoredDeadlines {
+    /// The same, in order and at most ten years after `made_at`: what [`open`] accepts.
+    fn bounded(self, made_at: Timestamp) -> Self {
+        let longest = made_at.after(Duration::MAX);
+        let fresh = self.fresh.min(longest);
+        let stale = self.stale.clamp(fresh, longest);
+        Self { fresh, stale, fallback: self.fallback.clamp(stale, longest) }
+    }
+}
+
+/// What may be sealed and opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format {
+    /// The largest payload, unpacked. Larger ones are not sealed and not opened.
+    pub(crate) max_value_bytes: usize,
+    /// Payloads from this size on are compressed if that saves an eighth; `None` never compresses.
+    pub(crate) compress_from_bytes: Option<usize>,
+    /// zstd's level.
+    pub(crate) compress_level: i32,
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Self { max_value_bytes: 16 << 20, compress_from_bytes: Some(1 << 10), compress_level: 1 }
+    }
+}
+
+/// An envelope that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) header: Header,
+    /// What the codec wrote: a slice of the envelope, or a buffer of its own if it was compressed.
+    pub(crate) payload: Bytes,
+}
+
+/// Puts `payload` into an envelope for `key`. Deadlines are put in order and cut to ten years after `made_at`.
+///
+/// # Errors
+/// `Rejected` when the payload is larger than `max_value_bytes`, or the tags and validators together exceed 64 KiB.
+pub(crate) fn seal(key: &Key, header: &Header, payload: &[u8], format: &Format) -> Result<Bytes, Error> {
+    let payload = if header.absent { &[] } else { payload };
+    if payload.len() > format.max_value_bytes.min(u32::MAX as usize) {
+        let text =
+            format!("the encoded value has {} bytes, {} are allowed", payload.len(), format.max_value_bytes);
+        return Err(Error::new(ErrorKind::Rejected, text));
+    }
+    let extra = header.extra.as_deref().map(extra::encode).transpose()?;
+    let packed = compress::pack(payload, format);
+    let stored = packed.as_deref().unwrap_or(payload);
+    let extra_bytes = extra.as_ref().map_or(0, |extra| 4 + extra.len());
+    let mut out = Vec::with_capacity(FIXED_BYTES + extra_bytes + stored.len() + TRAILER_BYTES);
+    let sizes = header::Sizes { payload: stored.len() as u32, compressed: packed.is_some() };
+    header::write(&mut out, key, header, sizes);
+    if let Some(extra) = extra {
+        out.extend_from_slice(&(extra.len() as u32).to_le_bytes());
+        out.extend_from_slice(&extra);
+    }
+    out.extend_from_slice(stored);
+    Ok(close(out))
+}
+
+fn close(mut out: Vec<u8>) -> Bytes {
+    let checksum = xxh3_64(&out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out.into()
+}
+
+/// Opens what [`seal`] made for the same key.
+///
+/// # Errors
+/// Says why the bytes are not to be used. They may be anything at all: this never panics and allocates at most a
+/// small multiple of the bytes present, plus the unpacked payload within `max_value_bytes`.
+pub(crate) fn open(key: &Key, bytes: &Bytes, format: &Format) -> Result<Opened, RejectedPayload> {
+    let fixed = verify(key, bytes, format)?;
+    let extra = fixed.extra(bytes).map(extra::decode).transpose()?.map(Arc::new);
+    let stored = bytes.slice(fixed.payload.clone());
+    let payload = if fixed.compressed { compress::unpack(&stored, format)? } else { stored };
+    Ok(Opened { header: fixed.into_header(extra), payload })
+}
+
+/// The same envelope with other deadlines: for `expire`, re-arming and sliding. The payload is not unpacked.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn reseal_deadlines(
+    key: &Key,
+    bytes: &Bytes,
+    deadlines: StoredDeadlines,
+    format: &Format,
+) -> Result<Bytes, RejectedPayload> {
+    let fixed = verify(key, bytes, format)?;
+    let mut out = bytes[..bytes.len() - TRAILER_BYTES].to_vec();
+    header::patch_deadlines(&mut out, deadlines.bounded(fixed.made_at));
+    out.reserve_exact(TRAILER_BYTES);
+    Ok(close(out))
+}
+
+/// Checks all that can be checked without unpacking: cheap refusals first, the checksum before any field is believed.
+fn verify(key: &Key, bytes: &[u8], format: &Format) -> Result<Fixed, RejectedPayload> {
+    let fixed = header::read(bytes)?;
+    if bytes.len() > format.max_value_bytes.saturating_add(FIXED_BYTES + extra::MAX_BYTES + 4 + TRAILER_BYTES)
+    {
+        return Err(RejectedPayload::TooLarge);
+    }
+    let (body, trailer) = bytes.split_at(bytes.len() - TRAILER_BYTES);
+    if xxh3_64(body).to_le_bytes() != trailer {
+        return Err(RejectedPayload::Corrupt);
+    }
+    fixed.check(key, format)?;
+    Ok(fixed)
+}

@@ -1,0 +1,129 @@
+//! The types that are keys as they stand.
+
+use std::{borrow::Cow, rc::Rc, sync::Arc};
+
+use larder_core::{KeyError, KeyText};
+
+use super::{CacheKey, number::Decimal};
+
+macro_rules! integers {
+    ($($integer:ty => $decimal:ident as $wide:ty),* $(,)?) => {$(
+        impl CacheKey for $integer {
+            fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+                out.part_bytes(Decimal::$decimal(*self as $wide).as_bytes());
+                Ok(())
+            }
+        }
+    )*};
+}
+
+integers! {
+    u8 => unsigned as u64, u16 => unsigned as u64, u32 => unsigned as u64, u64 => unsigned as u64,
+    usize => unsigned as u64, u128 => wide as u128,
+    i8 => signed as i64, i16 => signed as i64, i32 => signed as i64, i64 => signed as i64,
+    isize => signed as i64, i128 => wide_signed as i128,
+}
+
+impl CacheKey for bool {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        out.part(if *self { "true" } else { "false" });
+        Ok(())
+    }
+}
+
+impl CacheKey for char {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        out.part(self.encode_utf8(&mut [0; 4]));
+        Ok(())
+    }
+}
+
+impl CacheKey for str {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        out.part(self);
+        Ok(())
+    }
+}
+
+impl CacheKey for String {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        self.as_str().write_key(out)
+    }
+}
+
+impl CacheKey for [u8] {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        out.part_bytes(self);
+        Ok(())
+    }
+}
+
+impl CacheKey for Vec<u8> {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        self.as_slice().write_key(out)
+    }
+}
+
+impl<const N: usize> CacheKey for [u8; N] {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        self.as_slice().write_key(out)
+    }
+}
+
+impl CacheKey for bytes::Bytes {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        self.as_ref().write_key(out)
+    }
+}
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<K: CacheKey + ?Sized> CacheKey for $pointer {
+            fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+                (**self).write_key(out)
+            }
+        }
+    )*};
+}
+
+pointers!(&K, Box<K>, Rc<K>, Arc<K>);
+
+impl<K: CacheKey + ToOwned + ?Sized> CacheKey for Cow<'_, K> {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        (**self).write_key(out)
+    }
+}
+
+/// One part that says which it is, so that no value reads like absence; then the value's.
+impl<K: CacheKey> CacheKey for Option<K> {
+    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+        let Some(key) = self else {
+            out.part("none");
+            return Ok(());
+        };
+        out.part("some");
+        key.write_key(out)
+    }
+}
+
+macro_rules! tuples {
+    ($(($($part:ident . $index:tt),+))*) => {$(
+        impl<$($part: CacheKey),+> CacheKey for ($($part,)+) {
+            fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+                $(self.$index.write_key(out)?;)+
+                Ok(())
+            }
+        }
+    )*};
+}
+
+tuples! {
+    (K0.0)
+    (K0.0, K1.1)
+    (K0.0, K1.1, K2.2)
+    (K0.0, K1.1, K2.2, K3.3)
+    (K0.0, K1.1, K2.2, K3.3, K4.4)
+    (K0.0, K1.1, K2.2, K3.3, K4.4, K5.5)
+    (K0.0, K1.1, K2.2, K3.3, K4.4, K5.5, K6.6)
+    (K0.0, K1.1, K2.2, K3.3, K4.4, K5.5, K6.6, K7.7)
+}
