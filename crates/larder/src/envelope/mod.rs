@@ -31,8 +31,6 @@ use crate::value::Extra;
 pub(crate) struct Header {
     /// The origin said that there is nothing. The payload is empty.
     pub(crate) absent: bool,
-    /// Reads move its deadlines.
-    pub(crate) sliding: bool,
     /// Who reads the payload.
     pub(crate) codec: CodecId,
     /// When its value left the origin.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::expiry::Spans;
 
 fn key(text: &'static str) -> Key {
     Key::from_escaped(text).expect("a good key")
@@ -11,7 +12,6 @@ fn at(ms: u64) -> Timestamp {
 fn header() -> Header {
     Header {
         absent: false,
-        sliding: true,
         codec: CodecId(1),
         made_at: at(1_000),
         deadlines: StoredDeadlines { fresh: at(2_000), stale: at(3_000), fallback: at(4_000) },
@@ -22,8 +22,16 @@ fn header() -> Header {
 }
 
 fn with_extra() -> Header {
-    let extra =
-        Extra { tags: vec!["team:7".into(), "".into()], etag: Some("\"v1\"".into()), last_modified: None };
+    let extra = Extra {
+        tags: vec!["team:7".into(), "".into()],
+        etag: Some("\"v1\"".into()),
+        last_modified: None,
+        sliding: Some(Spans {
+            ttl: Duration::from_secs(1),
+            stale: Duration::ZERO,
+            fallback: Duration::from_millis(7),
+        }),
+    };
     Header { extra: Some(Arc::new(extra)), ..header() }
 }
 
