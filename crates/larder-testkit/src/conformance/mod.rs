@@ -1,0 +1,8 @@
+//! Suites that judge implementations of Larder's traits, one named check per promise.
+
+mod report;
+mod scene;
+mod store;
+
+pub use report::Report;
+pub use store::{StoreConformance, store_conformance, store_reopen_conformance};

@@ -1,0 +1,283 @@
+//! Leases: one holder, whom any news robs of the right to fill.
+
+use std::time::Duration;
+
+use larder_core::{Fill, Filled, Found, LeaseFor, Stamp, Store, Token, Version, Write};
+
+use super::{LEASES, LEASES_AND_SCAN, LEASES_AND_SEQUENCE, NO_LEASES, Run, Scene, Verdict};
+use crate::conformance::{
+    report::ensure,
+    scene::{LONG, SHORT, found_name},
+};
+
+pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
+    run.check("without leases a read with a request is answered like a plain one", NO_LEASES, no_leases)
+        .await;
+    run.check(
+        "a miss grants its lease to the first who asks, the others learn that it is held",
+        LEASES,
+        one_holder,
+    )
+    .await;
+    run.check("a hit is returned instead of a lease on a miss, and takes none", LEASES, hit_takes_no_lease)
+        .await;
+    run.check("a refresh is granted although there is an entry, which stays readable", LEASES, refresh).await;
+    run.check(
+        "a fill whose lease stands is stored under the version it names, and uses the lease up",
+        LEASES,
+        fill_stores,
+    )
+    .await;
+    run.check("a fill is kept as long as it was told", LEASES, fill_keep_ends).await;
+    run.check("a fill without a lease, or with another's token, changes nothing", LEASES, wrong_token).await;
+    run.check("a write voids the lease", LEASES, write_voids).await;
+    run.check("a write stamped `Next` voids the lease", LEASES_AND_SEQUENCE, next_voids).await;
+    run.check("a removal voids the lease", LEASES, remove_voids).await;
+    run.check("a clear voids the leases under its prefix, and no others", LEASES_AND_SCAN, clear_voids).await;
+    run.check("a lease ends by itself", LEASES, lease_ends).await;
+    run.check("renewing a lease makes it last from now, longer or shorter", LEASES, renew_extends).await;
+    run.check("renewing without the lease is false and changes nothing", LEASES, renew_needs_the_token).await;
+    run.check("a released lease is free at once; releasing another's does nothing", LEASES, release_frees)
+        .await;
+    run.check("the lease of one key says nothing about another's", LEASES, leases_are_separate).await;
+    run.check("tokens are compared whole", LEASES, tokens_are_whole).await;
+}
+
+async fn no_leases<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let found = scene.ask(&key, LeaseFor::Miss, scene.token(), LONG).await?;
+    ensure!(matches!(found, Found::Miss), "a miss was answered {}", found_name(&found));
+    let fill = scene.filling(&key, scene.token(), Version::new(1), "wrong");
+    if let Ok(filled) = scene.store.fill(vec![fill]).await {
+        ensure!(
+            matches!(filled[..], [Filled::Refused]),
+            "a fill was answered {filled:?}, not Refused or an error"
+        );
+    }
+    scene.lacks(&key, "after a fill without a lease").await
+}
+
+async fn one_holder<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    for when in [LeaseFor::Miss, LeaseFor::Refresh] {
+        let found = scene.ask(&key, when, scene.token(), LONG).await?;
+        ensure!(
+            matches!(found, Found::Held),
+            "another request ({when:?}) was answered {}",
+            found_name(&found)
+        );
+    }
+    scene.lacks(&key, "while only a lease is held").await
+}
+
+async fn hit_takes_no_lease<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    scene.put(&key, "value").await?;
+    let found = scene.ask(&key, LeaseFor::Miss, scene.token(), LONG).await?;
+    ensure!(matches!(found, Found::Hit(_)), "it was answered {}", found_name(&found));
+    scene.grant(&key, LeaseFor::Refresh, LONG).await.map(drop)
+}
+
+async fn refresh<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let version = scene.put(&key, "old").await?;
+    let (token, grant) = scene.grant(&key, LeaseFor::Refresh, LONG).await?;
+    scene.holds(&key, b"old", "while a refresh is under way").await?;
+    let found = scene.ask(&key, LeaseFor::Miss, scene.token(), LONG).await?;
+    ensure!(matches!(found, Found::Hit(_)), "during a refresh, a read was answered {}", found_name(&found));
+    let found = scene.ask(&key, LeaseFor::Refresh, scene.token(), LONG).await?;
+    ensure!(matches!(found, Found::Held), "a second refresh was answered {}", found_name(&found));
+    let version = grant.version.max(version);
+    let filled = scene.fill(scene.filling(&key, token, version, "new")).await?;
+    ensure!(matches!(filled, Filled::Stored), "the refresh's fill was answered {filled:?}");
+    scene.holds(&key, b"new", "after the refresh").await
+}
+
+async fn fill_stores<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    ensure!(
+        scene.capabilities.sequence || grant.version == Version::ZERO,
+        "a grant without a sequence has a version"
+    );
+    let version = Version::new(grant.version.get() + 7);
+    let filled = scene.fill(scene.filling(&key, token, version, "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored), "it was answered {filled:?}");
+    scene.holds(&key, b"loaded", "after a fill").await?;
+    let read = scene.get(&key).await?.map(|stored| stored.version);
+    ensure!(read == Some(version), "the fill named version {version}, the read finds {read:?}");
+    scene.refuses(scene.filling(&key, token, version, "again"), "with a lease used up").await?;
+    ensure!(!scene.renew(&key, token, LONG).await?, "a lease used up was renewed");
+    scene.holds(&key, b"loaded", "after a second fill with the same token").await
+}
+
+async fn fill_keep_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let (brief, lasting) = (scene.key("brief"), scene.key("lasting"));
+    for (key, keep) in [(&brief, SHORT), (&lasting, LONG)] {
+        let (token, grant) = scene.grant(key, LeaseFor::Miss, SHORT * 20).await?;
+        let filled = scene.fill(Fill { keep, ..scene.filling(key, token, grant.version, "loaded") }).await?;
+        ensure!(matches!(filled, Filled::Stored), "a fill kept for {keep:?} was answered {filled:?}");
+    }
+    scene.wait(SHORT * 20).await;
+    scene.lacks(&brief, "past the time the fill was kept for").await?;
+    scene.holds(&lasting, b"loaded", "after the lease's time, within the entry's").await
+}
+
+async fn wrong_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let (free, held, there) = (scene.key("free"), scene.key("held"), scene.key("there"));
+    let fill = |key, token, bytes: &'static str| scene.filling(key, token, Version::new(1), bytes);
+    scene.refuses(fill(&free, scene.token(), "wrong"), "with no lease on the key").await?;
+    scene.lacks(&free, "after a fill without a lease").await?;
+
+    let (token, grant) = scene.grant(&held, LeaseFor::Miss, LONG).await?;
+    scene.refuses(fill(&held, scene.token(), "wrong"), "with another's token").await?;
+    scene.lacks(&held, "after a fill with another's token").await?;
+    let filled = scene.fill(scene.filling(&held, token, grant.version, "right")).await?;
+    ensure!(matches!(filled, Filled::Stored), "after a refused fill, the holder's was answered {filled:?}");
+
+    scene.put(&there, "value").await?;
+    scene.refuses(fill(&there, scene.token(), "wrong"), "over an entry, without a lease").await?;
+    scene.holds(&there, b"value", "after a fill without a lease").await
+}
+
+async fn write_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    scene.store_it(scene.exactly(&key, "news", grant.version.get() + 5)).await?;
+    voided(scene, &key, token, grant.version, Some(b"news")).await
+}
+
+async fn next_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    scene.store_it(Write { stamp: Stamp::Next, ..scene.writing(&key, "news") }).await?;
+    voided(scene, &key, token, grant.version, Some(b"news")).await?;
+    let (token, grant) = scene.grant(&key, LeaseFor::Refresh, LONG).await?;
+    scene.store_it(Write { stamp: Stamp::Next, ..scene.writing(&key, "more") }).await?;
+    voided(scene, &key, token, grant.version, Some(b"more")).await
+}
+
+async fn remove_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let (missing, there) = (scene.key("missing"), scene.key("there"));
+    let (token, grant) = scene.grant(&missing, LeaseFor::Miss, LONG).await?;
+    scene.remove(&missing).await?;
+    voided(scene, &missing, token, grant.version, None).await?;
+    scene.put(&there, "old").await?;
+    let (token, grant) = scene.grant(&there, LeaseFor::Refresh, LONG).await?;
+    scene.remove(&there).await?;
+    voided(scene, &there, token, grant.version, None).await
+}
+
+async fn clear_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let inner = scene.namespace.nested("inner").map_err(|error| error.to_string())?;
+    let (inside, outside) = (crate::conformance::scene::key_in(&inner, "k"), scene.key("k"));
+    let (token, grant) = scene.grant(&inside, LeaseFor::Miss, LONG).await?;
+    let (kept, kept_grant) = scene.grant(&outside, LeaseFor::Miss, LONG).await?;
+    scene.clear(larder_core::KeyPrefix::of(&inner)).await?;
+    voided(scene, &inside, token, grant.version, None).await?;
+    let filled = scene.fill(scene.filling(&outside, kept, kept_grant.version, "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored), "a lease outside the cleared prefix was voided: {filled:?}");
+    Ok(())
+}
+
+/// Says that `token` lost its lease, that the entry is as it was, and that the lease is free again.
+async fn voided<S: Store>(
+    scene: &Scene<'_, S>,
+    key: &larder_core::Key,
+    token: Token,
+    version: Version,
+    at_hand: Option<&[u8]>,
+) -> Verdict {
+    ensure!(!scene.renew(key, token, LONG).await?, "the voided lease was renewed");
+    scene.refuses(scene.filling(key, token, version, "late"), "with a voided lease").await?;
+    match at_hand {
+        Some(bytes) => scene.holds(key, bytes, "after the refused fill").await?,
+        None => scene.lacks(key, "after the refused fill").await?,
+    }
+    let (token, _) = scene.grant(key, LeaseFor::Refresh, LONG).await?;
+    scene.release(key, token).await
+}
+
+async fn lease_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let (brief, lasting) = (scene.key("brief"), scene.key("lasting"));
+    let (token, grant) = scene.grant(&brief, LeaseFor::Miss, SHORT).await?;
+    scene.grant(&lasting, LeaseFor::Miss, LONG).await?;
+    scene.wait(SHORT).await;
+    ensure!(!scene.renew(&brief, token, LONG).await?, "a lease that had ended was renewed");
+    scene.refuses(scene.filling(&brief, token, grant.version, "late"), "with a lease that had ended").await?;
+    ensure!(!scene.is_held(&brief).await?, "a lease that had ended still keeps others away");
+    ensure!(scene.is_held(&lasting).await?, "a lease ended long before its time");
+    scene.lacks(&brief, "after a fill with a lease that had ended").await
+}
+
+async fn renew_extends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let second = Duration::from_secs(1);
+    let (longer, shorter) = (scene.key("longer"), scene.key("shorter"));
+    let (token, grant) = scene.grant(&longer, LeaseFor::Miss, second).await?;
+    let (brief, _) = scene.grant(&shorter, LeaseFor::Miss, LONG).await?;
+    ensure!(scene.renew(&longer, token, LONG).await?, "a lease that stands was not renewed");
+    ensure!(scene.renew(&shorter, brief, SHORT).await?, "a lease that stands was not renewed");
+    scene.wait(second).await;
+    ensure!(scene.is_held(&longer).await?, "a lease renewed for longer ended at its first time");
+    ensure!(!scene.is_held(&shorter).await?, "a lease renewed for less lasted for its first time");
+    let filled = scene.fill(scene.filling(&longer, token, grant.version, "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored), "a fill under a renewed lease was answered {filled:?}");
+    Ok(())
+}
+
+async fn renew_needs_the_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let (free, held) = (scene.key("free"), scene.key("held"));
+    ensure!(!scene.renew(&free, scene.token(), LONG).await?, "a lease nobody holds was renewed");
+    ensure!(!scene.is_held(&free).await?, "renewing a free lease took it");
+    let (token, grant) = scene.grant(&held, LeaseFor::Miss, LONG).await?;
+    ensure!(!scene.renew(&held, scene.token(), LONG).await?, "another's lease was renewed");
+    let filled = scene.fill(scene.filling(&held, token, grant.version, "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored), "the holder's fill was answered {filled:?}");
+    Ok(())
+}
+
+async fn release_frees<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    scene.release(&key, scene.token()).await?;
+    ensure!(scene.is_held(&key).await?, "another's token released the lease");
+    scene.release(&key, token).await?;
+    scene.refuses(scene.filling(&key, token, grant.version, "late"), "with a released lease").await?;
+    ensure!(!scene.is_held(&key).await?, "a released lease is still held");
+    scene.release(&key, token).await?;
+    scene.release(&scene.key("unknown"), token).await?;
+    scene.put(&key, "value").await?;
+    let (token, _) = scene.grant(&key, LeaseFor::Refresh, LONG).await?;
+    scene.release(&key, token).await?;
+    scene.holds(&key, b"value", "after a refresh was given up").await
+}
+
+async fn leases_are_separate<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let [one, two] = [scene.key("1"), scene.key("2")];
+    let (first, grant) = scene.grant(&one, LeaseFor::Miss, LONG).await?;
+    let (second, _) = scene.grant(&two, LeaseFor::Miss, LONG).await?;
+    scene
+        .refuses(scene.filling(&one, second, grant.version, "wrong"), "with the token of another key")
+        .await?;
+    scene.remove(&two).await?;
+    let filled = scene.fill(scene.filling(&one, first, grant.version, "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored), "removing another key voided the lease: {filled:?}");
+    Ok(())
+}
+
+async fn tokens_are_whole<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let tokens = [0, 1, u128::from(u64::MAX), u128::from(u64::MAX) + 1, 1 << 127, u128::MAX];
+    for (n, held) in tokens.into_iter().enumerate() {
+        let key = scene.key(n.to_string());
+        let found = scene.ask(&key, LeaseFor::Miss, Token(held), LONG).await?;
+        ensure!(matches!(found, Found::Granted(_)), "token {held:#x} was answered {}", found_name(&found));
+        for bit in [0, 31, 52, 63, 64, 127] {
+            let near = scene.filling(&key, Token(held ^ 1 << bit), Version::new(1), "wrong");
+            scene.refuses(near, &format!("with a token that differs in bit {bit}")).await?;
+        }
+        let filled = scene.fill(scene.filling(&key, Token(held), Version::new(1), "right")).await?;
+        ensure!(matches!(filled, Filled::Stored), "the fill with token {held:#x} was answered {filled:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Versions: news is newer than what was there, and nothing older replaces it.
+
+use larder_core::{Condition, LeaseFor, Store, Version, Write, Written};
+
+use super::{ANY, LEASES_AND_SEQUENCE, Run, SEQUENCE, Scene, Verdict};
+use crate::conformance::{report::ensure, scene::LONG};
+
+pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
+    run.check("an entry is read with the version its write was answered", ANY, version_is_read).await;
+    run.check("the versions of a key's writes and removals only rise", SEQUENCE, versions_rise).await;
+    run.check("the versions of a key rise across handles", SEQUENCE, versions_rise_across_handles).await;
+    run.check(
+        "a grant carries the sequence: not below what was done, below what follows",
+        LEASES_AND_SEQUENCE,
+        grants_have_a_place,
+    )
+    .await;
+    run.check("a write stamped `Exactly` is stored under that version", ANY, exactly_is_kept).await;
+    run.check("a write stamped `Exactly` never replaces a newer entry", ANY, exactly_yields).await;
+    run.check("`IfVersion` writes if that version stands, and else changes nothing", ANY, compare_and_swap)
+        .await;
+    run.check("`IfVersion` does not write where nothing is", ANY, compare_with_nothing).await;
+}
+
+async fn version_is_read<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    for value in ["one", "two"] {
+        let answered = scene.put(&key, value).await?;
+        let read = scene.get(&key).await?.map(|stored| stored.version);
+        ensure!(read == Some(answered), "the write was answered {answered}, the read finds {read:?}");
+    }
+    Ok(())
+}
+
+async fn versions_rise<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let mut last = Version::ZERO;
+    for round in 0..5 {
+        let written = scene.put(&key, "value").await?;
+        ensure!(written > last, "round {round}: a write got {written} after {last}");
+        let removed = scene.remove(&key).await?;
+        ensure!(removed > written, "round {round}: a removal got {removed} after {written}");
+        last = removed;
+    }
+    Ok(())
+}
+
+async fn versions_rise_across_handles<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let mut last = Version::ZERO;
+    for _ in 0..3 {
+        for handle in [&*scene.store, scene.elsewhere()] {
+            let answers = handle.write(vec![scene.writing(&key, "value")]).await;
+            let Written::Stored(version) = crate::conformance::scene::only("write", answers)? else {
+                return Err("a plain write was not stored".into());
+            };
+            ensure!(version > last, "a handle wrote {version} after another one wrote {last}");
+            last = version;
+        }
+    }
+    Ok(())
+}
+
+async fn grants_have_a_place<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let removed = scene.remove(&key).await?;
+    let (_, before) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    ensure!(before.version >= removed, "a grant got {} after a removal got {removed}", before.version);
+    let removed = scene.remove(&key).await?;
+    ensure!(
+        removed > before.version,
+        "a removal got {removed}, not above the grant before it, {}",
+        before.version
+    );
+    let (_, again) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    let written = scene.put(&key, "value").await?;
+    ensure!(
+        written > again.version,
+        "a write got {written}, not above the grant before it, {}",
+        again.version
+    );
+    Ok(())
+}
+
+async fn exactly_is_kept<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    for version in [1, 1_000_000, Version::MAX.get()] {
+        let key = scene.key(version.to_string());
+        let answered = scene.store_it(scene.exactly(&key, "value", version)).await?;
+        ensure!(answered.get() == version, "the write was stamped {version} and answered {answered}");
+        let read = scene.get(&key).await?.map(|stored| stored.version.get());
+        ensure!(read == Some(version), "the write was stamped {version}, the read finds {read:?}");
+    }
+    Ok(())
+}
+
+async fn exactly_yields<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    scene.store_it(scene.exactly(&key, "newer", 10)).await?;
+    for older in [9, 2, 0] {
+        let written = scene.write(scene.exactly(&key, "older", older)).await?;
+        ensure!(matches!(written, Written::Unchanged), "version {older} over 10 was answered {written:?}");
+        scene.holds(&key, b"newer", &format!("after an older write ({older} over 10)")).await?;
+    }
+    for (version, value) in [(10, "the same again"), (11, "newest"), (100, "larger as a number, not as text")]
+    {
+        scene.store_it(scene.exactly(&key, value, version)).await?;
+        scene.holds(&key, value.as_bytes(), "after a newer write").await?;
+    }
+    Ok(())
+}
+
+async fn compare_and_swap<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let first = scene.put(&key, "first").await?;
+    let second = scene.put(&key, "second").await?;
+    let swap = |at, value| Write { condition: Condition::IfVersion(at), ..scene.writing(&key, value) };
+    let written = scene.write(swap(first, "wrong")).await?;
+    ensure!(matches!(written, Written::Unchanged), "a swap at an outdated version was answered {written:?}");
+    scene.holds(&key, b"second", "after a swap at an outdated version").await?;
+    let third = scene.store_it(swap(second, "third")).await?;
+    scene.holds(&key, b"third", "after a swap at the right version").await?;
+    let read = scene.get(&key).await?.map(|stored| stored.version);
+    ensure!(read == Some(third), "the swap was answered {third}, the read finds {read:?}");
+    let written = scene.write(swap(second, "wrong")).await?;
+    ensure!(matches!(written, Written::Unchanged), "the same swap again was answered {written:?}");
+    scene.holds(&key, b"third", "after the same swap again").await
+}
+
+async fn compare_with_nothing<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    for at in [Version::ZERO, Version::new(1)] {
+        let write = Write { condition: Condition::IfVersion(at), ..scene.writing(&key, "wrong") };
+        let written = scene.write(write).await?;
+        ensure!(
+            matches!(written, Written::Unchanged),
+            "a swap at {at} where nothing is was answered {written:?}"
+        );
+    }
+    let version = scene.put(&key, "value").await?;
+    scene.remove(&key).await?;
+    let write = Write { condition: Condition::IfVersion(version), ..scene.writing(&key, "wrong") };
+    let written = scene.write(write).await?;
+    ensure!(matches!(written, Written::Unchanged), "a swap at a removed version was answered {written:?}");
+    scene.lacks(&key, "after swaps where nothing is").await
+}

@@ -1,0 +1,380 @@
+//! A small correct store in memory: the reference for backend authors, a test double for everybody else.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use larder_core::{
+    Capabilities, Clock, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Grant, Key, KeyPrefix,
+    LeaseFor, LeaseRequest, Moment, Page, PageEntry, Read, Removed, Result, Stamp, Store, Stored, Token,
+    Version, Write, Written,
+};
+
+/// How many keys a [`MemoryStore`] holds at most; beyond, new ones are `Rejected`.
+const MAX_KEYS: usize = 1 << 20;
+
+/// Keeps entries in a map, with every capability, for as long as some clone lives.
+///
+/// A clone is another node's handle on the same entries: each is [closed](Store::close) on its own. It holds at most
+/// 1 048 576 keys and rejects entries beyond.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use larder_core::Store;
+/// use larder_testkit::{MemoryStore, MockClock};
+///
+/// let here = MemoryStore::new(MockClock::new());
+/// let there = here.clone();
+/// here.close().await.unwrap();
+/// assert!(here.ping().await.is_err());
+/// assert!(there.ping().await.is_ok());
+/// # }
+/// ```
+pub struct MemoryStore {
+    shelf: Arc<Shelf>,
+    capabilities: Capabilities,
+    closed: AtomicBool,
+}
+
+struct Shelf {
+    clock: Box<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: BTreeMap<Bytes, Slot>,
+    sequence: u64,
+    lineage: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    entry: Option<Entry>,
+    lease: Option<Lease>,
+    foreign: bool,
+}
+
+struct Entry {
+    stored: Stored,
+    dead_at: Moment,
+}
+
+struct Lease {
+    token: Token,
+    ends_at: Moment,
+}
+
+impl MemoryStore {
+    /// An empty store, shared among its clones, which outlives no process.
+    #[must_use]
+    pub fn new(clock: impl Clock) -> Self {
+        let mut capabilities = Capabilities::none();
+        capabilities.shared = true;
+        capabilities.sequence = true;
+        capabilities.leases = true;
+        capabilities.scan = true;
+        Self {
+            shelf: Arc::new(Shelf { clock: Box::new(clock), state: Mutex::default() }),
+            capabilities,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The same entries behind a handle that can do only what `capabilities` say.
+    ///
+    /// `persistent` is taken at its word: the entries stand as long as some clone does.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// Forgets everything, sequence included, and shows it by another [`lineage`](Store::lineage): a failover.
+    pub fn lose_history(&self) {
+        let mut state = self.shelf.lock();
+        let lineage = state.lineage + 1;
+        *state = State { lineage, ..State::default() };
+    }
+
+    /// Puts something under `key` that is not an entry: reads answer `Foreign` until it is written or removed.
+    pub fn plant_foreign(&self, key: &Key) {
+        let mut state = self.shelf.lock();
+        state.slots.insert(key.to_bytes(), Slot { foreign: true, ..Slot::default() });
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
+        Ok(self.shelf.lock())
+    }
+
+    fn open_for_scan(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.open()?;
+        if !self.capabilities.scan {
+            return Err(Error::new(ErrorKind::Unsupported, "the store cannot list keys"));
+        }
+        Ok(state)
+    }
+
+    fn now(&self) -> Moment {
+        self.shelf.clock.now()
+    }
+
+    fn oversized(&self, bytes: &Bytes) -> Option<Error> {
+        let max = self.capabilities.max_value_bytes?;
+        (bytes.len() as u64 > max).then(|| {
+            Error::new(ErrorKind::Rejected, format!("the value has {} bytes, {max} are allowed", bytes.len()))
+        })
+    }
+
+    fn read_one(&self, state: &mut State, read: Read, now: Moment) -> Found {
+        let entry = match state.slots.get(read.key.as_bytes()) {
+            Some(slot) if slot.foreign => return Found::Foreign("planted by a test"),
+            Some(slot) => slot.live(now).map(|entry| entry.stored.clone()),
+            None => None,
+        };
+        let wanted = read.lease.filter(|_| self.capabilities.leases);
+        match (entry, wanted) {
+            (Some(stored), None | Some(LeaseRequest { when: LeaseFor::Miss, .. })) => Found::Hit(stored),
+            (_, Some(request)) => state.grant(&read.key, request, now),
+            (None, None) => Found::Miss,
+        }
+    }
+
+    fn fill_one(&self, state: &mut State, fill: Fill, now: Moment) -> Filled {
+        let Some(slot) = state.slots.get_mut(fill.key.as_bytes()).filter(|slot| slot.holds(fill.token, now))
+        else {
+            return Filled::Refused;
+        };
+        if let Some(error) = self.oversized(&fill.bytes) {
+            state.slots.remove(fill.key.as_bytes());
+            return Filled::Rejected(error);
+        }
+        *slot = Slot::holding(fill.version, fill.bytes, now.after(fill.keep));
+        Filled::Stored
+    }
+
+    fn write_one(&self, state: &mut State, write: Write, now: Moment) -> Result<Written> {
+        let at_hand =
+            state.slots.get(write.key.as_bytes()).and_then(|slot| slot.live(now)).map(|e| e.stored.version);
+        let blocked = matches!(write.condition, Condition::IfVersion(wanted) if at_hand != Some(wanted))
+            || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version));
+        if blocked {
+            return Ok(Written::Unchanged);
+        }
+        if let Some(error) = self.oversized(&write.bytes) {
+            state.slots.remove(write.key.as_bytes());
+            return Ok(Written::Rejected(error));
+        }
+        if state.is_full_for(&write.key, now) {
+            return Ok(Written::Rejected(Error::new(ErrorKind::Overloaded, "the memory store is full")));
+        }
+        let version = match write.stamp {
+            Stamp::Exactly(version) => version,
+            Stamp::Next => self.next(state)?,
+        };
+        state.slots.insert(write.key.to_bytes(), Slot::holding(version, write.bytes, now.after(write.keep)));
+        Ok(Written::Stored(version))
+    }
+
+    /// Draws the next version; always [`Version::ZERO`] without the capability.
+    fn next(&self, state: &mut State) -> Result<Version> {
+        if !self.capabilities.sequence {
+            return Ok(Version::ZERO);
+        }
+        if state.sequence >= Version::MAX.get() {
+            return Err(Error::new(ErrorKind::Unavailable, "the sequence is used up"));
+        }
+        state.sequence += 1;
+        Ok(Version::new(state.sequence))
+    }
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panics under this lock")
+    }
+}
+
+impl State {
+    fn grant(&mut self, key: &Key, request: LeaseRequest, now: Moment) -> Found {
+        if self.is_full_for(key, now) {
+            return Found::Miss;
+        }
+        let slot = self.slots.entry(key.to_bytes()).or_default();
+        if slot.lease.as_ref().is_some_and(|lease| lease.ends_at > now && lease.token != request.token) {
+            return Found::Held;
+        }
+        slot.lease = Some(Lease { token: request.token, ends_at: now.after(request.ttl) });
+        Found::Granted(Grant { version: Version::new(self.sequence) })
+    }
+
+    /// Whether `key` is new and there is no room for it, even after letting go of what is past its time.
+    fn is_full_for(&mut self, key: &Key, now: Moment) -> bool {
+        if self.slots.len() < MAX_KEYS || self.slots.contains_key(key.as_bytes()) {
+            return false;
+        }
+        self.slots.retain(|_, slot| slot.foreign || slot.live(now).is_some() || slot.leased(now));
+        self.slots.len() >= MAX_KEYS
+    }
+
+    fn live_keys<'a>(
+        &'a self,
+        prefix: &'a KeyPrefix,
+        after: Bound<Bytes>,
+        now: Moment,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a Entry)> {
+        let start = match after {
+            Bound::Unbounded => Bound::Included(Bytes::copy_from_slice(prefix.as_bytes())),
+            bound => bound,
+        };
+        self.slots
+            .range((start, Bound::Unbounded))
+            .take_while(|(key, _)| prefix.covers(key))
+            .filter_map(move |(key, slot)| Some((key, slot.live(now)?)))
+    }
+}
+
+impl Slot {
+    fn holding(version: Version, bytes: Bytes, dead_at: Moment) -> Self {
+        Self {
+            entry: Some(Entry { stored: Stored { version, bytes }, dead_at }),
+            lease: None,
+            foreign: false,
+        }
+    }
+
+    fn live(&self, now: Moment) -> Option<&Entry> {
+        self.entry.as_ref().filter(|entry| entry.dead_at > now)
+    }
+
+    fn leased(&self, now: Moment) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.ends_at > now)
+    }
+
+    fn holds(&self, token: Token, now: Moment) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.ends_at > now && lease.token == token)
+    }
+}
+
+impl Clone for MemoryStore {
+    /// Another node's handle: open, whatever this one is.
+    fn clone(&self) -> Self {
+        Self {
+            shelf: Arc::clone(&self.shelf),
+            capabilities: self.capabilities,
+            closed: AtomicBool::new(false),
+        }
+    }
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").field("capabilities", &self.capabilities).finish_non_exhaustive()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Store for MemoryStore {
+    fn name(&self) -> &str {
+        "memory-store"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn lineage(&self) -> u64 {
+        self.shelf.lock().lineage
+    }
+
+    async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
+        let (mut state, now) = (self.open()?, self.now());
+        Ok(reads.into_iter().map(|read| self.read_one(&mut state, read, now)).collect())
+    }
+
+    async fn fill(&self, fills: Vec<Fill>) -> Result<Vec<Filled>> {
+        let (mut state, now) = (self.open()?, self.now());
+        Ok(fills.into_iter().map(|fill| self.fill_one(&mut state, fill, now)).collect())
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        let (mut state, now) = (self.open()?, self.now());
+        writes.into_iter().map(|write| self.write_one(&mut state, write, now)).collect()
+    }
+
+    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+        let mut state = self.open()?;
+        let mut removed = Vec::with_capacity(keys.len());
+        for key in keys {
+            state.slots.remove(key.as_bytes());
+            removed.push(Removed::Done(self.next(&mut state)?));
+        }
+        Ok(removed)
+    }
+
+    async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
+        let (mut state, now) = (self.open()?, self.now());
+        let Some(slot) = state.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, now)) else {
+            return Ok(false);
+        };
+        slot.lease = Some(Lease { token, ends_at: now.after(ttl) });
+        Ok(true)
+    }
+
+    async fn release(&self, key: Key, token: Token) -> Result<()> {
+        let (mut state, now) = (self.open()?, self.now());
+        if let Some(slot) = state.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, now)) {
+            slot.lease = None;
+        }
+        Ok(())
+    }
+
+    async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
+        let (mut state, now) = (self.open_for_scan()?, self.now());
+        let cleared = state.live_keys(&prefix, Bound::Unbounded, now).count() as u64;
+        state.slots.retain(|key, _| !prefix.covers(key));
+        self.next(&mut state)?;
+        Ok(cleared)
+    }
+
+    async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
+        let (state, now) = (self.open_for_scan()?, self.now());
+        let after = if from == Cursor::START { Bound::Unbounded } else { Bound::Excluded(from.0) };
+        let mut rest = state.live_keys(&prefix, after, now);
+        let entries: Vec<PageEntry> = rest
+            .by_ref()
+            .take(limit.max(1))
+            .map(|(key, entry)| PageEntry {
+                key: key.clone(),
+                stored_bytes: Some(entry.stored.bytes.len() as u64),
+            })
+            .collect();
+        let next = rest.next().and_then(|_| entries.last()).map(|last| Cursor(last.key.clone()));
+        Ok(Page { entries, next })
+    }
+
+    async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
+        let (state, now) = (self.open_for_scan()?, self.now());
+        Ok(state.live_keys(&prefix, Bound::Unbounded, now).count() as u64)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.open().map(drop)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
