@@ -61,4 +61,17 @@ impl List {
             self.push(slab, index);
         }
     }
+
+    /// Notes that a slot of this list has got the number `index`.
+    pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
+        let (older, younger) = (slab[index].older, slab[index].younger);
+        match older {
+            NONE => self.oldest = index,
+            older => slab[older].younger = index,
+        }
+        match younger {
+            NONE => self.youngest = index,
+            younger => slab[younger].older = index,
+        }
+    }
 }

@@ -188,12 +188,11 @@ impl MemoryTier {
     /// Looks at `budget` slots at most, from where the last sweep ended, and removes the entries for which `dead`
     /// holds. No lock is held for longer than a short stretch of slots; one call goes round once.
     pub(crate) fn sweep(&self, budget: usize, dead: impl Fn(&Entry) -> bool) -> Swept {
-        let begin = MemoryCursor::unpack(self.swept.load(Ordering::Relaxed));
-        let mut cursor = begin;
+        let mut cursor = MemoryCursor::unpack(self.swept.load(Ordering::Relaxed));
         let mut swept = Swept::default();
-        // The shard it begins in is looked at again at the end, above the beginning.
+        // The shard it begins in is passed again at the end, wholly: where slots were removed, others moved in.
         let mut shards_left = self.shards.len() + 1;
-        while swept.examined < budget && (shards_left > 1 || cursor.below > begin.below) {
+        while swept.examined < budget && shards_left > 0 {
             let stretch = u32::try_from(budget - swept.examined).unwrap_or(STRETCH).min(STRETCH);
             let (examined, removed) = self.sweep_stretch(&mut cursor, stretch, &dead);
             swept.examined += examined;
@@ -201,9 +200,6 @@ impl MemoryTier {
             if cursor.below == 0 {
                 cursor = cursor.next_shard(self.shards.len());
                 shards_left -= 1;
-                if shards_left == 0 {
-                    break;
-                }
             }
         }
         self.swept.store(cursor.pack(), Ordering::Relaxed);
@@ -256,6 +252,12 @@ impl MemoryTier {
     /// What all entries weigh, keys and overhead included.
     pub(crate) fn weight(&self) -> u64 {
         self.shards.iter().map(|Stripe(shard)| shard.read().weight()).sum()
+    }
+
+    /// How many slots there are, free ones included.
+    #[cfg(test)]
+    fn slots(&self) -> u64 {
+        self.shards.iter().map(|Stripe(shard)| u64::from(shard.read().end())).sum()
     }
 
     /// Removes everything.

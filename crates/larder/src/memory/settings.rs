@@ -4,8 +4,7 @@ use std::num::NonZeroUsize;
 
 /// The bounds of the memory tier, and what leaves when they are reached.
 ///
-/// At least one bound is always there: the default is 64 MiB, [`max_entries`](Self::max_entries) replaces it by a
-/// number of entries, and both may be given. Neither is ever exceeded, not even for a moment.
+/// There is always a bound: in bytes, in entries, or both. Neither is ever exceeded, not even for a moment.
 ///
 /// **What an entry weighs**: what the weigher says of its value, plus the length of its key, plus
 /// [`ENTRY_OVERHEAD_BYTES`](Self::ENTRY_OVERHEAD_BYTES) for the bookkeeping. A weigher may answer anything: zero costs
@@ -25,7 +24,7 @@ use std::num::NonZeroUsize;
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The bound in bytes, counted as above. Zero keeps nothing. Default: 64 MiB.
+    /// The bound in bytes, counted as above. Zero keeps nothing. Default: 64 MiB, unless the entries are bounded.
     pub max_bytes: Option<u64>,
     /// The bound in entries. Zero keeps nothing. Default: none.
     pub max_entries: Option<u64>,
@@ -61,8 +60,8 @@ pub enum Eviction {
 
 impl Memory {
     /// What an entry weighs beyond its value and its key, in bytes: its place in the slab, in the index and in the
-    /// memory of who left.
-    pub const ENTRY_OVERHEAD_BYTES: u64 = 208;
+    /// memory of who left, and what the allocation of its value takes beside it.
+    pub const ENTRY_OVERHEAD_BYTES: u64 = 240;
 
     /// A tier bounded by what its entries weigh, in bytes.
     #[must_use]
@@ -104,10 +103,11 @@ impl Memory {
 impl Default for Memory {
     /// 64 MiB, S3-FIFO.
     fn default() -> Self {
-        Self::max_bytes(64 << 20)
+        Self::max_bytes(DEFAULT_BYTES)
     }
 }
 
+const DEFAULT_BYTES: u64 = 64 << 20;
 /// "No bound": far above any machine, and so far below the end of `u64` that sums of two cannot overflow.
 const UNBOUNDED: u64 = 1 << 62;
 /// Slots are numbered in 32 bits and the last number means "none".
@@ -134,7 +134,8 @@ impl Bounds {
 
 /// The bounds of each shard: a power of two of them, together exactly the bounds of the tier.
 pub(super) fn shares(settings: &Memory) -> Vec<Bounds> {
-    let bytes = settings.max_bytes.unwrap_or(UNBOUNDED).min(UNBOUNDED);
+    let otherwise = if settings.max_entries.is_some() { UNBOUNDED } else { DEFAULT_BYTES };
+    let bytes = settings.max_bytes.unwrap_or(otherwise).min(UNBOUNDED);
     let entries = settings.max_entries.unwrap_or(UNBOUNDED).min(UNBOUNDED);
     let shards = shard_count(settings, bytes, entries);
     let share = |total: u64, shard: u64| total / shards + u64::from(shard < total % shards);

@@ -21,6 +21,9 @@ pub(super) struct Shard {
     weight: u64,
 }
 
+/// Room for fewer is not given back.
+const INDEX_ROOM_MIN: usize = 64;
+
 /// The entry of a put on its way in, and what left because of it. Whatever is still here is dropped when the lock is
 /// free again, also when `admit` panics, since a value's `Drop` is the user's code.
 pub(super) struct Exchange {
@@ -107,14 +110,20 @@ impl Shard {
         Put::Stored
     }
 
-    /// Takes the entry out of its slot and forgets its key.
+    /// Takes the entry out of its slot and forgets its key. Other slots may get other numbers.
     pub(super) fn remove(&mut self, index: u32) -> Slot {
+        let slot = self.take(index);
+        self.settle();
+        slot
+    }
+
+    /// As [`remove`](Self::remove), but leaves the other slots where they are.
+    fn take(&mut self, index: u32) -> Slot {
         self.order.leave(&mut self.slab, index);
         let slot = self.slab.remove(index);
         self.weight -= slot.weight;
-        if let Ok(place) = self.index.find_entry(slot.hash, |&other| other == index) {
-            place.remove();
-        }
+        let place = self.index.find_entry(slot.hash, |&other| other == index);
+        place.expect("every slot is in the index").remove();
         slot
     }
 
@@ -127,6 +136,7 @@ impl Shard {
         let index = self.slab.insert(slot);
         self.index.insert_unique(hash, index, |&other| self.slab[other].hash);
         self.order.enter(&mut self.slab, index);
+        self.settle();
     }
 
     fn replace(&mut self, index: u32, entry: Entry, weight: u64, exchange: &mut Exchange) {
@@ -138,12 +148,27 @@ impl Shard {
         while self.weight > self.bounds.bytes {
             self.evict(index, exchange);
         }
+        self.settle();
     }
 
     fn evict(&mut self, spared: u32, exchange: &mut Exchange) {
         let victim = self.order.victim(&mut self.slab, &self.bounds, spared);
         let victim = victim.expect("what does not fit beside others fits alone");
-        let slot = self.remove(victim);
+        let slot = self.take(victim);
         exchange.evicted.push((slot.key, slot.entry));
+    }
+
+    /// Gives back room that removed entries no longer need.
+    fn settle(&mut self) {
+        while let Some((from, to)) = self.slab.settle() {
+            let hash = self.slab[to].hash;
+            let place = self.index.find_mut(hash, |&index| index == from);
+            *place.expect("every slot is in the index") = to;
+            self.order.moved(&mut self.slab, to);
+        }
+        let few = 2 * (self.slab.len() + INDEX_ROOM_MIN);
+        if self.index.capacity() > 2 * few {
+            self.index.shrink_to(few, |&index| self.slab[index].hash);
+        }
     }
 }

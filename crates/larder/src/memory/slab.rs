@@ -1,4 +1,4 @@
-//! The slots of a shard: entries that stay where they are while they live, named by their number.
+//! The slots of a shard: keys and entries in one array, named by their number.
 
 use std::{
     ops::{Index, IndexMut},
@@ -47,15 +47,28 @@ impl Slot {
 
 enum Cell {
     Full(Slot),
-    Free { next: u32 },
+    /// Linked with the other free ones.
+    Free {
+        before: u32,
+        after: u32,
+    },
 }
 
-/// The slots.
+/// What a slot takes, in bytes.
+#[cfg(test)]
+pub(super) const CELL_BYTES: usize = size_of::<Cell>();
+
+/// The slots. The free ones among them are bounded: see [`settle`](Self::settle).
 pub(super) struct Slab {
     cells: Vec<Cell>,
+    /// The free cell to fill next.
     free: u32,
     len: usize,
 }
+
+/// One free slot in so many is kept for entries to come, and these besides.
+const FREE_PARTS: usize = 8;
+const FREE_MIN: usize = 64;
 
 impl Slab {
     pub(super) fn new() -> Self {
@@ -67,7 +80,7 @@ impl Slab {
         self.len
     }
 
-    /// How many numbers have ever named a slot; every full slot's is below.
+    /// Every full slot's number is below this.
     pub(super) fn end(&self) -> u32 {
         u32::try_from(self.cells.len()).expect("a shard holds fewer than 2^32 entries")
     }
@@ -82,26 +95,77 @@ impl Slab {
 
     pub(super) fn insert(&mut self, slot: Slot) -> u32 {
         self.len += 1;
-        if self.free == NONE {
-            self.cells.push(Cell::Full(slot));
-            return self.end() - 1;
-        }
         let index = self.free;
-        let cell = &mut self.cells[index as usize];
-        if let Cell::Free { next } = *cell {
-            self.free = next;
+        if index != NONE {
+            self.unlink_free(index);
+            self.cells[index as usize] = Cell::Full(slot);
+            return index;
         }
-        *cell = Cell::Full(slot);
-        index
+        if self.cells.len() == self.cells.capacity() {
+            // By a quarter, not by half: the room that nobody uses yet is memory, too.
+            self.cells.reserve_exact(self.cells.len() / 4 + 16);
+        }
+        self.cells.push(Cell::Full(slot));
+        self.end() - 1
     }
 
     pub(super) fn remove(&mut self, index: u32) -> Slot {
-        let cell = std::mem::replace(&mut self.cells[index as usize], Cell::Free { next: self.free });
+        let cell =
+            std::mem::replace(&mut self.cells[index as usize], Cell::Free { before: NONE, after: self.free });
+        if let Some(Cell::Free { before, .. }) = self.cells.get_mut(self.free as usize) {
+            *before = index;
+        }
         self.free = index;
         self.len -= 1;
         match cell {
             Cell::Full(slot) => slot,
             Cell::Free { .. } => unreachable!("{EMPTY}"),
+        }
+    }
+
+    /// Gives room back after a removal, so that slots once needed for many small entries do not stay when few large
+    /// ones have taken their place. Moves one slot at most, down to the number it answers second, and never up:
+    /// whoever passes the slots in falling order misses nobody.
+    pub(super) fn settle(&mut self) -> Option<(u32, u32)> {
+        if self.cells.len() - self.len <= FREE_MIN + self.len / FREE_PARTS {
+            return None;
+        }
+        self.drop_free_end();
+        let moved = self.fill_from_end();
+        if self.cells.capacity() > 2 * (self.cells.len() + FREE_MIN) {
+            self.cells.shrink_to(self.cells.len() + self.cells.len() / 4);
+        }
+        moved
+    }
+
+    fn drop_free_end(&mut self) {
+        while let Some(Cell::Free { .. }) = self.cells.last() {
+            self.unlink_free(self.end() - 1);
+            self.cells.pop();
+        }
+    }
+
+    fn fill_from_end(&mut self) -> Option<(u32, u32)> {
+        let to = self.free;
+        if to == NONE {
+            return None;
+        }
+        self.unlink_free(to);
+        let last = self.cells.pop().expect("a free cell that is not the last has one behind it");
+        self.cells[to as usize] = last;
+        Some((self.end(), to))
+    }
+
+    fn unlink_free(&mut self, index: u32) {
+        let Cell::Free { before, after } = self.cells[index as usize] else {
+            unreachable!("the list of free cells names free cells only")
+        };
+        match self.cells.get_mut(before as usize) {
+            Some(Cell::Free { after: link, .. }) => *link = after,
+            _ => self.free = after,
+        }
+        if let Some(Cell::Free { before: link, .. }) = self.cells.get_mut(after as usize) {
+            *link = before;
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The tier against its promises.
 
+mod bounds;
+mod concurrent;
+mod model;
+mod order;
 mod support;
+mod sweep;
 
 use self::support::*;
 use super::*;
@@ -35,22 +40,4 @@ fn a_refused_put_changes_nothing_and_sees_what_is_there() {
         |_, _| panic!("nothing was evicted"),
     );
     assert_eq!((put, value(&tier, b"a")), (Put::Refused, Some(1)));
-}
-
-#[test]
-fn an_entry_heavier_than_the_bound_is_not_kept_and_takes_its_predecessor_along() {
-    let tier = tier(Memory::max_bytes(1_000));
-    put(&tier, b"a", 1);
-    put(&tier, b"b", 2);
-    assert_eq!(put_weighing(&tier, b"a", 3, 1_000), Put::TooHeavy);
-    assert_eq!((value(&tier, b"a"), value(&tier, b"b"), tier.len()), (None, Some(2), 1));
-}
-
-#[test]
-fn a_capacity_of_zero_keeps_nothing() {
-    for settings in [Memory::max_bytes(0), Memory::max_entries(0)] {
-        let tier = tier(settings);
-        assert_eq!(put(&tier, b"a", 1), Put::TooHeavy);
-        assert_eq!((tier.len(), tier.weight()), (0, 0));
-    }
 }

@@ -55,6 +55,11 @@ impl Lfu {
         }
     }
 
+    pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
+        let place = slab[index].place;
+        self.buckets[place as usize].slots.moved(slab, index);
+    }
+
     pub(super) fn victim(&self, slab: &Slab, spared: u32) -> Option<u32> {
         let mut place = self.lowest;
         // At most twice: only the bucket that holds nobody but `spared` has no answer.

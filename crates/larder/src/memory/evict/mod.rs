@@ -79,6 +79,15 @@ impl Order {
         }
     }
 
+    /// Notes that a slot has got the number `index`.
+    pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
+        match self {
+            Self::S3Fifo(queues) => queues.moved(slab, index),
+            Self::Lru(list) | Self::Fifo(list) => list.moved(slab, index),
+            Self::Lfu(lfu) => lfu.moved(slab, index),
+        }
+    }
+
     /// Who leaves now, never `spared`; nobody if there is no other. It is still there: the caller lets it
     /// [`leave`](Self::leave).
     pub(super) fn victim(&mut self, slab: &mut Slab, bounds: &Bounds, spared: u32) -> Option<u32> {

@@ -73,6 +73,11 @@ impl S3Fifo {
         queue.slots.unlink(slab, index);
     }
 
+    pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
+        let place = slab[index].place;
+        self.queues[place as usize].slots.moved(slab, index);
+    }
+
     pub(super) fn victim(&mut self, slab: &mut Slab, bounds: &Bounds, spared: u32) -> Option<u32> {
         let mut chances = CHANCES_MAX;
         loop {

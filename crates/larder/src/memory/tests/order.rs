@@ -1,0 +1,173 @@
+//! The tier against the plain model, step by step: who leaves, what is found, what it weighs.
+
+use proptest::{collection::vec, prelude::*};
+
+use super::{super::*, model::Model, support::*};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put { key: u8, weight: u64 },
+    Refuse { key: u8 },
+    Get { key: u8 },
+    With { key: u8 },
+    Peek { key: u8 },
+    Update { key: u8 },
+    Remove { key: u8 },
+    RemoveUnless { key: u8 },
+    Sweep { budget: usize, key: u8 },
+    Page { limit: usize },
+    Clear,
+}
+
+fn step(keys: u8) -> impl Strategy<Value = Step> {
+    let key = 0..keys;
+    prop_oneof![
+        12 => (key.clone(), 0_u64..400).prop_map(|(key, weight)| Step::Put { key, weight }),
+        1 => (key.clone(), any::<u64>()).prop_map(|(key, weight)| Step::Put { key, weight }),
+        1 => key.clone().prop_map(|key| Step::Refuse { key }),
+        6 => key.clone().prop_map(|key| Step::Get { key }),
+        3 => key.clone().prop_map(|key| Step::With { key }),
+        3 => key.clone().prop_map(|key| Step::Peek { key }),
+        1 => key.clone().prop_map(|key| Step::Update { key }),
+        2 => key.clone().prop_map(|key| Step::Remove { key }),
+        1 => key.clone().prop_map(|key| Step::RemoveUnless { key }),
+        1 => (1_usize..400, key).prop_map(|(budget, key)| Step::Sweep { budget, key }),
+        1 => (1_usize..9).prop_map(|limit| Step::Page { limit }),
+        1 => (0_u8..20).prop_map(|one| if one == 0 { Step::Clear } else { Step::Page { limit: 3 } }),
+    ]
+}
+
+fn settings() -> impl Strategy<Value = Memory> {
+    let eviction =
+        prop_oneof![Just(Eviction::S3Fifo), Just(Eviction::Lru), Just(Eviction::Lfu), Just(Eviction::Fifo)];
+    let bytes = proptest::option::of(0_u64..6_000);
+    let entries = proptest::option::of(0_u64..14);
+    (eviction, bytes, entries).prop_map(|(eviction, bytes, entries)| {
+        let mut memory = Memory::default().with_eviction(eviction).with_shards(1);
+        (memory.max_bytes, memory.max_entries) = (bytes, entries);
+        memory
+    })
+}
+
+/// Takes one step in both and compares all that can be seen.
+fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
+    let name = |key: u8| vec![key; usize::from(key % 3) * 20 + 1];
+    let hash = |key: u8| tier.hash(&name(key));
+    match *step {
+        Step::Put { key, weight } => {
+            let mut evicted = Vec::new();
+            let put = tier.put_if(
+                hash(key),
+                &name(key),
+                entry(number),
+                weight,
+                |there| {
+                    assert_eq!(there.map(self::number), model.peek(key));
+                    true
+                },
+                |key, _| evicted.push(key[0]),
+            );
+            let whole = weight.min(1 << 40) + name(key).len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
+            assert_eq!((put, evicted), model.put(key, number, whole));
+        }
+        Step::Refuse { key } => {
+            let put = tier.put_if(hash(key), &name(key), entry(number), 0, |_| false, |_, _| ());
+            assert_eq!(put, Put::Refused);
+        }
+        Step::Get { key } => assert_eq!(value(tier, &name(key)), model.get(key)),
+        Step::With { key } => assert_eq!(tier.with(hash(key), &name(key), self::number), model.get(key)),
+        Step::Peek { key } => {
+            let found = tier.peek(hash(key), &name(key));
+            assert_eq!(found.as_ref().map(self::number), model.peek(key));
+        }
+        Step::Update { key } => {
+            let there = tier.update(hash(key), &name(key), |entry| {
+                entry.namespace = 7;
+                true
+            });
+            assert_eq!(there, model.peek(key).is_some());
+        }
+        Step::Remove { key } => {
+            let removed = tier.remove(hash(key), &name(key));
+            assert_eq!(removed.as_ref().map(self::number), model.remove(key));
+        }
+        Step::RemoveUnless { key } => assert!(tier.remove_if(hash(key), &name(key), |_| false).is_none()),
+        Step::Sweep { budget, key } => {
+            let dead = model.peek(key);
+            let swept = tier.sweep(budget, |entry| Some(self::number(entry)) == dead);
+            assert!(swept.examined <= budget);
+            if swept.removed == 1 {
+                model.remove(key);
+            }
+        }
+        Step::Page { limit } => assert_eq!(pages(tier, limit), contents(model)),
+        Step::Clear => {
+            tier.clear();
+            *model = model.empty();
+        }
+    }
+}
+
+/// All that is there, page by page, in the order of the numbers.
+fn pages(tier: &MemoryTier, limit: usize) -> Vec<(u8, u64)> {
+    let mut seen = Vec::new();
+    let mut cursor = Some(MemoryCursor::default());
+    while let Some(from) = cursor {
+        let before = seen.len();
+        cursor = tier.page(from, limit, |key, entry| seen.push((key[0], number(entry))));
+        assert!(seen.len() - before <= limit);
+    }
+    seen.sort_unstable();
+    seen
+}
+
+fn contents(model: &Model) -> Vec<(u8, u64)> {
+    let mut all: Vec<_> = model.kept.iter().map(|kept| (kept.key, kept.number)).collect();
+    all.sort_unstable();
+    all
+}
+
+fn run(settings: &Memory, steps: &[Step]) {
+    let tier = MemoryTier::new(settings, 5);
+    let [bounds] = shares(settings)[..] else { panic!("small tiers have one shard") };
+    let mut model = Model::new(settings.eviction, bounds);
+    for (number, step) in steps.iter().enumerate() {
+        take(step, number as u64, &tier, &mut model);
+        assert_eq!(tier.len(), model.kept.len() as u64);
+        assert_eq!(tier.weight(), model.weight());
+        assert!(tier.weight() <= settings.max_bytes.unwrap_or(u64::MAX));
+        assert!(tier.len() <= settings.max_entries.unwrap_or(u64::MAX));
+    }
+    assert_eq!(pages(&tier, 2), contents(&model));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_policy_evicts_finds_and_weighs_as_the_plain_model_does(
+        settings in settings(),
+        steps in vec(step(24), 1..200),
+    ) {
+        run(&settings, &steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn slots_that_move_to_give_room_back_lose_nothing(
+        settings in settings(),
+        steps in vec(step(250), 600..1_000),
+    ) {
+        let roomy = Memory { max_bytes: None, max_entries: Some(200), ..settings };
+        let mut steps = steps;
+        let keys = (0..250).map(|key| Step::Put { key, weight: 1 });
+        steps.splice(0..0, keys);
+        // Enough removals that most slots become free.
+        steps.extend((0..250).filter(|key| key % 9 != 0).map(|key| Step::Remove { key }));
+        steps.extend((0..250).step_by(3).map(|key| Step::Put { key, weight: 2 }));
+        run(&roomy, &steps);
+    }
+}

@@ -1,0 +1,77 @@
+//! Passing all entries: sweeps and pages.
+
+use std::collections::BTreeSet;
+
+use super::{super::*, support::*};
+
+fn filled(entries: u64, shards: u32) -> MemoryTier {
+    let tier = tier(Memory::default().with_shards(shards));
+    (0..entries).for_each(|number| _ = put(&tier, &number.to_le_bytes(), number));
+    tier
+}
+
+#[test]
+fn sweeps_stay_within_their_budget_and_find_all_the_dead_over_time() {
+    let tier = filled(10_000, 8);
+    let odd = |entry: &Entry| number(entry) % 2 == 1;
+    let (mut rounds, mut removed) = (0, 0);
+    while tier.count(odd) > 0 {
+        let swept = tier.sweep(100, odd);
+        assert!(swept.examined <= 100);
+        removed += swept.removed;
+        rounds += 1;
+    }
+    assert_eq!((removed, tier.len()), (5_000, 5_000));
+    assert!(rounds <= 101, "{rounds} rounds");
+}
+
+#[test]
+fn a_sweep_with_a_large_budget_goes_round_once_from_wherever_the_last_one_ended() {
+    let tier = filled(10_000, 4);
+    for begin in [0, 17, 128, 3_000, 5_555] {
+        tier.sweep(begin, |_| false);
+        let swept = tier.sweep(usize::MAX, |_| false);
+        assert!((10_000..13_000).contains(&swept.examined), "{swept:?} from {begin}");
+    }
+    assert_eq!(tier.sweep(usize::MAX, |_| true).removed, 10_000);
+    assert_eq!(tier.sweep(usize::MAX, |_| true).removed, 0);
+    assert_eq!(tier.sweep(0, |_| true), Swept::default());
+}
+
+#[test]
+fn a_dead_entry_that_came_back_to_life_between_two_looks_stays() {
+    let tier = filled(100, 1);
+    let looks = std::cell::Cell::new(0);
+    // Dead at the first look, under the shared lock; alive at the second, under the exclusive one.
+    let swept = tier.sweep(1, |_| looks.replace(looks.get() + 1) == 0);
+    assert_eq!((swept, looks.get()), (Swept { examined: 1, removed: 0 }, 2));
+}
+
+#[test]
+fn pages_show_everybody_who_stays_while_others_come_and_go() {
+    let tier = filled(10_000, 4);
+    let mut seen = BTreeSet::new();
+    let mut cursor = Some(MemoryCursor::default());
+    let mut step = 0_u64;
+    while let Some(from) = cursor {
+        cursor = tier.page(from, 50, |_, entry| _ = seen.insert(number(entry)));
+        // Every third key stays; most others go, so that slots move, and new ones come.
+        for other in (step..step + 100).filter(|other| other % 3 != 0) {
+            tier.remove(tier.hash(&other.to_le_bytes()), &other.to_le_bytes());
+        }
+        step += 100;
+        put(&tier, &(20_000 + step).to_le_bytes(), 20_000 + step);
+    }
+    assert!((0..10_000).step_by(3).all(|stays| seen.contains(&stays)));
+}
+
+#[test]
+fn a_page_holds_at_least_one_entry_and_the_last_page_says_so() {
+    let tier = filled(3, 1);
+    let mut seen = 0;
+    let next = tier.page(MemoryCursor::default(), 0, |_, _| seen += 1);
+    assert_eq!((seen, next.is_some()), (1, true));
+    assert_eq!(tier.page(next.expect("two are left"), 100, |_, _| seen += 1), None);
+    assert_eq!(seen, 3);
+    assert_eq!(tier.page(MemoryCursor { shard: 77, below: 5 }, 1, |_, _| panic!("no such place")), None);
+}
