@@ -1,4 +1,4 @@
-//! Runs every example to its end.
+//! Runs every program in `examples/` to its end. Programs beside a crate that need arguments are only compiled.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use crate::test::Tally;
 /// An example ends by itself, well before this.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the examples of all packages, each in an empty folder of its own.
+/// Runs them, each in an empty folder of its own.
 pub(crate) fn run(workspace: &Workspace, tally: &mut Tally) -> Result<(), Problem> {
     let programs = match build(workspace) {
         Ok(programs) => programs,
@@ -40,17 +40,18 @@ fn build(workspace: &Workspace) -> Result<Vec<PathBuf>, Problem> {
     let args =
         ["build", "--workspace", "--all-features", "--examples", "--message-format=json-render-diagnostics"];
     let messages = output_of(&mut workspace.cargo(&args))?;
-    let mut programs: Vec<PathBuf> = messages.lines().filter_map(example_in).collect();
+    let mut programs: Vec<PathBuf> =
+        messages.lines().filter_map(|it| example_in(it, &workspace.root)).collect();
     programs.sort();
     Ok(programs)
 }
 
-/// The program that one of cargo's messages is about, if it is an example.
-fn example_in(message: &str) -> Option<PathBuf> {
+/// The program that one of cargo's messages is about, if its source is in the workspace's `examples/`.
+fn example_in(message: &str, root: &Path) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let kinds = message["target"]["kind"].as_array()?;
-    let is_example = message["reason"] == "compiler-artifact" && kinds.iter().any(|kind| kind == "example");
-    is_example.then(|| message["executable"].as_str().map(PathBuf::from))?
+    let built = message["reason"] == "compiler-artifact";
+    let ours = Path::new(message["target"]["src_path"].as_str()?).starts_with(root.join("examples"));
+    (built && ours).then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
 fn run_one(program: &Path, folder: &Path) -> Result<(), Problem> {
@@ -72,13 +73,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_examples_with_a_program_are_run() {
-        let example =
-            r#"{"reason":"compiler-artifact","target":{"kind":["example"]},"executable":"/t/quickstart"}"#;
-        let library = r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"executable":null}"#;
-        let built = r#"{"reason":"build-finished","success":true}"#;
-        let found: Vec<_> =
-            [example, library, built, "not json"].into_iter().filter_map(example_in).collect();
+    fn programs_in_the_examples_folder_are_run_and_nothing_else_is() {
+        let artifact = |source: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"src_path":"{source}"}},"executable":{executable}}}"#
+            )
+        };
+        let messages = [
+            artifact("/w/examples/quickstart.rs", r#""/t/quickstart""#),
+            artifact("/w/crates/larder-cli/examples/tool.rs", r#""/t/tool""#),
+            artifact("/w/examples/lib.rs", "null"),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+            "not json".to_owned(),
+        ];
+        let found: Vec<_> = messages.iter().filter_map(|it| example_in(it, Path::new("/w"))).collect();
         assert_eq!(found, [PathBuf::from("/t/quickstart")]);
     }
 }

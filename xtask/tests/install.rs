@@ -2,6 +2,7 @@
 //! how they were called.
 
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{
     fs,
