@@ -1,0 +1,19 @@
+-- KEYS value lease   ARGV token ms(0: not acceptable, remove) stamped bytes
+-- {0} the lease does not stand   {1} stored   {2,why} removed
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return {0} end
+if ARGV[2] == '0' then
+  redis.call('UNLINK', KEYS[1], KEYS[2])
+  return {2, ''}
+end
+if failed(redis.pcall('STRLEN', KEYS[1])) then
+  redis.call('UNLINK', KEYS[2])
+  return {0}
+end
+local set = redis.pcall('SET', KEYS[1], ARGV[3], 'PX', ARGV[2])
+if failed(set) then
+  local gone = redis.pcall('UNLINK', KEYS[1], KEYS[2])
+  if failed(gone) then return gone end
+  return {2, set.err}
+end
+redis.call('UNLINK', KEYS[2])
+return {1}

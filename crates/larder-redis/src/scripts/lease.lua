@@ -1,0 +1,21 @@
+-- KEYS value lease sequence   ARGV token ms mode(miss|refresh) seen fresh
+-- {1,bytes} an entry   {2} held by another   {3,n,id} granted   {4} another type   {5,why} no room for a lease
+if ARGV[3] == 'miss' then
+  local value = redis.pcall('GET', KEYS[1])
+  if failed(value) then return {4} end
+  if value then return {1, value} end
+elseif failed(redis.pcall('STRLEN', KEYS[1])) then
+  return {4}
+end
+local held = redis.pcall('GET', KEYS[2])
+if failed(held) then return {4} end
+if held and held ~= ARGV[1] then return {2} end
+local n, id, changed, fault = sequence(KEYS[3], tonumber(ARGV[4]), ARGV[5])
+if fault then return fault end
+local set = redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+if failed(set) then
+  if string.find(set.err, 'OOM', 1, true) then return {5, set.err} end
+  return set
+end
+if changed then keep_sequence(KEYS[3], n, id) end
+return {3, n, id}

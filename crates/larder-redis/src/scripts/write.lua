@@ -1,0 +1,35 @@
+-- KEYS value lease sequence   ARGV ms(0: not acceptable, remove) version(or next) expected(or '') seen fresh bytes
+-- {0,n,id} unchanged   {1,n,id} stored as n   {2,n,id,why} removed      (id is '' where the sequence is not asked)
+local news = ARGV[2] == 'next'
+local n, id, changed, fault = tonumber(ARGV[2]), '', false, nil
+if news then
+  n, id, changed, fault = sequence(KEYS[3], tonumber(ARGV[4]), ARGV[5])
+  if fault then return fault end
+end
+local old = nil
+local head = redis.pcall('GETRANGE', KEYS[1], 0, 15)
+if not failed(head) and #head == 16 then
+  local first, second = struct.unpack('>I8I8', head)
+  if first == second and first <= 9007199254740991 then old = first end
+end
+if (ARGV[3] ~= '' and old ~= tonumber(ARGV[3])) or (not news and old and old > n) then
+  if changed then keep_sequence(KEYS[3], n, id) end
+  return {0, n, id}
+end
+if news then
+  n, fault = advance(n)
+  if fault then return fault end
+end
+local why = nil
+if ARGV[1] == '0' then
+  why = ''
+else
+  local set = redis.pcall('SET', KEYS[1], struct.pack('>I8I8', n, n) .. ARGV[6], 'PX', ARGV[1])
+  if failed(set) then why = set.err end
+end
+local gone
+if why then gone = redis.pcall('UNLINK', KEYS[1], KEYS[2]) else gone = redis.pcall('UNLINK', KEYS[2]) end
+if failed(gone) then return gone end
+if news then keep_sequence(KEYS[3], n, id) end
+if why then return {2, n, id, why} end
+return {1, n, id}

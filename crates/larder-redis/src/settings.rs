@@ -1,0 +1,396 @@
+//! What a Redis store can be told.
+
+use std::{fmt, time::Duration};
+
+use larder_core::{Error, ErrorKind, Result};
+
+use crate::url;
+
+/// The longest prefix, in bytes.
+const PREFIX_BYTES_MAX: usize = 256;
+/// What Redis itself takes: 512 MiB.
+const VALUE_BYTES_LIMIT: u64 = 512 << 20;
+/// One sequence for each slot of a cluster; more would share slots anyway.
+const PARTITIONS_LIMIT: u16 = 16_384;
+
+/// How to reach Redis or Valkey, and how to use it.
+///
+/// A URL alone will do: `RedisStore::connect("redis://127.0.0.1:6379")`. It reads
+/// `scheme://[user][:password@]host[:port][/database][?protocol=resp2]` with the schemes `redis` and `valkey`, `rediss`
+/// and `valkeys` (TLS, needs the cargo feature `tls`), and `redis+unix:///path/to/socket[?db=1]`.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_redis::RedisSettings;
+///
+/// let settings = RedisSettings::new("redis://cache.internal:6379")
+///     .with_password("from-a-secret-store")
+///     .with_prefix("shop")
+///     .with_command_timeout(Duration::from_millis(500));
+/// assert!(!format!("{settings:?}").contains("from-a-secret-store"));
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct RedisSettings {
+    server: Server,
+    user: Option<String>,
+    password: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<redis::TlsCertificates>,
+    /// Further nodes to learn a cluster's shape from, as URLs; login and TLS are those of the first.
+    /// Default: none.
+    pub more_nodes: Vec<String>,
+    /// Whether there is one server or a cluster of them. Default: `Single`.
+    pub topology: Topology,
+    /// What all keys begin with, followed by `:`. It tells this application's keys from others'; listing and clearing
+    /// need it. At most 256 bytes, without braces and control characters. Default: `larder`.
+    pub prefix: String,
+    /// Whether `clear`, `scan` and `len` work with an empty prefix. Even then they touch nothing but keys of Larder's
+    /// form; but those may belong to another application. Default: false.
+    pub allow_unprefixed_clear: bool,
+    /// How long one attempt to connect may take, login included. Default: 500 ms.
+    pub connect_timeout: Duration,
+    /// How long a command may take before the connection is given up. A last resort: callers have shorter limits.
+    /// Calls of many keys are sent in parts, and each part has this long. Default: 1 s.
+    pub command_timeout: Duration,
+    /// How many keys the server looks at in one step of a listing, 1 to 100 000. Default: 1 000.
+    pub scan_count: usize,
+    /// How many keys are removed by one command, 1 to 5 000. Default: 500.
+    pub delete_batch: usize,
+    /// How removed keys are freed. Default: `Unlink`.
+    pub delete_strategy: DeleteStrategy,
+    /// The largest value that is stored, in bytes, at most 512 MiB. Default: 16 MiB.
+    pub max_value_bytes: u64,
+    /// How many partitions the keys are spread over: a power of two, at most 16 384. A partition is one hash slot and
+    /// has one sequence, so a cluster needs several times as many as it has primaries: 256 suits most. Another number
+    /// places keys elsewhere: all processes that share a prefix need the same, and a change is a new, empty cache
+    /// (choose a new prefix with it and let the old one expire). Default: 1.
+    pub partitions: u16,
+    /// Whether `connect` succeeds without reaching a server, which is then sought in the background. Otherwise it fails
+    /// at once and says why. Default: false.
+    pub lazy: bool,
+}
+
+#[derive(Clone)]
+pub(crate) enum Server {
+    Url(String),
+    Ready(Box<redis::ConnectionInfo>),
+}
+
+/// One server or a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Topology {
+    /// One server, or the primary of a replicated one behind a stable address.
+    #[default]
+    Single,
+    /// Redis Cluster: slots on several primaries.
+    #[cfg(feature = "cluster")]
+    Cluster,
+}
+
+/// How removed keys are freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeleteStrategy {
+    /// In the background.
+    #[default]
+    Unlink,
+    /// At once, for servers that do not know `UNLINK` or users who may not call it.
+    Del,
+}
+
+impl DeleteStrategy {
+    pub(crate) fn command(self) -> &'static str {
+        match self {
+            Self::Unlink => "UNLINK",
+            Self::Del => "DEL",
+        }
+    }
+}
+
+impl RedisSettings {
+    /// Settings for the server at `url`. It is checked when connecting.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self::of(Server::Url(url.into()))
+    }
+
+    fn of(server: Server) -> Self {
+        Self {
+            server,
+            user: None,
+            password: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            more_nodes: Vec::new(),
+            topology: Topology::Single,
+            prefix: "larder".into(),
+            allow_unprefixed_clear: false,
+            connect_timeout: Duration::from_millis(500),
+            command_timeout: Duration::from_secs(1),
+            scan_count: 1_000,
+            delete_batch: 500,
+            delete_strategy: DeleteStrategy::Unlink,
+            max_value_bytes: 16 << 20,
+            partitions: 1,
+            lazy: false,
+        }
+    }
+
+    /// Sets the user name, instead of writing it into the URL.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Sets the password, instead of writing it into the URL. It is never printed.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Sets certificates for TLS: a root to trust instead of the public ones, a client's own certificate and key.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, certificates: redis::TlsCertificates) -> Self {
+        self.tls = Some(certificates);
+        self
+    }
+
+    /// Sets [`more_nodes`](Self::more_nodes).
+    #[must_use]
+    pub fn with_more_nodes<U: Into<String>>(mut self, urls: impl IntoIterator<Item = U>) -> Self {
+        self.more_nodes = urls.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`topology`](Self::topology).
+    #[must_use]
+    pub fn with_topology(mut self, topology: Topology) -> Self {
+        self.topology = topology;
+        self
+    }
+
+    /// Sets [`prefix`](Self::prefix).
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets [`allow_unprefixed_clear`](Self::allow_unprefixed_clear).
+    #[must_use]
+    pub fn with_allow_unprefixed_clear(mut self, allow: bool) -> Self {
+        self.allow_unprefixed_clear = allow;
+        self
+    }
+
+    /// Sets [`connect_timeout`](Self::connect_timeout).
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets [`command_timeout`](Self::command_timeout).
+    #[must_use]
+    pub fn with_command_timeout(mut self, timeout: Duration) -> Self {
+        self.command_timeout = timeout;
+        self
+    }
+
+    /// Sets [`scan_count`](Self::scan_count).
+    #[must_use]
+    pub fn with_scan_count(mut self, keys: usize) -> Self {
+        self.scan_count = keys;
+        self
+    }
+
+    /// Sets [`delete_batch`](Self::delete_batch).
+    #[must_use]
+    pub fn with_delete_batch(mut self, keys: usize) -> Self {
+        self.delete_batch = keys;
+        self
+    }
+
+    /// Sets [`delete_strategy`](Self::delete_strategy).
+    #[must_use]
+    pub fn with_delete_strategy(mut self, strategy: DeleteStrategy) -> Self {
+        self.delete_strategy = strategy;
+        self
+    }
+
+    /// Sets [`max_value_bytes`](Self::max_value_bytes).
+    #[must_use]
+    pub fn with_max_value_bytes(mut self, bytes: u64) -> Self {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    /// Sets [`partitions`](Self::partitions).
+    #[must_use]
+    pub fn with_partitions(mut self, partitions: u16) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Sets [`lazy`](Self::lazy).
+    #[must_use]
+    pub fn with_lazy(mut self, lazy: bool) -> Self {
+        self.lazy = lazy;
+        self
+    }
+
+    /// Checks everything and answers how to reach each node; the first is the one the URL names.
+    pub(crate) fn check(&self) -> Result<Vec<redis::ConnectionInfo>> {
+        let mut faults = self.faults();
+        let mut nodes = Vec::new();
+        let first = match &self.server {
+            Server::Url(text) => url::parse(text),
+            Server::Ready(info) => Ok((**info).clone()),
+        };
+        for node in std::iter::once(first).chain(self.more_nodes.iter().map(|text| url::parse(text))) {
+            match node.and_then(|info| self.log_in(info)) {
+                Ok(info) => nodes.push(info),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() {
+            return Ok(nodes);
+        }
+        Err(Error::new(
+            ErrorKind::Invalid,
+            format!("the redis store cannot be set up: {}", faults.join("; ")),
+        ))
+    }
+
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut demand = |holds: bool, fault: &str| {
+            if !holds {
+                faults.push(fault.to_owned());
+            }
+        };
+        demand(self.prefix.len() <= PREFIX_BYTES_MAX, "the prefix is longer than 256 bytes");
+        demand(
+            !self.prefix.contains(|c: char| c.is_control() || matches!(c, '{' | '}')),
+            "the prefix holds a brace or a control character; braces mark the hash tag",
+        );
+        demand(!self.connect_timeout.is_zero(), "connect_timeout is zero");
+        demand(!self.command_timeout.is_zero(), "command_timeout is zero");
+        demand((1..=100_000).contains(&self.scan_count), "scan_count is not from 1 to 100000");
+        demand((1..=5_000).contains(&self.delete_batch), "delete_batch is not from 1 to 5000");
+        demand(
+            (1..=VALUE_BYTES_LIMIT).contains(&self.max_value_bytes),
+            "max_value_bytes is not from 1 to 512 MiB",
+        );
+        demand(
+            self.partitions.is_power_of_two() && self.partitions <= PARTITIONS_LIMIT,
+            "partitions is not a power of two from 1 to 16384",
+        );
+        demand(
+            self.more_nodes.is_empty() || self.topology != Topology::Single,
+            "more_nodes are given, but the topology is not a cluster",
+        );
+        faults
+    }
+
+    fn log_in(&self, info: redis::ConnectionInfo) -> Result<redis::ConnectionInfo, String> {
+        let mut login = info.redis_settings().clone();
+        if let Some(user) = &self.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password);
+        }
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        let info = info.set_redis_settings(login).set_tcp_settings(tcp);
+        if !info.addr().is_supported() {
+            return Err(
+                "the url asks for TLS or a socket, which this build cannot; enable the cargo feature `tls`"
+                    .into(),
+            );
+        }
+        self.secured(info)
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured(&self, info: redis::ConnectionInfo) -> Result<redis::ConnectionInfo, String> {
+        let Some(certificates) = &self.tls else { return Ok(info) };
+        let client = redis::Client::build_with_tls(info, certificates.clone()).map_err(|_| {
+            "the certificates cannot be read, or the url does not ask for TLS (`rediss`)".to_owned()
+        })?;
+        Ok(client.get_connection_info().clone())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secured(&self, info: redis::ConnectionInfo) -> Result<redis::ConnectionInfo, String> {
+        Ok(info)
+    }
+
+    #[cfg(all(feature = "tls", feature = "cluster"))]
+    pub(crate) fn certificates(&self) -> Option<redis::TlsCertificates> {
+        self.tls.clone()
+    }
+}
+
+impl fmt::Debug for RedisSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = match &self.server {
+            Server::Url(text) => url::redacted(text),
+            Server::Ready(info) => info.addr().to_string(),
+        };
+        let more_nodes: Vec<_> = self.more_nodes.iter().map(|text| url::redacted(text)).collect();
+        f.debug_struct("RedisSettings")
+            .field("server", &server)
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("more_nodes", &more_nodes)
+            .field("topology", &self.topology)
+            .field("prefix", &self.prefix)
+            .field("allow_unprefixed_clear", &self.allow_unprefixed_clear)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("command_timeout", &self.command_timeout)
+            .field("scan_count", &self.scan_count)
+            .field("delete_batch", &self.delete_batch)
+            .field("delete_strategy", &self.delete_strategy)
+            .field("max_value_bytes", &self.max_value_bytes)
+            .field("partitions", &self.partitions)
+            .field("lazy", &self.lazy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&str> for RedisSettings {
+    fn from(url: &str) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<String> for RedisSettings {
+    fn from(url: String) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<&String> for RedisSettings {
+    fn from(url: &String) -> Self {
+        Self::new(url)
+    }
+}
+
+/// Keeps address, login, database and protocol; `TCP_NODELAY` is turned on.
+impl From<redis::ConnectionInfo> for RedisSettings {
+    fn from(info: redis::ConnectionInfo) -> Self {
+        Self::of(Server::Ready(Box::new(info)))
+    }
+}
+
+/// As from the client's `ConnectionInfo`: the store opens a connection of its own.
+impl From<&redis::Client> for RedisSettings {
+    fn from(client: &redis::Client) -> Self {
+        client.get_connection_info().clone().into()
+    }
+}

@@ -1,0 +1,202 @@
+//! The store: Larder's contract, each method told in Redis commands.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use larder_core::{
+    Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Page, Read, Removed, Result,
+    Store, Token, Write, Written,
+};
+use redis::{Cmd, Value};
+
+use crate::{
+    RedisSettings, Topology,
+    batch::{Batches, Routed},
+    connection::Connection,
+    gather::Lane,
+    layout::Layout,
+    link::{Dialer, Link},
+    scripts::{Script, Scripts},
+    sequence::Sequences,
+};
+
+/// Redis or Valkey as a store. Cheap to clone; all clones share one connection.
+///
+/// It is shared between processes, draws versions, grants leases and lists keys. One connection carries everything;
+/// reads that arrive while others travel go out together. A connection that breaks is replaced in the background, at
+/// most half a second after the server is back; until then calls fail at once.
+///
+/// It belongs to the tokio runtime it was connected on, which must outlive it.
+///
+/// ```no_run
+/// # async fn connect() -> larder_core::Result<()> {
+/// use larder_redis::{RedisSettings, RedisStore};
+///
+/// let simple = RedisStore::connect("redis://127.0.0.1:6379").await?;
+/// let shop = RedisStore::connect(RedisSettings::new("redis://10.0.0.7").with_prefix("shop")).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) settings: RedisSettings,
+    pub(crate) layout: Layout,
+    pub(crate) scripts: Scripts,
+    pub(crate) sequences: Arc<Sequences>,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) batches: Batches,
+    /// One for each slot of a cluster, one for a single server.
+    pub(crate) lanes: Box<[Arc<Lane>]>,
+}
+
+impl RedisStore {
+    /// Connects. Accepts a URL, [`RedisSettings`], a `redis::ConnectionInfo` or a `redis::Client`.
+    ///
+    /// # Errors
+    /// `Invalid` when a setting is wrong or the login refused; `Unavailable` or `Timeout` when no server answers,
+    /// unless [`lazy`](RedisSettings::lazy).
+    ///
+    /// # Panics
+    /// When called outside a tokio runtime.
+    pub async fn connect(settings: impl Into<RedisSettings>) -> Result<Self> {
+        let settings = settings.into();
+        let nodes = settings.check()?;
+        let sequences = Arc::new(Sequences::new(settings.partitions));
+        let dialer = Dialer::new(&settings, nodes);
+        let opened =
+            Connection::open(dialer, settings.command_timeout, settings.lazy, Arc::clone(&sequences));
+        let connection = Arc::new(opened.await?);
+        let by_slot = settings.topology != Topology::Single;
+        let lanes = if by_slot { settings.partitions } else { 1 };
+        Ok(Self(Arc::new(Inner {
+            layout: Layout::new(&settings.prefix, settings.partitions),
+            scripts: Scripts::new(settings.delete_strategy),
+            batches: Batches::new(Arc::clone(&connection), by_slot),
+            lanes: (0..lanes).map(|_| Arc::new(Lane::new(Arc::clone(&connection)))).collect(),
+            sequences,
+            connection,
+            settings,
+        })))
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+impl Store for RedisStore {
+    fn name(&self) -> &str {
+        "redis"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::none();
+        capabilities.shared = true;
+        capabilities.persistent = true;
+        capabilities.sequence = true;
+        capabilities.leases = true;
+        capabilities.scan = self.0.may_list();
+        capabilities.max_value_bytes = Some(self.0.settings.max_value_bytes);
+        capabilities
+    }
+
+    fn lineage(&self) -> u64 {
+        self.0.sequences.lineage()
+    }
+
+    async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
+        self.0.read(reads).await
+    }
+
+    async fn fill(&self, fills: Vec<Fill>) -> Result<Vec<Filled>> {
+        self.0.fill(fills).await
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        self.0.write(writes).await
+    }
+
+    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+        self.0.remove(keys).await
+    }
+
+    async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
+        self.0.compare_token(&self.0.scripts.renew, &key, token, Some(ttl)).await
+    }
+
+    async fn release(&self, key: Key, token: Token) -> Result<()> {
+        self.0.compare_token(&self.0.scripts.release, &key, token, None).await.map(drop)
+    }
+
+    async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
+        self.0.clear(prefix).await
+    }
+
+    async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
+        self.0.scan(prefix, from, limit).await
+    }
+
+    async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
+        self.0.len(prefix).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        let ping = redis::cmd("PING");
+        let answer = self.0.connection.call(async |mut link: Link| link.one(&ping).await).await?;
+        self.0.connection.answer(answer).map(drop)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.0.connection.close();
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn compare_token(
+        &self,
+        script: &Script,
+        key: &Key,
+        token: Token,
+        ttl: Option<Duration>,
+    ) -> Result<bool> {
+        let mut command = script.call(&[self.layout.lease(key)]);
+        command.arg(&token_bytes(token)[..]);
+        if let Some(ttl) = ttl {
+            command.arg(millis(ttl));
+        }
+        let answers = self.batches.run(vec![self.routed(key, command)], Some(script)).await?;
+        match self.only(answers)? {
+            Value::Int(stands) => Ok(stands > 0),
+            _ => Err(crate::fault::unexpected_reply()),
+        }
+    }
+
+    pub(crate) fn routed(&self, key: &Key, command: Cmd) -> Routed {
+        Routed { partition: self.layout.partition(key), command }
+    }
+
+    fn only(&self, answers: Vec<Value>) -> Result<Value> {
+        let only = answers.into_iter().next().ok_or_else(crate::fault::unexpected_reply)?;
+        self.connection.answer(only)
+    }
+
+    pub(crate) fn too_large(&self, bytes: usize) -> Option<Error> {
+        let limit = self.settings.max_value_bytes;
+        let what =
+            || format!("the value has {bytes} bytes, the redis store takes {limit}; raise max_value_bytes");
+        (bytes as u64 > limit).then(|| Error::new(ErrorKind::Rejected, what()))
+    }
+}
+
+/// A span as Redis takes it: whole milliseconds, rounded up, at least one, at most ten years.
+pub(crate) fn millis(span: Duration) -> u64 {
+    larder_core::Timestamp::default().after(span).as_millis().max(1)
+}
+
+pub(crate) fn token_bytes(token: Token) -> [u8; 16] {
+    token.0.to_be_bytes()
+}

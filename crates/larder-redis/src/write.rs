@@ -1,0 +1,149 @@
+//! Writing: fills that need their lease, writes and removals that void it.
+
+use std::collections::BTreeMap;
+
+use larder_core::{
+    Condition, Error, ErrorKind, Fill, Filled, Key, Removed, Result, Stamp, Version, Write, Written,
+};
+use redis::{Cmd, Value};
+
+use crate::{
+    batch::Routed,
+    reply::Reply,
+    stamp,
+    store::{Inner, millis, token_bytes},
+};
+
+impl Inner {
+    pub(crate) async fn fill(&self, fills: Vec<Fill>) -> Result<Vec<Filled>> {
+        let calls = fills.iter().map(|fill| self.routed(&fill.key, self.fill_call(fill)));
+        let answers = self.batches.run(calls.collect(), Some(&self.scripts.fill)).await?;
+        fills.iter().zip(answers).map(|(fill, answer)| self.filled(fill, answer)).collect()
+    }
+
+    fn fill_call(&self, fill: &Fill) -> Cmd {
+        let mut command =
+            self.scripts.fill.call(&[self.layout.value(&fill.key), self.layout.lease(&fill.key)]);
+        command.arg(&token_bytes(fill.token)[..]);
+        match self.too_large(fill.bytes.len()) {
+            Some(_) => command.arg(0),
+            None => command.arg(millis(fill.keep)).arg(stamp::stamped(fill.version, &fill.bytes)),
+        };
+        command
+    }
+
+    fn filled(&self, fill: &Fill, answer: Value) -> Result<Filled> {
+        let mut reply = Reply::of(&self.connection, answer)?;
+        Ok(match reply.number()? {
+            0 => Filled::Refused,
+            1 => Filled::Stored,
+            _ => Filled::Rejected(self.rejection(fill.bytes.len(), &reply.bytes()?)),
+        })
+    }
+
+    pub(crate) async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        let calls = writes.iter().map(|write| self.routed(&write.key, self.write_call(write)));
+        let answers = self.batches.run(calls.collect(), Some(&self.scripts.write)).await?;
+        writes.iter().zip(answers).map(|(write, answer)| self.written(write, answer)).collect()
+    }
+
+    fn write_call(&self, write: &Write) -> Cmd {
+        let key = &write.key;
+        let partition = self.layout.partition(key);
+        let (seen, fresh) = self.sequences.known(partition);
+        let keys = [self.layout.value(key), self.layout.lease(key), self.layout.sequence(partition)];
+        let mut command = self.scripts.write.call(&keys);
+        let too_large = self.too_large(write.bytes.len()).is_some();
+        command.arg(if too_large { 0 } else { millis(write.keep) });
+        match write.stamp {
+            Stamp::Next => command.arg("next"),
+            Stamp::Exactly(version) => command.arg(version.get()),
+        };
+        match write.condition {
+            Condition::Always => command.arg(""),
+            Condition::IfVersion(version) => command.arg(version.get()),
+        };
+        command.arg(seen).arg(fresh);
+        if !too_large {
+            command.arg(&write.bytes[..]);
+        }
+        command
+    }
+
+    fn written(&self, write: &Write, answer: Value) -> Result<Written> {
+        let mut reply = Reply::of(&self.connection, answer)?;
+        let (outcome, number) = (reply.number()?, reply.number()?);
+        if let Some(history) = reply.history()? {
+            self.sequences.learn(self.layout.partition(&write.key), number, history);
+        }
+        Ok(match outcome {
+            0 => Written::Unchanged,
+            1 => Written::Stored(Version::new(number)),
+            _ => Written::Rejected(self.rejection(write.bytes.len(), &reply.bytes()?)),
+        })
+    }
+
+    /// Why a value was not taken: its size, or what the server said.
+    fn rejection(&self, bytes: usize, said: &[u8]) -> Error {
+        self.too_large(bytes).unwrap_or_else(|| {
+            let code = said
+                .strip_prefix(b"-")
+                .unwrap_or(said)
+                .split(|&byte| byte == b' ')
+                .next()
+                .unwrap_or_default();
+            let advice = if code == b"OOM" {
+                "its memory is full; raise maxmemory or choose an eviction policy"
+            } else {
+                "see its log"
+            };
+            let what = format!("redis did not take the value and answered {}: {advice}", code.escape_ascii());
+            Error::new(ErrorKind::Rejected, what)
+        })
+    }
+
+    /// Removes keys, many by one script: they share their place in the sequence.
+    pub(crate) async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+        let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            groups.entry(self.layout.partition(key)).or_default().push(at);
+        }
+        let parts: Vec<(u16, &[usize])> = groups
+            .iter()
+            .flat_map(|(&partition, places)| {
+                places.chunks(self.settings.delete_batch).map(move |part| (partition, part))
+            })
+            .collect();
+        let calls = parts
+            .iter()
+            .map(|&(partition, part)| self.remove_call(partition, part.iter().map(|&at| &keys[at])));
+        let answers = self.batches.run(calls.collect(), Some(&self.scripts.remove)).await?;
+        let mut removed = vec![Removed::Done(Version::ZERO); keys.len()];
+        for (&(partition, part), answer) in parts.iter().zip(answers) {
+            let outcome = self.removed(partition, answer);
+            part.iter().for_each(|&at| removed[at] = outcome.clone());
+        }
+        Ok(removed)
+    }
+
+    fn remove_call<'a>(&self, partition: u16, keys: impl Iterator<Item = &'a Key>) -> Routed {
+        let (seen, fresh) = self.sequences.known(partition);
+        let mut names = vec![self.layout.sequence(partition)];
+        keys.for_each(|key| names.extend([self.layout.value(key), self.layout.lease(key)]));
+        let mut command = self.scripts.remove.call(&names);
+        command.arg(seen).arg(fresh);
+        Routed { partition, command }
+    }
+
+    fn removed(&self, partition: u16, answer: Value) -> Removed {
+        let parse = || -> Result<Version> {
+            let mut reply = Reply::of(&self.connection, answer)?;
+            let number = reply.number()?;
+            if let Some(history) = reply.history()? {
+                self.sequences.learn(partition, number, history);
+            }
+            Ok(Version::new(number))
+        };
+        parse().map_or_else(Removed::Failed, Removed::Done)
+    }
+}
