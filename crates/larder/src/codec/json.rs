@@ -3,6 +3,8 @@
 use larder_core::{Codec, CodecError, CodecId};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::guard::{self, Nulls};
+
 /// JSON: readable by everything, larger and slower than the others. Floats come back bit for bit.
 ///
 /// # Examples
@@ -23,10 +25,18 @@ impl Codec for Json {
     }
 
     fn encode<T: Serialize>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        serde_json::to_writer(out, value).map_err(|_| CodecError::new("the value cannot be written as JSON"))
+        let begin = out.len();
+        let mut writer = serde_json::Serializer::new(&mut *out);
+        let elements = guard::write(value, Nulls::UnitsAndNotFinite, &mut writer)
+            .map_err(|_| CodecError::new("the value cannot be written as JSON"))?;
+        guard::readable(elements, out.len() - begin)
     }
 
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, CodecError> {
-        serde_json::from_slice(bytes).map_err(|_| CodecError::new("the bytes are not this type in JSON"))
+        let refused = |_| CodecError::new("the bytes are not this type in JSON");
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let value = guard::read(bytes.len(), &mut reader).map_err(refused)?;
+        reader.end().map_err(refused)?;
+        Ok(value)
     }
 }

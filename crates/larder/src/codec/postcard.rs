@@ -1,7 +1,13 @@
 //! The default codec.
 
+use ::postcard::{
+    Deserializer, Serializer,
+    ser_flavors::{ExtendFlavor, Flavor},
+};
 use larder_core::{Codec, CodecError, CodecId};
 use serde::{Serialize, de::DeserializeOwned};
+
+use super::guard::{self, Nulls};
 
 /// [Postcard](https://postcard.jamesmunns.com/wire-format): compact, fast, with a documented and stable wire format.
 ///
@@ -26,16 +32,19 @@ impl Codec for Postcard {
     }
 
     fn encode<T: Serialize>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        *out = ::postcard::to_extend(value, std::mem::take(out))
-            .map_err(|_| CodecError::new("the value cannot be written as postcard"))?;
-        Ok(())
+        let refused = |_| CodecError::new("the value cannot be written as postcard");
+        let begin = out.len();
+        let mut writer = Serializer { output: ExtendFlavor::new(std::mem::take(out)) };
+        let elements = guard::write(value, Nulls::Distinct, &mut writer).map_err(refused)?;
+        *out = writer.output.finalize().map_err(refused)?;
+        guard::readable(elements, out.len() - begin)
     }
 
     fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, CodecError> {
-        match ::postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(value),
-            Ok(_) => Err(CodecError::new("bytes follow the value")),
-            Err(_) => Err(CodecError::new("the bytes are not this type in postcard")),
-        }
+        let refused = |_| CodecError::new("the bytes are not this type in postcard");
+        let mut reader = Deserializer::from_bytes(bytes);
+        let value = guard::read(bytes.len(), &mut reader).map_err(refused)?;
+        let rest = reader.finalize().map_err(refused)?;
+        if rest.is_empty() { Ok(value) } else { Err(CodecError::new("bytes follow the value")) }
     }
 }
