@@ -24,6 +24,7 @@ pub use larder_core::{
     Timestamp, Version,
 };
 pub use load::{IntoLoaded, LoadContext, Loaded, Validator};
+pub use memory::{Eviction, Memory};
 pub use options::{
     Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings, WarmOptions, WriteMode,
     WriteOptions, hours, millis, minutes, parse_span, secs,

@@ -61,7 +61,7 @@ pub enum Eviction {
 impl Memory {
     /// What an entry weighs beyond its value and its key, in bytes: its place in the slab, in the index and in the
     /// memory of who left, and what the allocation of its value takes beside it.
-    pub const ENTRY_OVERHEAD_BYTES: u64 = 240;
+    pub const ENTRY_OVERHEAD_BYTES: u64 = 224;
 
     /// A tier bounded by what its entries weigh, in bytes.
     #[must_use]

@@ -41,3 +41,29 @@ fn a_refused_put_changes_nothing_and_sees_what_is_there() {
     );
     assert_eq!((put, value(&tier, b"a")), (Put::Refused, Some(1)));
 }
+
+#[test]
+fn a_scan_does_not_drive_out_what_is_asked_for_again_by_default() {
+    let survivors = |eviction| {
+        let tier = tier(Memory::max_entries(100).with_eviction(eviction));
+        (0..50).for_each(|hot: u64| _ = put(&tier, &hot.to_le_bytes(), hot));
+        for _ in 0..3 {
+            assert!((0..50_u64).all(|hot| value(&tier, &hot.to_le_bytes()) == Some(hot)));
+        }
+        (1_000..3_000).for_each(|once: u64| _ = put(&tier, &once.to_le_bytes(), once));
+        (0..50_u64).filter(|hot| value(&tier, &hot.to_le_bytes()).is_some()).count()
+    };
+    assert_eq!(
+        [Eviction::S3Fifo, Eviction::Lfu, Eviction::Lru, Eviction::Fifo].map(survivors),
+        [50, 50, 0, 0]
+    );
+}
+
+#[test]
+fn debug_shows_the_settings_and_no_key_and_no_value() {
+    let tier = tier(Memory::max_entries(3));
+    put(&tier, b"secret", 4_711);
+    let shown = format!("{tier:?}");
+    assert!(shown.contains("max_entries: Some(3)"), "{shown}");
+    assert!(!shown.contains("secret") && !shown.contains("4711"));
+}
