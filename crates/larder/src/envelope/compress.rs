@@ -93,16 +93,18 @@ mod with_zstd {
 
     /// How large the content says it is, of bytes that are exactly one plain frame.
     fn content_bytes(packed: &[u8]) -> Result<usize, RejectedPayload> {
-        let plain = packed.first_chunk() == Some(&FRAME_MAGIC)
-            && zstd_safe::find_frame_compressed_size(packed) == Ok(packed.len())
+        if packed.first_chunk() != Some(&FRAME_MAGIC) {
+            return Err(RejectedPayload::Corrupt);
+        }
+        if window_bytes(packed).is_some_and(|window| window > WINDOW_MAX_BYTES) {
+            return Err(RejectedPayload::TooLarge);
+        }
+        let plain = zstd_safe::find_frame_compressed_size(packed) == Ok(packed.len())
             && zstd_safe::get_dict_id_from_frame(packed).is_none();
         let Ok(Some(content)) = zstd_safe::get_frame_content_size(packed) else {
             return Err(RejectedPayload::Corrupt);
         };
         let content = usize::try_from(content).map_err(|_| RejectedPayload::TooLarge)?;
-        if window_bytes(packed).is_some_and(|window| window > WINDOW_MAX_BYTES) {
-            return Err(RejectedPayload::TooLarge);
-        }
         if plain { Ok(content) } else { Err(RejectedPayload::Corrupt) }
     }
 

@@ -15,8 +15,9 @@ const VERSION: u8 = 1;
 
 const ABSENT: u8 = 1;
 const COMPRESSED: u8 = 1 << 1;
-const EXTRA: u8 = 1 << 2;
-const KNOWN_FLAGS: u8 = ABSENT | COMPRESSED | EXTRA;
+const SLIDING: u8 = 1 << 2;
+const EXTRA: u8 = 1 << 3;
+const KNOWN_FLAGS: u8 = ABSENT | COMPRESSED | SLIDING | EXTRA;
 
 /// Where the deadlines stand.
 const DEADLINES: Range<usize> = 16..40;
@@ -31,6 +32,7 @@ pub(super) fn write(out: &mut Vec<u8>, key: &Key, header: &Header, sizes: Sizes)
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     let flags = flag(header.absent, ABSENT)
         | flag(sizes.compressed, COMPRESSED)
+        | flag(header.sliding, SLIDING)
         | flag(header.extra.is_some(), EXTRA);
     let load_time_us = u32::try_from(header.load_time.as_micros()).unwrap_or(u32::MAX);
     out.extend_from_slice(MAGIC);
@@ -159,6 +161,7 @@ impl Fixed {
     pub(super) fn into_header(self, extra: Option<Arc<Extra>>) -> Header {
         Header {
             absent: self.flags & ABSENT != 0,
+            sliding: self.flags & SLIDING != 0,
             codec: self.codec,
             made_at: self.made_at,
             deadlines: self.deadlines,

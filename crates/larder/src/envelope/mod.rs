@@ -31,6 +31,8 @@ use crate::value::Extra;
 pub(crate) struct Header {
     /// The origin said that there is nothing. The payload is empty.
     pub(crate) absent: bool,
+    /// Reads move its deadlines, by the lives in its extra if they are there.
+    pub(crate) sliding: bool,
     /// Who reads the payload.
     pub(crate) codec: CodecId,
     /// When its value left the origin.
