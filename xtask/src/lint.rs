@@ -11,8 +11,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool, Problem> {
     let tidy = tidy::run(workspace)?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     let clean = step("clippy", &mut workspace.cargo(&clippy));
-    let mut docs =
-        workspace.cargo(&["doc", "--workspace", "--all-features", "--no-deps", "--document-private-items"]);
+    let mut docs = workspace.cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
     let documented = step("docs", docs.env("RUSTDOCFLAGS", "-D warnings"));
     let separable = features(workspace)?;
     Ok(formatted && tidy && clean && documented && separable)

@@ -279,7 +279,10 @@ pub trait Store: Send + Sync + 'static {
 type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 mod erased {
-    use super::*;
+    use super::{
+        Answer, Capabilities, Cursor, Duration, Fill, Filled, Found, Key, KeyPrefix, Page, Read, Removed,
+        Store, Token, Write, Written,
+    };
 
     #[expect(unreachable_pub, reason = "the trait is sealed: nameable only through DynStore")]
     pub trait ErasedStore: Send + Sync + 'static {
