@@ -1,0 +1,432 @@
+//! The store suite finds what is broken: each mutation of the reference breaks the promise that it should.
+
+#![expect(clippy::unwrap_used, reason = "a wrong assumption of a test may panic")]
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use larder_core::{
+    Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, LeaseFor,
+    LeaseRequest, Page, PageEntry, Read, Removed, Result, Stamp, Store, Token, Version, Write, Written,
+};
+use larder_testkit::{MemoryStore, PausedClock, Report, StoreConformance};
+use tokio::task::yield_now;
+
+const LONG: Duration = Duration::from_secs(900);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mutation {
+    FillIgnoresToken,
+    FillKeepsLease,
+    FillDropsItsVersion,
+    WriteKeepsLease,
+    RemoveKeepsLease,
+    ClearKeepsLeases,
+    PrefixWithoutSeparator,
+    VersionsGoBack,
+    RemovalWithoutVersion,
+    AnswersOutOfOrder,
+    LargeBatchesAreCut,
+    ExactlyReplacesNewer,
+    ConditionIgnored,
+    SwapIsNotAtomic,
+    EntriesNeverEnd,
+    LeasesNeverEnd,
+    RenewalDoesNothing,
+    RenewalNeedsNoToken,
+    ReleaseNeedsNoToken,
+    ReleaseDoesNothing,
+    LeaseDespiteHit,
+    TokensAreCut,
+    KeysAreCut,
+    KeysFoldCase,
+    StarRemovesAll,
+    EmptyValueIsNothing,
+    HandlesHaveCachesOfTheirOwn,
+    CloseDoesNothing,
+    EmptyBatchHangs,
+    EmptyBatchPanics,
+    ScanStopsAfterAPage,
+    ScanCountsItsWay,
+    ListsWhatItSaysItCannot,
+    DroppedCallBlocksTheStore,
+    DroppedAnswerGoesToTheNext,
+    LineageWanders,
+}
+
+use Mutation::*;
+
+/// Each mutation with words of a promise that it breaks.
+const EXPECTED: &[(Mutation, &str)] = &[
+    (FillIgnoresToken, "a fill without a lease"),
+    (FillKeepsLease, "uses the lease up"),
+    (FillDropsItsVersion, "stored under the version it names"),
+    (WriteKeepsLease, "a write voids the lease"),
+    (RemoveKeepsLease, "a removal voids the lease"),
+    (ClearKeepsLeases, "a clear voids the leases"),
+    (PrefixWithoutSeparator, "stops at the separator"),
+    (VersionsGoBack, "only rise"),
+    (RemovalWithoutVersion, "only rise"),
+    (AnswersOutOfOrder, "in the order of the questions"),
+    (LargeBatchesAreCut, "a thousand keys"),
+    (ExactlyReplacesNewer, "never replaces a newer entry"),
+    (ConditionIgnored, "and else changes nothing"),
+    (SwapIsNotAtomic, "of many swaps at one version"),
+    (EntriesNeverEnd, "and no longer"),
+    (LeasesNeverEnd, "a lease ends by itself"),
+    (RenewalDoesNothing, "makes it last from now"),
+    (RenewalNeedsNoToken, "renewing without the lease"),
+    (ReleaseNeedsNoToken, "releasing another's does nothing"),
+    (ReleaseDoesNothing, "a released lease is free"),
+    (LeaseDespiteHit, "a hit is returned instead of a lease"),
+    (TokensAreCut, "tokens are compared whole"),
+    (KeysAreCut, "keys are compared whole"),
+    (KeysFoldCase, "keys are compared whole"),
+    (StarRemovesAll, "keys are literal"),
+    (EmptyValueIsNothing, "values are opaque"),
+    (HandlesHaveCachesOfTheirOwn, "through any handle"),
+    (CloseDoesNothing, "every call answers `Closed`"),
+    (EmptyBatchHangs, "an empty batch"),
+    (EmptyBatchPanics, "an empty batch"),
+    (ScanStopsAfterAPage, "a scan lists every entry"),
+    (ScanCountsItsWay, "a scan lists what stands throughout"),
+    (ListsWhatItSaysItCannot, "answer `Unsupported`"),
+    (DroppedCallBlocksTheStore, "that is dropped leaves the store usable"),
+    (DroppedAnswerGoesToTheNext, "nobody gets the answer"),
+    (LineageWanders, "lineage do not change"),
+];
+
+async fn judged(mutation: Option<Mutation>) -> Report {
+    let shared = MemoryStore::new(PausedClock::new());
+    let make = async || Mutant {
+        inner: shared.clone(),
+        mutation,
+        calls: AtomicU64::new(0),
+        leases: Mutex::default(),
+        cached: Mutex::default(),
+        answers: Mutex::default(),
+        busy: Arc::default(),
+    };
+    StoreConformance::new(make).with_limit(Duration::from_secs(30)).report().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wrapper_without_a_mutation_breaks_nothing() {
+    judged(None).await.assert_kept();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_mutation_is_found_under_the_promise_it_breaks() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for &(mutation, promise) in EXPECTED {
+        let report = judged(Some(mutation)).await;
+        if !report.broken().iter().any(|(broken, _)| broken.contains(promise)) {
+            missed.push(format!("{mutation:?} does not break `{promise}`: {report}"));
+        }
+    }
+    drop(std::panic::take_hook());
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+struct Mutant {
+    inner: MemoryStore,
+    mutation: Option<Mutation>,
+    calls: AtomicU64,
+    /// The last token that got each key's lease.
+    leases: Mutex<HashMap<Key, Token>>,
+    cached: Mutex<HashMap<Key, Found>>,
+    answers: Mutex<VecDeque<Vec<Found>>>,
+    busy: Arc<AtomicBool>,
+}
+
+impl Mutant {
+    fn is(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    fn leases(&self) -> Vec<(Key, Token)> {
+        self.leases.lock().unwrap().iter().map(|(key, token)| (key.clone(), *token)).collect()
+    }
+
+    /// Gives a voided lease back to whom it belonged.
+    async fn restore_lease(&self, key: &Key) -> Result<()> {
+        let held = self.leases.lock().unwrap().get(key).copied();
+        let Some(token) = held else { return Ok(()) };
+        let lease = Some(LeaseRequest { when: LeaseFor::Refresh, token, ttl: LONG });
+        self.inner.read(vec![Read { key: key.clone(), lease }]).await.map(drop)
+    }
+
+    async fn entry(&self, key: &Key) -> Result<Option<Version>> {
+        let found = self.inner.read(vec![Read { key: key.clone(), lease: None }]).await?.remove(0);
+        Ok(if let Found::Hit(stored) = found { Some(stored.version) } else { None })
+    }
+
+    fn twist_key(&self, key: &Key) -> Key {
+        let mut text = key.as_bytes().to_vec();
+        if self.is(KeysAreCut) {
+            text.truncate(900);
+        }
+        if self.is(KeysFoldCase) {
+            text.make_ascii_lowercase();
+        }
+        Key::from_escaped(text).unwrap()
+    }
+
+    fn twist_token(&self, token: Token) -> Token {
+        if self.is(TokensAreCut) { Token(token.0 & u128::from(u64::MAX)) } else { token }
+    }
+
+    /// Keys under the prefix, as this mutant understands it.
+    async fn listed(&self, prefix: &KeyPrefix) -> Result<Vec<PageEntry>> {
+        let loose = prefix.as_bytes().strip_suffix(b":").unwrap_or_default();
+        let page = self.inner.scan(KeyPrefix::all(), Cursor::START, usize::MAX).await?;
+        Ok(page.entries.into_iter().filter(|entry| entry.key.starts_with(loose)).collect())
+    }
+
+    async fn read_as_mutated(&self, mut reads: Vec<Read>) -> Result<Vec<Found>> {
+        for read in &mut reads {
+            read.key = self.twist_key(&read.key);
+            let Some(lease) = &mut read.lease else { continue };
+            lease.token = self.twist_token(lease.token);
+            if self.is(LeasesNeverEnd) {
+                lease.ttl = LONG;
+            }
+            if self.is(LeaseDespiteHit) {
+                lease.when = LeaseFor::Refresh;
+            }
+        }
+        let found = self.inner.read(reads.clone()).await?;
+        for (read, found) in reads.iter().zip(&found) {
+            if let (Some(lease), Found::Granted(_)) = (read.lease, found) {
+                self.leases.lock().unwrap().insert(read.key.clone(), lease.token);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn write_as_mutated(&self, mut write: Write) -> Result<Written> {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst);
+        write.key = self.twist_key(&write.key);
+        let at_hand = self.entry(&write.key).await?;
+        if self.is(VersionsGoBack) && write.stamp == Stamp::Next {
+            self.inner.remove(vec![write.key.clone()]).await?;
+            write.stamp = Stamp::Exactly(Version::new(1_000_000 - number));
+        }
+        if self.is(ExactlyReplacesNewer) && at_hand.is_some() && write.condition == Condition::Always {
+            self.inner.remove(vec![write.key.clone()]).await?;
+        }
+        if self.is(EntriesNeverEnd) {
+            write.keep = LONG;
+        }
+        if self.is(ConditionIgnored) {
+            write.condition = Condition::Always;
+        }
+        if let (true, Condition::IfVersion(wanted)) = (self.is(SwapIsNotAtomic), write.condition) {
+            if at_hand != Some(wanted) {
+                return Ok(Written::Unchanged);
+            }
+            yield_now().await;
+            write.condition = Condition::Always;
+        }
+        let key = write.key.clone();
+        let written = self.inner.write(vec![write]).await?.remove(0);
+        if self.is(WriteKeepsLease) {
+            self.restore_lease(&key).await?;
+        }
+        Ok(written)
+    }
+}
+
+impl Store for Mutant {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.inner.capabilities();
+        capabilities.scan &= !self.is(ListsWhatItSaysItCannot);
+        capabilities
+    }
+
+    fn lineage(&self) -> u64 {
+        if self.is(LineageWanders) { self.calls.load(Ordering::SeqCst) } else { self.inner.lineage() }
+    }
+
+    async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
+        if reads.is_empty() {
+            if self.is(EmptyBatchHangs) {
+                std::future::pending::<()>().await;
+            }
+            assert!(!self.is(EmptyBatchPanics), "nothing to read");
+        }
+        if self.is(DroppedCallBlocksTheStore) {
+            if self.busy.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Unavailable, "another call is under way"));
+            }
+            self.busy.store(true, Ordering::SeqCst);
+            yield_now().await;
+            self.busy.store(false, Ordering::SeqCst);
+        }
+        let plain_of_one = reads.len() == 1 && reads[0].lease.is_none();
+        if self.is(HandlesHaveCachesOfTheirOwn) && plain_of_one {
+            if let Some(found) = self.cached.lock().unwrap().get(&reads[0].key) {
+                return Ok(vec![found.clone()]);
+            }
+        }
+        let mut found = self.read_as_mutated(reads.clone()).await?;
+        if self.is(HandlesHaveCachesOfTheirOwn) && plain_of_one {
+            self.cached.lock().unwrap().insert(reads[0].key.clone(), found[0].clone());
+        }
+        if self.is(AnswersOutOfOrder) {
+            found.reverse();
+        }
+        if self.is(LargeBatchesAreCut) {
+            found.truncate(512);
+        }
+        if self.is(EmptyValueIsNothing) {
+            let empty = |found: &Found| matches!(found, Found::Hit(stored) if stored.bytes.is_empty());
+            found.iter_mut().filter(|found| empty(found)).for_each(|found| *found = Found::Miss);
+        }
+        if self.is(DroppedAnswerGoesToTheNext) {
+            self.answers.lock().unwrap().push_back(found);
+            yield_now().await;
+            found = self.answers.lock().unwrap().pop_front().unwrap();
+        }
+        Ok(found)
+    }
+
+    async fn fill(&self, fills: Vec<Fill>) -> Result<Vec<Filled>> {
+        let mut filled = Vec::new();
+        for mut fill in fills {
+            fill.key = self.twist_key(&fill.key);
+            fill.token = self.twist_token(fill.token);
+            if self.is(FillDropsItsVersion) {
+                fill.version = Version::ZERO;
+            }
+            if self.is(EntriesNeverEnd) {
+                fill.keep = LONG;
+            }
+            let key = fill.key.clone();
+            if self.is(FillIgnoresToken) {
+                let Fill { key, bytes, keep, version, .. } = fill;
+                let (stamp, condition) = (Stamp::Exactly(version), Condition::Always);
+                self.inner.write(vec![Write { key, bytes, keep, stamp, condition }]).await?;
+                filled.push(Filled::Stored);
+                continue;
+            }
+            filled.extend(self.inner.fill(vec![fill]).await?);
+            if self.is(FillKeepsLease) {
+                self.restore_lease(&key).await?;
+            }
+        }
+        Ok(filled)
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+        let mut written = Vec::new();
+        for write in writes {
+            self.cached.lock().unwrap().remove(&write.key);
+            written.push(self.write_as_mutated(write).await?);
+        }
+        Ok(written)
+    }
+
+    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+        let keys: Vec<Key> = keys.iter().map(|key| self.twist_key(key)).collect();
+        if let Some(star) = keys.iter().find(|key| self.is(StarRemovesAll) && key.as_bytes().ends_with(b":*"))
+        {
+            let beginning = &star.as_bytes()[..star.as_bytes().len() - 1];
+            let all = self.inner.scan(KeyPrefix::all(), Cursor::START, usize::MAX).await?.entries;
+            let doomed = all.into_iter().filter(|entry| entry.key.starts_with(beginning));
+            self.inner.remove(doomed.map(|entry| Key::from_escaped(entry.key).unwrap()).collect()).await?;
+        }
+        let mut removed = self.inner.remove(keys.clone()).await?;
+        for key in &keys {
+            self.cached.lock().unwrap().remove(key);
+            if self.is(RemoveKeepsLease) {
+                self.restore_lease(key).await?;
+            }
+        }
+        if self.is(RemovalWithoutVersion) {
+            removed.iter_mut().for_each(|answer| *answer = Removed::Done(Version::ZERO));
+        }
+        Ok(removed)
+    }
+
+    async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
+        let mut token = self.twist_token(token);
+        if self.is(RenewalDoesNothing) {
+            return self.inner.renew(key, token, Duration::from_secs(1)).await;
+        }
+        if self.is(RenewalNeedsNoToken) {
+            token = self.leases.lock().unwrap().get(&key).copied().unwrap_or(token);
+        }
+        self.inner.renew(self.twist_key(&key), token, ttl).await
+    }
+
+    async fn release(&self, key: Key, token: Token) -> Result<()> {
+        let mut token = self.twist_token(token);
+        if self.is(ReleaseDoesNothing) {
+            return Ok(());
+        }
+        if self.is(ReleaseNeedsNoToken) {
+            token = self.leases.lock().unwrap().get(&key).copied().unwrap_or(token);
+        }
+        self.inner.release(self.twist_key(&key), token).await
+    }
+
+    async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
+        if self.is(PrefixWithoutSeparator) {
+            let doomed = self.listed(&prefix).await?;
+            let keys = doomed.into_iter().map(|entry| Key::from_escaped(entry.key).unwrap()).collect();
+            return Ok(self.inner.remove(keys).await?.len() as u64);
+        }
+        let cleared = self.inner.clear(prefix.clone()).await?;
+        if self.is(ClearKeepsLeases) {
+            for (key, _) in self.leases().iter().filter(|(key, _)| prefix.covers(key.as_bytes())) {
+                self.restore_lease(key).await?;
+            }
+        }
+        Ok(cleared)
+    }
+
+    async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
+        if self.is(PrefixWithoutSeparator) {
+            return Ok(Page { entries: self.listed(&prefix).await?, next: None });
+        }
+        if self.is(ScanCountsItsWay) {
+            let all = self.inner.scan(prefix, Cursor::START, usize::MAX).await?.entries;
+            let skip: usize = String::from_utf8_lossy(&from.0).parse().unwrap_or(0);
+            let next = (skip + limit < all.len()).then(|| Cursor(Bytes::from((skip + limit).to_string())));
+            return Ok(Page { entries: all.into_iter().skip(skip).take(limit).collect(), next });
+        }
+        let mut page = self.inner.scan(prefix, from, limit).await?;
+        if self.is(ScanStopsAfterAPage) {
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
+        if self.is(PrefixWithoutSeparator) {
+            return Ok(self.listed(&prefix).await?.len() as u64);
+        }
+        self.inner.len(prefix).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.inner.ping().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.is(CloseDoesNothing) { Ok(()) } else { self.inner.close().await }
+    }
+}
