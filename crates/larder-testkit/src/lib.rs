@@ -1,7 +1,7 @@
 //! Conformance suites, faults, a mock clock and real servers for testing Larder and its backends.
 //!
 //! A backend author runs [`store_conformance`] (and [`store_reopen_conformance`] for a persistent store), a codec
-//! author `codec_conformance`. Both name the promise that is broken. [`MemoryStore`] keeps them all and stands in
+//! author [`codec_conformance`]. Both name the promise that is broken. [`MemoryStore`] keeps them all and stands in
 //! for a shared store in tests.
 //!
 //! ```
@@ -23,7 +23,10 @@ mod server;
 
 pub use cancel::poll_then_drop;
 pub use clock::{MockClock, PausedClock};
-pub use conformance::{Report, StoreConformance, store_conformance, store_reopen_conformance};
+pub use conformance::{
+    CodecConformance, Loss, Report, StoreConformance, codec_conformance, store_conformance,
+    store_reopen_conformance,
+};
 pub use memory_store::MemoryStore;
 pub use rng::SeededRng;
 pub use server::{Program, RedisOptions, RedisServer, Server};

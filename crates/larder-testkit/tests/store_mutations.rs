@@ -276,10 +276,11 @@ impl Store for Mutant {
             self.busy.store(false, Ordering::SeqCst);
         }
         let plain_of_one = reads.len() == 1 && reads[0].lease.is_none();
-        if self.is(HandlesHaveCachesOfTheirOwn) && plain_of_one {
-            if let Some(found) = self.cached.lock().unwrap().get(&reads[0].key) {
-                return Ok(vec![found.clone()]);
-            }
+        if self.is(HandlesHaveCachesOfTheirOwn)
+            && plain_of_one
+            && let Some(found) = self.cached.lock().unwrap().get(&reads[0].key)
+        {
+            return Ok(vec![found.clone()]);
         }
         let mut found = self.read_as_mutated(reads.clone()).await?;
         if self.is(HandlesHaveCachesOfTheirOwn) && plain_of_one {

@@ -1,8 +1,10 @@
 //! Suites that judge implementations of Larder's traits, one named check per promise.
 
+mod codec;
 mod report;
 mod scene;
 mod store;
 
+pub use codec::{CodecConformance, Loss, codec_conformance};
 pub use report::Report;
 pub use store::{StoreConformance, store_conformance, store_reopen_conformance};
