@@ -25,12 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let places: BTreeMap<String, Place> = serde_json::from_slice(&fs::read(from)?)?;
     let mut places: Vec<Place> = places.into_values().collect();
     // Neighbours in this order resemble each other, which is worth a fifth of the compressed size.
-    places.sort_by(|a, b| (&a.countrycode, &a.timezone, &a.name, a.geonameid).cmp(&(
-        &b.countrycode,
-        &b.timezone,
-        &b.name,
-        b.geonameid,
-    )));
+    places.sort_by(|a, b| {
+        (&a.countrycode, &a.timezone, &a.name, a.geonameid).cmp(&(
+            &b.countrycode,
+            &b.timezone,
+            &b.name,
+            b.geonameid,
+        ))
+    });
     fs::write(to, zstd::encode_all(table(&places)?.as_bytes(), 19)?)?;
     Ok(())
 }

@@ -60,8 +60,8 @@ pub(crate) enum Form {
 }
 
 const NOTES: &str = "\
-The questions: of 100 reads 50 ask for a city by its id, 20 for the five cities nearest to a point (on a grid of a tenth \
-of a degree), 20 for the ten largest cities by the first one to four letters of their name, 10 for the statistics of a \
+The questions: of 100 reads 40 ask for a city by its id, 25 for the five cities nearest to a point (on a grid of a tenth \
+of a degree), 20 for the ten largest cities by the first one to four letters of their name, 15 for the statistics of a \
 country. Cities are popular in proportion to 1/rank^0.99 (Zipf), ranked by population. Both phases get the same stream.
 
 The queries: SQLite with the indexes they want (id, folded name, place, country), its whole file in its page cache, \
@@ -122,7 +122,20 @@ mod tests {
         assert_eq!(span("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(span("250ms"), Ok(Duration::from_millis(250)));
         for bad in [
-            "", "10", "s", "-1s", "1 s", "10x", "0s", "1ms", "2h", "NaNs", "infs", "1e9s", "1.2.3s", "99999999999999h",
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1 s",
+            "10x",
+            "0s",
+            "1ms",
+            "2h",
+            "NaNs",
+            "infs",
+            "1e9s",
+            "1.2.3s",
+            "99999999999999h",
             "١s",
         ] {
             assert!(span(bad).is_err(), "{bad}");

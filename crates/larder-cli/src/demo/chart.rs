@@ -93,7 +93,13 @@ impl Axis {
             text(svg, (LEFT - 8.0, y + 4.0), "end", "#444444", &format!("{:.1} %", share * 100.0));
         }
         line(svg, (LEFT, bottom), (LEFT + WIDTH, bottom), "#444444");
-        text(svg, (LEFT + WIDTH / 2.0, bottom + 44.0), "middle", "#444444", "time to the answer (logarithmic)");
+        text(
+            svg,
+            (LEFT + WIDTH / 2.0, bottom + 44.0),
+            "middle",
+            "#444444",
+            "time to the answer (logarithmic)",
+        );
     }
 }
 
@@ -125,7 +131,10 @@ fn area(svg: &mut String, axis: &Axis, shares: &[f64], highest: f64, colour: &st
         put(&mut path, format_args!(" L{:.1},{y:.1} L{:.1},{y:.1}", at(bin), at(bin + 1)));
     }
     put(&mut path, format_args!(" L{:.1},{bottom:.1} Z", LEFT + WIDTH));
-    put(svg, format_args!("<path d=\"{path}\" fill=\"{colour}\" fill-opacity=\"0.35\" stroke=\"{colour}\"/>\n"));
+    put(
+        svg,
+        format_args!("<path d=\"{path}\" fill=\"{colour}\" fill-opacity=\"0.35\" stroke=\"{colour}\"/>\n"),
+    );
 }
 
 /// Where the median and the 99th of a hundred answers lie.
@@ -134,7 +143,8 @@ fn marks(svg: &mut String, axis: &Axis, series: &Series<'_>, colour: &str, row: 
         return;
     }
     for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
-        let x = axis.x((series.latencies.value_at_quantile(quantile).max(1) as f64).log10()).min(LEFT + WIDTH);
+        let x =
+            axis.x((series.latencies.value_at_quantile(quantile).max(1) as f64).log10()).min(LEFT + WIDTH);
         line(svg, (x, TOP), (x, TOP + HEIGHT), colour);
         text(svg, (x + 3.0, TOP + 12.0 + 14.0 * row as f64), "start", colour, name);
     }
@@ -142,7 +152,10 @@ fn marks(svg: &mut String, axis: &Axis, series: &Series<'_>, colour: &str, row: 
 
 fn legend(svg: &mut String, series: &Series<'_>, colour: &str, row: usize) {
     let y = 54.0 + 20.0 * row as f64;
-    put(svg, format_args!("<rect x=\"70\" y=\"{:.1}\" width=\"14\" height=\"14\" fill=\"{colour}\"/>\n", y - 12.0));
+    put(
+        svg,
+        format_args!("<rect x=\"70\" y=\"{:.1}\" width=\"14\" height=\"14\" fill=\"{colour}\"/>\n", y - 12.0),
+    );
     let at = |quantile| {
         let us = if series.latencies.is_empty() { 0 } else { series.latencies.value_at_quantile(quantile) };
         super::text::span(std::time::Duration::from_micros(us))
@@ -156,14 +169,18 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) {
     let ((x1, y1), (x2, y2)) = (from, to);
     put(
         svg,
-        format_args!("<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>\n"),
+        format_args!(
+            "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>\n"
+        ),
     );
 }
 
 fn text(svg: &mut String, (x, y): (f64, f64), anchor: &str, colour: &str, said: &str) {
     put(
         svg,
-        format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{said}</text>\n"),
+        format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{said}</text>\n"
+        ),
     );
 }
 

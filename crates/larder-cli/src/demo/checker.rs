@@ -86,8 +86,12 @@ impl Checker {
                 let count = around.count as usize;
                 parse(body).map(|near: Vec<Near<City>>| self.known.read().nearest(begun, count, &near))
             }
-            Ask::Search(prefix) => parse(body).map(|found: Search| self.known.read().search(begun, prefix, &found)),
-            Ask::Stats(country) => parse(body).map(|stats: Stats| self.known.read().stats(begun, country, &stats)),
+            Ask::Search(prefix) => {
+                parse(body).map(|found: Search| self.known.read().search(begun, prefix, &found))
+            }
+            Ask::Stats(country) => {
+                parse(body).map(|stats: Stats| self.known.read().stats(begun, country, &stats))
+            }
             Ask::Put { id, name, population } => parse(body).map(|changed: Changed| {
                 let city = &changed.city;
                 let same = (city.id, &city.name, city.population) == (*id, name, *population);
@@ -124,7 +128,8 @@ type Judgement = Result<(), String>;
 
 impl Known {
     fn learn_row(&mut self, acknowledged: Tick, city: &City) {
-        let row = Row { acknowledged, version: city.version, name: city.name.clone(), population: city.population };
+        let row =
+            Row { acknowledged, version: city.version, name: city.name.clone(), population: city.population };
         remember(self.rows.entry(city.id).or_default(), row);
     }
 
@@ -137,7 +142,8 @@ impl Known {
 
     fn row(&self, begun: Tick, city: &City) -> Judgement {
         let known = self.rows.get(&city.id).ok_or_else(|| format!("there is no city {}", city.id))?;
-        let bound = known.iter().filter(|row| row.acknowledged <= begun).map(|row| row.version).max().unwrap_or(0);
+        let bound =
+            known.iter().filter(|row| row.acknowledged <= begun).map(|row| row.version).max().unwrap_or(0);
         if city.version < bound {
             let (id, version) = (city.id, city.version);
             return Err(format!("city {id} is stale: version {version}, {bound} was acknowledged before"));
@@ -158,7 +164,8 @@ impl Known {
     }
 
     fn search(&self, begun: Tick, prefix: &str, found: &Search) -> Judgement {
-        as_of(self.prefixes.get(prefix), begun, found.as_of).map_err(|why| format!("search `{prefix}` {why}"))?;
+        as_of(self.prefixes.get(prefix), begun, found.as_of)
+            .map_err(|why| format!("search `{prefix}` {why}"))?;
         if !found.cities.is_sorted_by(|a, b| a.population >= b.population) {
             return Err(format!("search `{prefix}` is out of order"));
         }
@@ -169,11 +176,12 @@ impl Known {
     }
 
     fn stats(&self, begun: Tick, country: &str, stats: &Stats) -> Judgement {
-        as_of(self.countries.get(country), begun, stats.as_of).map_err(|why| format!("stats of {country} {why}"))?;
-        if stats.country != country || stats.largest.country != country {
+        as_of(self.countries.get(country), begun, stats.as_of)
+            .map_err(|why| format!("stats of {country} {why}"))?;
+        if stats.country != country || stats.largest.iter().any(|city| city.country != country) {
             return Err(format!("asked for the stats of {country}, got those of {}", stats.country));
         }
-        self.row(begun, &stats.largest)
+        stats.largest.iter().try_for_each(|city| self.row(begun, city))
     }
 }
 

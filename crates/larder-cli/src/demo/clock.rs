@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 /// Now, to the nanosecond where the system can.
-#[expect(clippy::disallowed_methods, reason = "the demo measures latencies; nothing here decides by the time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the demo measures latencies; nothing here decides by the time"
+)]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -13,7 +13,8 @@ const MAX_TABLE_BYTES: usize = 16 << 20;
 
 /// Every city as shipped, largest first (equals by id), each with version 1.
 pub(crate) fn cities() -> Vec<City> {
-    let bytes = zstd::bulk::decompress(TABLE, MAX_TABLE_BYTES).expect("built into the binary, and a test unpacks it");
+    let bytes =
+        zstd::bulk::decompress(TABLE, MAX_TABLE_BYTES).expect("built into the binary, and a test unpacks it");
     let text = String::from_utf8(bytes).expect("built into the binary, and a test reads it");
     let mut cities: Vec<City> =
         text.lines().map(|line| city(line).expect("built into the binary, and a test parses it")).collect();

@@ -20,19 +20,18 @@ impl Folder {
     /// If it cannot be made or used, or another demo uses it.
     pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
         let shown = path.display();
-        fs::create_dir_all(path).map_err(|error| Fault::because(format!("cannot use `{shown}` as data folder"), &error))?;
+        fs::create_dir_all(path)
+            .map_err(|error| Fault::because(format!("cannot use `{shown}` as data folder"), &error))?;
         let lock = path.join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock)
-            .map_err(|error| Fault::because(format!("cannot write in the data folder `{shown}`"), &error))?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&lock).map_err(|error| {
+                Fault::because(format!("cannot write in the data folder `{shown}`"), &error)
+            })?;
         match file.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
-            Err(TryLockError::WouldBlock) => {
-                Err(Fault::failed(format!("another demo uses `{shown}`; end it, or give --data another folder")))
-            }
+            Err(TryLockError::WouldBlock) => Err(Fault::failed(format!(
+                "another demo uses `{shown}`; end it, or give --data another folder"
+            ))),
             Err(TryLockError::Error(error)) => {
                 Err(Fault::because(format!("cannot lock the data folder `{shown}`"), &error))
             }

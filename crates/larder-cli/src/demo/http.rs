@@ -210,7 +210,9 @@ async fn change(
 ) -> Answer {
     let (Path(id), Json(to)) = (id?, to?);
     if to.name.trim().is_empty() || to.name.len() > MAX_NAME_BYTES || to.name.contains(char::is_control) {
-        return Err(Refusal::bad(format!("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters")));
+        return Err(Refusal::bad(format!(
+            "a name has 1 to {MAX_NAME_BYTES} bytes and no control characters"
+        )));
     }
     let changed = service.change(id, to).await?.ok_or_else(|| no_city(id))?;
     Ok(json(&changed))

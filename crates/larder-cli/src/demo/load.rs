@@ -125,7 +125,8 @@ pub(crate) async fn drive(
     shared.stop.store(true, Ordering::Relaxed);
     let (mut latencies, mut tally) = (new_histogram(), Tally::default());
     while let Some(user) = users.join_next().await {
-        let (own, counted) = user.map_err(|error| Fault::because("a user of the load generator broke", &error))?;
+        let (own, counted) =
+            user.map_err(|error| Fault::because("a user of the load generator broke", &error))?;
         latencies.add(own).expect("the bounds are the same");
         tally.merge(counted);
     }
@@ -134,7 +135,10 @@ pub(crate) async fn drive(
 
 async fn connect(address: SocketAddr, users: u16) -> Result<Client, Fault> {
     Client::connect(address).await.map_err(|error| {
-        Fault::because(format!("cannot open {users} connections; a lower --concurrency needs fewer files"), &error)
+        Fault::because(
+            format!("cannot open {users} connections; a lower --concurrency needs fewer files"),
+            &error,
+        )
     })
 }
 

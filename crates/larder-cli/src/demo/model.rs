@@ -58,7 +58,11 @@ impl Around {
             return None;
         }
         // In range as checked above, so the casts cut nothing.
-        Some(Self { latitude: (latitude * 10.0).round() as i32, longitude: (longitude * 10.0).round() as i32, count })
+        Some(Self {
+            latitude: (latitude * 10.0).round() as i32,
+            longitude: (longitude * 10.0).round() as i32,
+            count,
+        })
     }
 
     /// The grid point in degrees.
@@ -105,8 +109,20 @@ pub(crate) struct Stats {
     pub(crate) population: u64,
     /// The population of the city in the middle.
     pub(crate) median_population: u32,
-    pub(crate) time_zones: u32,
-    pub(crate) largest: City,
+    /// How far the average inhabitant lives from the largest city, in kilometres.
+    pub(crate) spread_km: f64,
+    /// By population, largest first.
+    pub(crate) time_zones: Vec<TimeZone>,
+    /// The five largest cities (fewer where there are fewer), largest first.
+    pub(crate) largest: Vec<City>,
+}
+
+/// The part of a country in one time zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TimeZone {
+    pub(crate) name: String,
+    pub(crate) cities: u32,
+    pub(crate) population: u64,
 }
 
 /// A name as the search compares it.

@@ -212,7 +212,8 @@ fn connect(path: &Path) -> Result<Connection> {
 fn ensure_filled(connection: &mut Connection) -> Result<String> {
     let shipped = data::fingerprint();
     let found: rusqlite::Result<(String, String)> =
-        connection.query_row("SELECT table_read, instance FROM state", [], |row| Ok((row.get(0)?, row.get(1)?)));
+        connection
+            .query_row("SELECT table_read, instance FROM state", [], |row| Ok((row.get(0)?, row.get(1)?)));
     if let Ok((table_read, instance)) = found
         && table_read == shipped
     {

@@ -210,8 +210,11 @@ mod tests {
 
     #[test]
     fn a_phase_without_an_answer_is_all_zeroes() {
-        let load =
-            Load { took: Duration::ZERO, latencies: super::super::load::new_histogram(), tally: Tally::default() };
+        let load = Load {
+            took: Duration::ZERO,
+            latencies: super::super::load::new_histogram(),
+            tally: Tally::default(),
+        };
         let phase = Phase::new(&load, OriginCount::default());
         assert_eq!((phase.requests, phase.p99_us, phase.max_us), (0, 0, 0));
         assert!(phase.rps == 0.0 && phase.busy_each_ms() == 0.0);

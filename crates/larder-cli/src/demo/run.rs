@@ -28,7 +28,8 @@ use crate::fault::Fault;
 /// # Errors
 /// If a stage cannot begin or go on; nothing is reported then.
 pub(crate) async fn run(args: DemoArgs) -> Result<u8, Fault> {
-    let interrupt = Interrupt::listen().map_err(|error| Fault::because("cannot listen for signals", &error))?;
+    let interrupt =
+        Interrupt::listen().map_err(|error| Fault::because("cannot listen for signals", &error))?;
     let mut demo = Demo::prepare(args, interrupt).await?;
     demo.stages().await?;
     demo.report.interrupted = demo.interrupt.code().is_some();
@@ -71,7 +72,8 @@ impl Demo {
             .await
             .map_err(|error| Fault::because("cannot open the database", &error))?
             .map_err(|error| Fault::because(format!("cannot open the database `{shown}`"), &error))?;
-        let rows = origin.everything().await.map_err(|error| Fault::because("cannot read the cities", &error))?;
+        let rows =
+            origin.everything().await.map_err(|error| Fault::because("cannot read the cities", &error))?;
         let plan = Plan {
             traffic: Traffic::new(data::cities(), args.writes),
             checker: Arc::new(Checker::new(rows)),
@@ -109,10 +111,14 @@ impl Demo {
             return Ok(());
         }
         let path: PathBuf = self.args.chart.clone().unwrap_or_else(|| self.folder.chart());
-        let series: Vec<Series<'_>> =
-            self.latencies.iter().map(|(name, rps, latencies)| Series { name, rps: *rps, latencies }).collect();
-        fs::write(&path, chart::draw(&series))
-            .map_err(|error| Fault::because(format!("cannot write the chart `{}`", path.display()), &error))?;
+        let series: Vec<Series<'_>> = self
+            .latencies
+            .iter()
+            .map(|(name, rps, latencies)| Series { name, rps: *rps, latencies })
+            .collect();
+        fs::write(&path, chart::draw(&series)).map_err(|error| {
+            Fault::because(format!("cannot write the chart `{}`", path.display()), &error)
+        })?;
         self.report.chart = Some(path);
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, functions::FunctionFlags, params};
 
-use super::model::{Around, Change, Changed, City, MAX_FOUND, Neighbour, Search, Stats, folded, haversine_km};
+use super::model::{
+    Around, Change, Changed, City, MAX_FOUND, Neighbour, Search, Stats, TimeZone, folded, haversine_km,
+};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -33,7 +35,8 @@ pub(crate) fn prepare(connection: &Connection) -> Result<()> {
     // 16 MiB: the whole database, so that reads are never slowed by the disk.
     connection.pragma_update(None, "cache_size", -16_384)?;
     connection.set_prepared_statement_cache_capacity(32);
-    let pure = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    let pure =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection.create_scalar_function("haversine_km", 4, pure, |at| {
         Ok(haversine_km((at.get(0)?, at.get(1)?), (at.get(2)?, at.get(3)?)))
     })
@@ -57,8 +60,14 @@ pub(crate) fn nearest(connection: &Connection, around: Around) -> Result<Vec<Nei
     let (latitude, longitude) = around.degrees();
     let mut radius_km = 100.0;
     loop {
-        let found = within(connection, (latitude, longitude), Reach::new(latitude, longitude, radius_km), around.count)?;
-        let enough = found.len() == around.count as usize && found.last().is_some_and(|last| last.km <= radius_km);
+        let found = within(
+            connection,
+            (latitude, longitude),
+            Reach::new(latitude, longitude, radius_km),
+            around.count,
+        )?;
+        let enough =
+            found.len() == around.count as usize && found.last().is_some_and(|last| last.km <= radius_km);
         if enough || radius_km > Reach::WHOLE_GLOBE_KM {
             return Ok(found);
         }
@@ -130,25 +139,37 @@ pub(crate) fn search(connection: &mut Connection, prefix: &str) -> Result<Search
 pub(crate) fn stats(connection: &mut Connection, country: &str) -> Result<Option<Stats>> {
     let snapshot = connection.transaction()?;
     let as_of = last_change(&snapshot)?;
-    let mut sums = snapshot.prepare_cached(
-        "SELECT count(*), sum(population), count(DISTINCT timezone) FROM city WHERE country = ?1",
-    )?;
-    let (cities, population, time_zones): (u32, Option<u64>, u32) =
-        sums.query_row([country], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let mut ordered = snapshot.prepare_cached(&format!(
-        "SELECT {CITY} FROM city WHERE country = ?1 ORDER BY population DESC, id LIMIT 1 OFFSET ?2"
+        "SELECT {CITY} FROM city WHERE country = ?1 ORDER BY population DESC, id LIMIT ?2 OFFSET ?3"
     ))?;
-    let mut at = |offset: u32| ordered.query_row(params![country, offset], read_city).optional();
-    let (Some(largest), Some(middle)) = (at(0)?, at(cities / 2)?) else { return Ok(None) };
-    Ok(Some(Stats {
-        as_of,
-        country: country.to_owned(),
-        cities,
-        population: population.unwrap_or(0),
-        median_population: middle.population,
-        time_zones,
-        largest,
-    }))
+    let mut ranked = |count: u32, from: u32| -> Result<Vec<City>> {
+        ordered.query_map(params![country, count, from], read_city)?.collect()
+    };
+    let largest = ranked(5, 0)?;
+    let Some(first) = largest.first() else { return Ok(None) };
+    let (cities, population, spread_km) = snapshot
+        .prepare_cached(
+            "SELECT count(*), sum(population),
+                    sum(population * haversine_km(?2, ?3, latitude, longitude)) / max(sum(population), 1)
+             FROM city WHERE country = ?1",
+        )?
+        .query_row(params![country, first.latitude, first.longitude], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let median_population = ranked(1, cities / 2)?.first().map_or(0, |city| city.population);
+    let time_zones = time_zones(&snapshot, country)?;
+    let country = country.to_owned();
+    Ok(Some(Stats { as_of, country, cities, population, median_population, spread_km, time_zones, largest }))
+}
+
+fn time_zones(connection: &Connection, country: &str) -> Result<Vec<TimeZone>> {
+    let mut found = connection.prepare_cached(
+        "SELECT timezone, count(*), sum(population) FROM city WHERE country = ?1
+         GROUP BY timezone ORDER BY sum(population) DESC, timezone",
+    )?;
+    let read =
+        |row: &Row<'_>| Ok(TimeZone { name: row.get(0)?, cities: row.get(1)?, population: row.get(2)? });
+    found.query_map([country], read)?.collect()
 }
 
 /// Changes a city and raises its version, in one transaction; `None` if there is no such city.
@@ -159,7 +180,9 @@ pub(crate) fn change(connection: &mut Connection, id: u32, to: &Change) -> Resul
         .prepare_cached("UPDATE state SET change = change + 1 RETURNING change")?
         .query_row([], |row| row.get(0))?;
     transaction
-        .prepare_cached("UPDATE city SET name = ?2, folded = ?3, population = ?4, version = ?5 WHERE id = ?1")?
+        .prepare_cached(
+            "UPDATE city SET name = ?2, folded = ?3, population = ?4, version = ?5 WHERE id = ?1",
+        )?
         .execute(params![id, to.name, folded(&to.name), to.population, version])?;
     transaction
         .prepare_cached("INSERT INTO pending (change, city, previous_name) VALUES (?1, ?2, ?3)")?
@@ -195,12 +218,19 @@ pub(crate) fn everything(connection: &Connection) -> Result<Vec<City>> {
 
 /// Fills empty tables with the cities as shipped.
 pub(crate) fn fill(transaction: &Transaction<'_>, cities: &[City], table_read: &str) -> Result<()> {
-    let mut insert =
-        transaction.prepare("INSERT INTO city VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    let mut insert = transaction.prepare("INSERT INTO city VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
     for city in cities {
         let City { id, name, country, latitude, longitude, population, timezone, version } = city;
         insert.execute(params![
-            id, name, folded(name), country, latitude, longitude, population, timezone, version
+            id,
+            name,
+            folded(name),
+            country,
+            latitude,
+            longitude,
+            population,
+            timezone,
+            version
         ])?;
     }
     transaction.execute("INSERT INTO state VALUES (1, ?1, lower(hex(randomblob(8))))", [table_read])?;

@@ -37,7 +37,12 @@ fn comparison(report: &Report) -> Table {
     let (without, cached) = (report.uncached.as_ref(), report.cached.as_ref());
     let with = cached.map(|cached| &cached.phase);
     let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["", "without Larder", "with Larder", "better"]);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "",
+        "without Larder",
+        "with Larder",
+        "better",
+    ]);
     let mut row = |name: &str, show: &dyn Fn(&Phase) -> String, better: &dyn Fn(&Phase, &Phase) -> f64| {
         let factor = without.zip(with).map_or_else(|| "–".into(), |(a, b)| times(better(a, b)));
         table.add_row([name.to_owned(), shown(without, show), shown(with, show), factor]);
@@ -46,7 +51,9 @@ fn comparison(report: &Report) -> Table {
     row("p50", &|phase| us(phase.p50_us), &|a, b| ratio(a.p50_us, b.p50_us));
     row("p95", &|phase| us(phase.p95_us), &|a, b| ratio(a.p95_us, b.p95_us));
     row("p99", &|phase| us(phase.p99_us), &|a, b| ratio(a.p99_us, b.p99_us));
-    row("origin queries", &|phase| grouped(phase.origin_calls), &|a, b| ratio(a.origin_calls, b.origin_calls));
+    row("origin queries", &|phase| grouped(phase.origin_calls), &|a, b| {
+        ratio(a.origin_calls, b.origin_calls)
+    });
     row("… per 1000 requests", &|phase| format!("{:.0}", per_thousand(phase)), &|a, b| {
         per_thousand(a) / per_thousand(b)
     });
@@ -105,14 +112,22 @@ fn restart(restart: &Restart) -> String {
     let share = percent(*disk_share);
     let (first_reads, disk, calls) = (grouped(*first_reads), grouped(hits.disk), grouped(*origin_calls));
     let reopened = span(Duration::from_millis(*reopen_ms));
-    note("Restart", format!("{share} of first reads from disk ({disk} of {first_reads}; {calls} queries); down {reopened}"))
+    note(
+        "Restart",
+        format!(
+            "{share} of first reads from disk ({disk} of {first_reads}; {calls} queries); down {reopened}"
+        ),
+    )
 }
 
 fn stampede(stampede: &Stampede) -> String {
     let Stampede { callers, origin_calls, took_us, .. } = stampede;
     let (callers, took) = (grouped(*callers), us(*took_us));
     let queries = if *origin_calls == 1 { "query" } else { "queries" };
-    note("Stampede", format!("{callers} callers on one cold key: {} {queries}, {took}", grouped(*origin_calls)))
+    note(
+        "Stampede",
+        format!("{callers} callers on one cold key: {} {queries}, {took}", grouped(*origin_calls)),
+    )
 }
 
 #[cfg(test)]
@@ -139,7 +154,10 @@ mod tests {
         let mut report = Report::new(&Line::parse_from(["x"]).args);
         report.uncached = Some(phase(3_000.0, 20_000, 30_000));
         let partial = render(&report);
-        assert!(partial.contains("3 000") && partial.contains("20.0 ms") && partial.contains('–'), "{partial}");
+        assert!(
+            partial.contains("3 000") && partial.contains("20.0 ms") && partial.contains('–'),
+            "{partial}"
+        );
 
         let hits = Hits { memory: 480_000, disk: 1_200, redis: 0 };
         report.cached = Some(Cached {

@@ -61,7 +61,10 @@ fn a_search_read_before_a_change_of_a_city_it_finds_or_found_is_wrong() {
     assert!(!is_wrong(&checker, &search("u"), now, &found(5, vec![])));
     assert!(!is_wrong(&checker, &search("b"), now, &found(1, vec![city(2, "Bonn", 30, 1)])), "not concerned");
     assert!(is_wrong(&checker, &search("o"), now, &found(5, vec![city(1, "Ulm", 10, 1)])), "a stale row");
-    assert!(is_wrong(&checker, &search("o"), now, &found(5, vec![city(2, "Bonn", 30, 1)])), "does not begin so");
+    assert!(
+        is_wrong(&checker, &search("o"), now, &found(5, vec![city(2, "Bonn", 30, 1)])),
+        "does not begin so"
+    );
     let unsorted = vec![city(1, "Olm", 20, 5), city(1, "Olm", 21, 9)];
     assert!(is_wrong(&checker, &search("o"), now, &found(9, unsorted)));
 }
@@ -75,8 +78,9 @@ fn the_stats_of_a_country_read_before_a_change_in_it_are_wrong() {
         cities: 2,
         population: 50,
         median_population: 20,
-        time_zones: 1,
-        largest,
+        spread_km: 1.0,
+        time_zones: vec![],
+        largest: vec![largest],
     };
     let (ask, now) = (Ask::Stats("DE".into()), checker.begin());
     assert!(is_wrong(&checker, &ask, now, &stats(4, city(2, "Bonn", 30, 1))));
