@@ -1,5 +1,6 @@
 //! The `larder` command: one file (or folder) for each verb.
 
+#[allow(dead_code, reason = "the stages with Larder come with its engine")]
 mod demo;
 mod fault;
 

@@ -17,11 +17,11 @@ fn larder(arguments: &[&str]) -> Command {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    larder(arguments).output().unwrap()
+    larder(arguments).output().expect("the binary was built for this test")
 }
 
 fn in_folder<'a>(folder: &'a Path, arguments: &[&'a str]) -> Vec<&'a str> {
-    [arguments, &["--data", folder.to_str().unwrap()]].concat()
+    [arguments, &["--data", folder.to_str().expect("temporary folders have plain names")]].concat()
 }
 
 /// Whether the run was refused in one line that says `words`, with exit code `code` and nothing on stdout.
