@@ -17,7 +17,9 @@
 mod cancel;
 mod clock;
 mod conformance;
+mod faulty;
 mod memory_store;
+mod recorder;
 mod rng;
 mod server;
 
@@ -27,6 +29,8 @@ pub use conformance::{
     CodecConformance, Loss, Report, StoreConformance, codec_conformance, store_conformance,
     store_reopen_conformance,
 };
+pub use faulty::{Fault, Faults, Faulty, Op, When};
 pub use memory_store::MemoryStore;
+pub use recorder::Recorder;
 pub use rng::SeededRng;
 pub use server::{Program, RedisOptions, RedisServer, Server};

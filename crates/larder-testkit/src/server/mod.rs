@@ -4,5 +4,6 @@ mod process;
 mod redis;
 mod spawner;
 
+pub(crate) use process::blocking;
 pub use process::{Program, Server};
 pub use redis::{RedisOptions, RedisServer};
