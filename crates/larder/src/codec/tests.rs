@@ -246,7 +246,7 @@ fn every_depth_that_is_written_is_read() {
             let inner = Box::new(branch);
             branch = if step % 2 == 0 { Branch::Two(inner, 1) } else { Branch::Named { inner: Some(inner) } };
         }
-        assert!((50..60).contains(&written), "{written} levels of some 2.5 each fit into 127");
+        assert!((50..60).contains(&written), "{written} nestings of some 2.5 each fit into 127");
     }
     for_each_codec!(check);
 }
