@@ -44,14 +44,14 @@ struct Shared {
     sequences: Arc<Sequences>,
     runtime: Handle,
     phase: watch::Sender<Phase>,
-    /// The generation of the connection on which somebody stopped waiting for an answer.
+    /// The incarnation of the connection on which somebody stopped waiting for an answer.
     abandoned: AtomicU64,
     abandonment: Notify,
 }
 
 #[derive(Clone)]
 enum Phase {
-    /// In use. Generations count from 1.
+    /// In use. Incarnations count from 1.
     Up(u64, Link),
     /// An attempt to connect is under way: calls wait for its outcome.
     Connecting,
@@ -61,8 +61,8 @@ enum Phase {
 }
 
 impl Phase {
-    fn is_up(&self, generation: u64) -> bool {
-        matches!(self, Self::Up(up, _) if *up == generation)
+    fn is_up(&self, incarnation: u64) -> bool {
+        matches!(self, Self::Up(up, _) if *up == incarnation)
     }
 }
 
@@ -109,20 +109,20 @@ impl Connection {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let mut waiting = Waiting { shared: &self.shared, generation: 0 };
+        let mut waiting = Waiting { shared: &self.shared, incarnation: 0 };
         let outcome = timeout(self.shared.command_timeout, async {
-            let (generation, link) = self.shared.link().await?;
-            waiting.generation = generation;
-            operation(link).await.map_err(|fault| self.shared.judge(generation, &fault))
+            let (incarnation, link) = self.shared.link().await?;
+            waiting.incarnation = incarnation;
+            operation(link).await.map_err(|fault| self.shared.judge(incarnation, &fault))
         });
         let outcome = outcome.await;
-        let generation = std::mem::take(&mut waiting.generation);
+        let incarnation = std::mem::take(&mut waiting.incarnation);
         outcome.unwrap_or_else(|_| {
             let late = Error::new(
                 ErrorKind::Timeout,
                 format!("redis at {} did not answer in time", self.shared.server),
             );
-            self.shared.retire(generation, Phase::Connecting);
+            self.shared.retire(incarnation, Phase::Connecting);
             Err(late)
         })
     }
@@ -155,16 +155,16 @@ impl Drop for Connection {
     }
 }
 
-/// Somebody waits for an answer on a connection of this generation; 0 is nobody (any more).
+/// Somebody waits for an answer on a connection of this incarnation; 0 is nobody (any more).
 struct Waiting<'a> {
     shared: &'a Shared,
-    generation: u64,
+    incarnation: u64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.generation > 0 {
-            self.shared.abandoned.fetch_max(self.generation, Ordering::AcqRel);
+        if self.incarnation > 0 {
+            self.shared.abandoned.fetch_max(self.incarnation, Ordering::AcqRel);
             self.shared.abandonment.notify_one();
         }
     }
@@ -180,20 +180,20 @@ impl Shared {
         settled.ok().and_then(|phase| usable(&phase)).unwrap_or_else(|| Err(fault::closed()))
     }
 
-    fn judge(&self, generation: u64, failed: &redis::RedisError) -> Error {
+    fn judge(&self, incarnation: u64, failed: &redis::RedisError) -> Error {
         let (error, verdict) = fault::error_of(failed, &self.server);
         match verdict {
             Verdict::Keep => {}
-            Verdict::Replace => self.retire(generation, Phase::Connecting),
-            Verdict::Rest => self.retire(generation, Phase::Down(error.clone())),
+            Verdict::Replace => self.retire(incarnation, Phase::Connecting),
+            Verdict::Rest => self.retire(incarnation, Phase::Down(error.clone())),
         }
         error
     }
 
-    /// Takes the connection of a generation out of use.
-    fn retire(&self, generation: u64, next: Phase) {
+    /// Takes the connection of a incarnation out of use.
+    fn retire(&self, incarnation: u64, next: Phase) {
         self.phase.send_if_modified(|phase| {
-            let retires = phase.is_up(generation);
+            let retires = phase.is_up(incarnation);
             if retires {
                 *phase = next;
             }
@@ -225,7 +225,7 @@ impl Shared {
 
 fn usable(phase: &Phase) -> Option<Result<(u64, Link)>> {
     match phase {
-        Phase::Up(generation, link) => Some(Ok((*generation, link.clone()))),
+        Phase::Up(incarnation, link) => Some(Ok((*incarnation, link.clone()))),
         Phase::Connecting => None,
         Phase::Down(error) => Some(Err(error.clone())),
         Phase::Closed => Some(Err(fault::closed())),
@@ -242,17 +242,17 @@ fn refusal(failed: &redis::RedisError, server: &str) -> Error {
 
 /// Watches over the connection and makes a new one whenever it is gone, until the store is closed.
 async fn supervise(shared: Arc<Shared>) {
-    let mut generation = u64::from(matches!(*shared.phase.borrow(), Phase::Up(..)));
+    let mut incarnation = u64::from(matches!(*shared.phase.borrow(), Phase::Up(..)));
     loop {
-        if generation > 0 {
-            watch_over(&shared, generation).await;
+        if incarnation > 0 {
+            watch_over(&shared, incarnation).await;
             if !pause(&shared, 0, after_retirement(&shared)).await {
                 return;
             }
         }
         let Some(link) = reconnect(&shared).await else { return };
-        generation += 1;
-        if !shared.enter(Phase::Up(generation, link)) {
+        incarnation += 1;
+        if !shared.enter(Phase::Up(incarnation, link)) {
             return;
         }
     }
@@ -266,20 +266,20 @@ fn after_retirement(shared: &Shared) -> u64 {
     }
 }
 
-/// Returns when the connection of this generation is out of use.
-async fn watch_over(shared: &Shared, generation: u64) {
+/// Returns when the connection of this incarnation is out of use.
+async fn watch_over(shared: &Shared, incarnation: u64) {
     let mut phase = shared.phase.subscribe();
     loop {
         tokio::select! {
-            _ = phase.wait_for(|phase| !phase.is_up(generation)) => return,
+            _ = phase.wait_for(|phase| !phase.is_up(incarnation)) => return,
             () = shared.abandonment.notified() => {}
         }
-        if shared.abandoned.load(Ordering::Acquire) < generation {
+        if shared.abandoned.load(Ordering::Acquire) < incarnation {
             continue;
         }
         let Phase::Up(_, mut link) = shared.phase.borrow().clone() else { continue };
         tokio::select! {
-            _ = phase.wait_for(|phase| !phase.is_up(generation)) => return,
+            _ = phase.wait_for(|phase| !phase.is_up(incarnation)) => return,
             alive = timeout(shared.command_timeout, async { link.one(&redis::cmd("PING")).await }) => {
                 // An error that the server answers is a sign of life as well.
                 let dead = match alive {
@@ -288,7 +288,7 @@ async fn watch_over(shared: &Shared, generation: u64) {
                     Err(_) => true,
                 };
                 if dead {
-                    shared.retire(generation, Phase::Connecting);
+                    shared.retire(incarnation, Phase::Connecting);
                 }
             }
         }
