@@ -30,8 +30,6 @@ pub enum StaleReason {
     LoadFailed,
     /// A load failed a short while ago; the next attempt waits for the re-arm time.
     Rearmed,
-    /// The loader said there is nothing, without absence being remembered.
-    LoadedNothing,
     /// The caller allowed it and nothing better was at hand.
     Allowed,
 }

@@ -1,9 +1,10 @@
 //! A multi-tier cache: memory, shared and persistent stores, and the loader behind them.
 
-#![allow(dead_code, reason = "the parts are still being put together")]
-
+mod builder;
+mod cache;
 mod clock;
 pub mod codec;
+mod engine;
 mod envelope;
 mod hub;
 mod key;
@@ -12,10 +13,14 @@ mod memory;
 mod options;
 mod policy;
 mod schema;
+mod stack;
 mod stats;
 mod value;
 
+pub use builder::StackBuilder;
+pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, WarmEntry, WarmProgress, Wrapped};
 pub use clock::{SystemClock, SystemRng};
+pub use engine::{Copy, Inspection, Invalidated, Reach, TierHealth};
 pub use hub::Subscription;
 pub use key::{Args, CacheKey};
 pub use larder_core::{
@@ -29,4 +34,5 @@ pub use options::{
     Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings, WarmOptions, WriteMode,
     WriteOptions, hours, millis, minutes, parse_span, secs,
 };
+pub use stack::Stack;
 pub use stats::{Capture, Latency, NamespaceStats, Stats, TierHits, TierStats};

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use larder_core::{Moment, Version};
+use larder_core::{CodecError, CodecId, Moment, Version};
 
 use crate::policy::{expiry::Spans, freshness::Deadlines};
 
@@ -54,4 +54,25 @@ pub(crate) struct Extra {
     pub(crate) last_modified: Option<Box<str>>,
     /// The lives that each read of a sliding entry grants it anew.
     pub(crate) sliding: Option<Spans>,
+}
+
+/// What the engine needs to know of a namespace's value type.
+pub(crate) trait Shape: Send + Sync + 'static {
+    /// The codec that writes.
+    fn codec(&self) -> CodecId;
+
+    /// The fingerprint that stored values must bear.
+    fn schema(&self) -> u64;
+
+    /// Appends the encoded value.
+    fn encode(&self, value: &AnyValue, out: &mut Vec<u8>) -> Result<(), CodecError>;
+
+    /// Reads a value that `codec` wrote; `None` if the namespace does not read that codec.
+    fn decode(&self, codec: CodecId, bytes: &[u8]) -> Option<Result<AnyValue, CodecError>>;
+
+    /// What a value costs in memory; `encoded_bytes` if that is known.
+    fn weigh(&self, value: &AnyValue, encoded_bytes: Option<usize>) -> u64;
+
+    /// Whether a loaded value is to be kept.
+    fn should_store(&self, value: &AnyValue) -> bool;
 }

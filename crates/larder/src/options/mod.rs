@@ -8,7 +8,8 @@ mod span;
 mod write;
 
 pub use policy::{Policy, TierPolicy};
-pub use problem::{Problem, Problems};
+pub use problem::Problem;
+pub(crate) use problem::Problems;
 pub use read::{ReadOptions, TierChoice};
 pub use settings::{Settings, TierSettings};
 pub use span::{hours, millis, minutes, parse_span, secs};

@@ -24,7 +24,7 @@ impl fmt::Display for Problem {
 
 /// Collects what is found while a configuration is checked.
 #[derive(Clone, Debug, Default)]
-pub struct Problems {
+pub(crate) struct Problems {
     pub(crate) faults: Vec<Problem>,
     pub(crate) advisories: Vec<Problem>,
 }

@@ -11,8 +11,8 @@ pub enum WriteMode {
     /// Any tier that fails makes the write an error, and memory keeps no new value.
     #[default]
     Strict,
-    /// The write is an error only when every tier failed; the others keep the value, failures are counted and
-    /// the failed tier's old copy is owed a removal.
+    /// The write is an error only when no tier keeps the value. Failures are counted, and a removal is owed to the
+    /// tier that failed. When the authority fails, nobody knows the order of writes: then only memory keeps it.
     BestEffort,
 }
 
@@ -28,8 +28,8 @@ pub enum WriteMode {
 pub struct WriteOptions {
     /// Which tiers keep the value; the others drop their copy. Default: all.
     pub tiers: TierChoice,
-    /// Default: strict.
-    pub mode: WriteMode,
+    /// What a failing tier means. Default: as the stack's settings say.
+    pub mode: Option<WriteMode>,
     /// How long the value is good. Default: the policy's.
     pub ttl: Option<Duration>,
     /// Default: the policy's.
@@ -58,7 +58,7 @@ impl WriteOptions {
     /// Says what a failing tier means.
     #[must_use]
     pub fn mode(mut self, mode: WriteMode) -> Self {
-        self.mode = mode;
+        self.mode = Some(mode);
         self
     }
 

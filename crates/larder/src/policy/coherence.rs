@@ -45,6 +45,13 @@ pub(crate) struct ReadVersion {
     clears: u64,
 }
 
+impl ReadVersion {
+    /// The sum of clear counters that an entry put on the strength of this read bears.
+    pub(crate) fn clears(self) -> u64 {
+        self.clears
+    }
+}
+
 /// The clear counter of one namespace.
 #[derive(Default, Debug)]
 pub(crate) struct NamespaceFence(AtomicU64);

@@ -88,7 +88,7 @@ impl TierCounters {
 
     pub(crate) fn reset(&self) {
         *self.latency.lock().unwrap_or_else(PoisonError::into_inner) = Sum::default();
-        [&self.failures, &self.timeouts, &self.skipped, &self.trips].map(Counter::reset);
+        [&self.failures, &self.timeouts, &self.skipped, &self.trips].into_iter().for_each(Counter::reset);
     }
 
     /// The numbers; the caller adds what it alone knows.

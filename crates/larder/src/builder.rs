@@ -1,0 +1,179 @@
+//! Makes a stack: checks everything that was given, reports all mistakes at once, and starts house-keeping.
+
+use std::sync::Arc;
+
+use larder_core::{Clock, DynStore, Error, ErrorKind, Observer, Result, Rng, Store, erase};
+
+use crate::{
+    clock::{SystemClock, SystemRng},
+    engine::{Core, Parts, STORES_MAX, Tier, start},
+    hub::Hub,
+    memory::{Memory, MemoryTier},
+    options::{Problem, Problems, Settings, TierSettings},
+    stack::Stack,
+};
+
+/// What a stack is made of, before it is built.
+///
+/// Tiers are given fastest first; the memory tier comes before all stores, wherever it is given. Nothing is checked
+/// until [`build`](Self::build).
+#[must_use = "nothing happens until `build`"]
+pub struct StackBuilder {
+    settings: Settings,
+    memory: Option<Memory>,
+    stores: Vec<(DynStore, TierSettings)>,
+    observers: Vec<Box<dyn Observer>>,
+    clock: Option<Arc<dyn Clock>>,
+    rng: Option<Arc<dyn Rng>>,
+}
+
+impl std::fmt::Debug for StackBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StackBuilder")
+            .field("settings", &self.settings)
+            .field("memory", &self.memory)
+            .field("stores", &self.stores)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StackBuilder {
+    pub(crate) fn new() -> Self {
+        let settings = Settings::default();
+        Self { settings, memory: None, stores: Vec::new(), observers: Vec::new(), clock: None, rng: None }
+    }
+
+    /// Keeps entries in this process' memory, within these bounds. Default: no memory tier.
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// Adds a store below the tiers given so far.
+    pub fn store(self, store: impl Store) -> Self {
+        self.store_with(store, TierSettings::default())
+    }
+
+    /// Adds a store below the tiers given so far, with a name, timeout or breaker of its own.
+    pub fn store_with(mut self, store: impl Store, settings: TierSettings) -> Self {
+        self.stores.push((erase(store), settings));
+        self
+    }
+
+    /// How the stack behaves. Default: [`Settings::default`].
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Adds an observer for as long as the stack lives. [`Stack::observe`] adds one for a while.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Tells the time. Default: [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Draws random numbers. Default: [`SystemRng`].
+    pub fn rng(mut self, rng: impl Rng) -> Self {
+        self.rng = Some(Arc::new(rng));
+        self
+    }
+
+    /// Builds the stack. Must be called on a tokio runtime, which must outlive the stack: its work runs there.
+    ///
+    /// # Errors
+    /// `Invalid`, naming every setting that cannot be used and what to do.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let error = larder::Stack::builder().build().await.unwrap_err();
+    /// assert!(error.to_string().contains("has no tier"));
+    /// # }
+    /// ```
+    pub async fn build(self) -> Result<Stack> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "a stack is built on a tokio runtime; call it from one",
+            ));
+        }
+        let tiers = self.name_tiers();
+        let advisories = self.check(&tiers)?;
+        let Self { settings, memory, observers, clock, rng, .. } = self;
+        let rng = rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let hub = Arc::new(Hub::new(settings.events_max));
+        observers.into_iter().for_each(|observer| hub.subscribe(observer).keep());
+        let memory = memory.map(|memory| MemoryTier::new(&memory, rng.next_u64()));
+        let tiers =
+            tiers.into_iter().map(|(name, store, tier)| Tier::new(name, store, &tier, settings.journal_max));
+        let parts = Parts { clock, rng, memory, tiers: tiers.collect(), hub, settings };
+        let core = Arc::new(Core::new(parts));
+        core.distrust_the_past().await;
+        start(&core);
+        for advisory in &advisories {
+            tracing::warn!(target: "larder::config", %advisory, "this is probably not meant");
+        }
+        Ok(Stack::of(core, advisories))
+    }
+
+    fn name_tiers(&self) -> Vec<(Arc<str>, DynStore, TierSettings)> {
+        let named = |(store, settings): &(DynStore, TierSettings)| {
+            let name = settings.name.as_deref().unwrap_or_else(|| Store::name(store));
+            (Arc::from(name), store.clone(), settings.clone())
+        };
+        self.stores.iter().map(named).collect()
+    }
+
+    fn check(&self, tiers: &[(Arc<str>, DynStore, TierSettings)]) -> Result<Vec<Problem>> {
+        let mut problems = Problems::default();
+        self.settings.check(&mut problems);
+        problems.fault_if(
+            self.memory.is_none() && tiers.is_empty(),
+            "stack",
+            "has no tier",
+            "give it `.memory(Memory::max_bytes(..))`, a `.store(..)`, or both",
+        );
+        problems.fault_if(tiers.len() > STORES_MAX, "stack", "has more than 16 stores", "leave some out");
+        let mut names = vec!["memory"];
+        for (name, store, settings) in tiers {
+            check_name(name, &names, &mut problems);
+            names.push(name);
+            settings.check(name, &mut problems);
+            let capabilities = store.capabilities();
+            if capabilities.shared && !capabilities.leases {
+                let fault = "is shared but grants no leases, so processes do not know of each other's loads";
+                problems.advise(
+                    format!("tier.{name}"),
+                    fault,
+                    "put a store with leases below memory, such as Redis",
+                );
+            }
+        }
+        if let Some(memory) = &self.memory {
+            problems.advise_if(
+                memory.max_bytes == Some(0) || memory.max_entries == Some(0),
+                "memory",
+                "has a bound of zero and keeps nothing",
+                "give it room, or leave it out",
+            );
+        }
+        problems.into_result()
+    }
+}
+
+fn check_name(name: &str, taken: &[&str], problems: &mut Problems) {
+    let setting = format!("tier.{}", name.escape_debug());
+    if taken.contains(&name) {
+        problems.fault(setting, "is the name of two tiers", "name one with `TierSettings::with_name`");
+    } else if name.is_empty() || name.len() > 64 || name.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
+        problems.fault(setting, "is not a name", "use 1 to 64 characters without white space");
+    }
+}

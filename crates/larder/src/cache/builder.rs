@@ -1,0 +1,231 @@
+//! Makes a cache: names its namespace, checks its policy against the stack, and registers its value type.
+
+use std::{any::TypeId, marker::PhantomData, sync::Arc};
+
+use larder_core::{Codec, KeyPrefix, Namespace, Result};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Cache,
+    shape::{Custom, MemoryOnly, Reader, Storable},
+};
+use crate::{
+    codec::Postcard,
+    engine::{Core, MEMORY, Scope, Space},
+    options::{Policy, Problem, Problems},
+    policy::coherence::NamespaceFence,
+    stats::Counts,
+    value::Shape,
+};
+
+/// What a cache is made of, before it is built.
+///
+/// Nothing is checked until `build`, which reports every mistake at once.
+#[must_use = "nothing happens until `build`"]
+pub struct CacheBuilder<K: ?Sized, V, C = Postcard> {
+    core: Arc<Core>,
+    name: String,
+    policy: Policy,
+    codec: C,
+    readers: Vec<Reader>,
+    schema: Option<u64>,
+    custom: Custom<V>,
+    keys: PhantomData<fn(&K)>,
+}
+
+impl<K: ?Sized, V, C> std::fmt::Debug for CacheBuilder<K, V, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: ?Sized + 'static, V: Send + Sync + 'static> CacheBuilder<K, V> {
+    pub(crate) fn new(core: Arc<Core>, name: String) -> Self {
+        let (policy, custom) = (Policy::default(), Custom::default());
+        Self {
+            core,
+            name,
+            policy,
+            codec: Postcard,
+            readers: Vec::new(),
+            schema: None,
+            custom,
+            keys: PhantomData,
+        }
+    }
+}
+
+impl<K: ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V, C> {
+    /// How entries age. Default: [`Policy::default`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Which codec writes values for stores. Default: [`Postcard`].
+    pub fn codec<D: Codec>(self, codec: D) -> CacheBuilder<K, V, D> {
+        let Self { core, name, policy, readers, schema, custom, keys, .. } = self;
+        CacheBuilder { core, name, policy, codec, readers, schema, custom, keys }
+    }
+
+    /// What an entry costs in memory, in bytes or whatever unit the memory tier was given; the key and a fixed
+    /// overhead are added. A weigher that panics keeps the value out of memory. Default: the size of `V` plus its
+    /// encoded size.
+    pub fn weigher(mut self, weigher: impl Fn(&V) -> u64 + Send + Sync + 'static) -> Self {
+        self.custom.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// Which loaded values are kept; the others are only given to the callers. Default: all.
+    pub fn should_store(mut self, keep: impl Fn(&V) -> bool + Send + Sync + 'static) -> Self {
+        self.custom.predicate = Some(Box::new(keep));
+        self
+    }
+
+    /// Keeps values in memory only, whatever stores the stack has. The value needs no serialisation then.
+    ///
+    /// # Errors
+    /// `Invalid`, naming every setting that cannot be used; also when the namespace exists with other types or the
+    /// stack has no memory tier. `Rejected` when the name cannot be a namespace.
+    pub fn build_in_memory(self) -> Result<Cache<K, V>> {
+        let mut problems = Problems::default();
+        problems.fault_if(
+            self.core.memory.is_none(),
+            "build_in_memory",
+            "needs a memory tier, and the stack has none",
+            "give the stack `.memory(..)`",
+        );
+        let shape = Arc::new(MemoryOnly { custom: self.custom, values: PhantomData });
+        Making { core: self.core, name: self.name, policy: self.policy, shape, memory_only: true }
+            .build(problems)
+    }
+}
+
+impl<K, V, C> CacheBuilder<K, V, C>
+where
+    K: ?Sized + 'static,
+    V: Serialize + DeserializeOwned + Send + Sync + 'static,
+    C: Codec,
+{
+    /// Also reads values that `codec` wrote, and writes them anew with the main one, with the life they had left.
+    /// For changing the codec of a cache that is in use.
+    pub fn also_reads(mut self, codec: impl Codec) -> Self {
+        self.readers.push(Reader::new::<V, _>(codec));
+        self
+    }
+
+    /// A number in place of the fingerprint of `V`'s structure. Stored values with another one are misses; by
+    /// default any change of a field does that, here only a change of the number.
+    pub fn schema(mut self, number: u64) -> Self {
+        self.schema = Some(number);
+        self
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// `Invalid`, naming every setting that cannot be used and what to do; also when the namespace exists with other
+    /// types. `Rejected` when the name cannot be a namespace.
+    pub fn build(self) -> Result<Cache<K, V>> {
+        let shape = Arc::new(Storable::new(self.custom, self.codec, self.readers, self.schema));
+        let making =
+            Making { core: self.core, name: self.name, policy: self.policy, shape, memory_only: false };
+        making.build(Problems::default())
+    }
+}
+
+struct Making {
+    core: Arc<Core>,
+    name: String,
+    policy: Policy,
+    shape: Arc<dyn Shape>,
+    memory_only: bool,
+}
+
+impl Making {
+    fn build<K: ?Sized + 'static, V: Send + Sync + 'static>(
+        self,
+        mut problems: Problems,
+    ) -> Result<Cache<K, V>> {
+        let name = Namespace::new(&self.name)?;
+        let names: Vec<&str> = self.core.tier_names.iter().map(|name| &**name).collect();
+        self.policy.check(&names, &mut problems);
+        let taken = self.core.spaces().iter().any(|space| space.name == name);
+        problems.fault_if(
+            taken,
+            "namespace",
+            "is in use already",
+            "build a cache once and clone it, or give this one another name",
+        );
+        let advisories = problems.into_result()?;
+        advise(&name, &advisories);
+        let types = (TypeId::of::<K>(), TypeId::of::<V>());
+        let space = register(&self.core, |id| space(id, name, types, &self));
+        Ok(Cache::of(Scope { core: self.core, space }, advisories))
+    }
+}
+
+/// A cache in a namespace nested in another's, with its policy and types; the existing one if there is one.
+pub(crate) fn nested<K: ?Sized + 'static, V: Send + Sync + 'static>(
+    outer: &Scope,
+    name: &str,
+) -> Result<Cache<K, V>> {
+    let name = outer.space.name.nested(name)?;
+    let types = (TypeId::of::<K>(), TypeId::of::<V>());
+    if let Some(space) = outer.core.spaces().into_iter().find(|space| space.name == name) {
+        let mut problems = Problems::default();
+        problems.fault_if(
+            space.types != types,
+            "namespace",
+            "exists with other types of key or value",
+            "give this one another name",
+        );
+        problems.into_result()?;
+        return Ok(Cache::of(Scope { core: Arc::clone(&outer.core), space }, Vec::new()));
+    }
+    let making = Making {
+        core: Arc::clone(&outer.core),
+        name: name.to_string(),
+        policy: outer.space.policy.clone(),
+        shape: Arc::clone(&outer.space.shape),
+        memory_only: outer.space.memory_only,
+    };
+    making.build(Problems::default())
+}
+
+fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> Space {
+    let policy = &making.policy;
+    let tier_spans =
+        making.core.tier_names.iter().map(|tier| (policy.spans(tier, None), policy.jitter_in(tier)));
+    Space {
+        id,
+        prefix: KeyPrefix::of(&name),
+        name,
+        types,
+        fence: NamespaceFence::default(),
+        tier_spans: tier_spans.collect(),
+        policy: policy.clone(),
+        shape: Arc::clone(&making.shape),
+        memory_only: making.memory_only,
+        counts: Counts::new(making.core.tier_names.len()),
+    }
+}
+
+fn register(core: &Core, make: impl FnOnce(u32) -> Space) -> Arc<Space> {
+    let mut spaces = core.spaces.write().expect("no panics under this lock");
+    let id = u32::try_from(spaces.len()).expect("namespaces are named in code, not by the billion");
+    let space = Arc::new(make(id));
+    spaces.push(Arc::clone(&space));
+    space
+}
+
+fn advise(name: &Namespace, advisories: &[Problem]) {
+    for advisory in advisories {
+        tracing::warn!(target: "larder::config", namespace = %name, %advisory, "this is probably not meant");
+    }
+}
+
+const _: () = assert!(MEMORY == 0, "the memory tier's name comes first in every list of tiers");

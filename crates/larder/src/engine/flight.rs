@@ -1,0 +1,180 @@
+//! Single-flight: one walk through the tiers per key and epoch, however many callers wait for it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use larder_core::{Error, ErrorKind, Key, Result, StaleReason};
+use tokio::sync::watch;
+
+use super::waits::Job;
+use crate::{policy::coherence::ReadVersion, value::Entry};
+
+const SHARDS: usize = 64;
+
+/// What a flight is for. Flights of different purposes do not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// Look into the stores.
+    Read,
+    /// Look into the stores, then load.
+    Load,
+    /// Load in any case.
+    Forced,
+}
+
+/// Who may share a flight: those who want the same of the same key, and began after the same invalidations (K3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FlightKey {
+    pub(crate) key: Key,
+    pub(crate) noted: ReadVersion,
+    pub(crate) purpose: Purpose,
+}
+
+/// Where a flight landed.
+#[derive(Clone, Debug)]
+pub(crate) struct Landed {
+    /// What was found; `None` is a miss.
+    pub(crate) entry: Option<Entry>,
+    /// In which tier, by place; `None` if it was loaded.
+    pub(crate) place: Option<usize>,
+    pub(crate) stale: Option<StaleReason>,
+    /// Why the load that should have replaced a stale entry did not.
+    pub(crate) failure: Option<Error>,
+}
+
+/// How far a flight is.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    Aloft,
+    /// A stale entry is at hand; the load goes on.
+    Candidate(Landed),
+    Ended(Result<Landed>),
+}
+
+/// The flights under way.
+pub(crate) struct Flights {
+    shards: Box<[Mutex<HashMap<FlightKey, Flight>>]>,
+    aloft: AtomicUsize,
+    max: usize,
+    next_job: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Flight {
+    job: Job,
+    phase: watch::Sender<Phase>,
+}
+
+/// What became of the wish to share a flight.
+pub(crate) enum Joined {
+    /// It is yours to fly.
+    Leader(Landing, watch::Receiver<Phase>),
+    /// Somebody flies it.
+    Follower(Job, watch::Receiver<Phase>),
+}
+
+impl Flights {
+    pub(crate) fn new(max: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, aloft: AtomicUsize::new(0), max, next_job: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn next_job(&self) -> Job {
+        self.next_job.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Joins the flight that is under way, or starts it as `job`.
+    ///
+    /// Beyond the bound a flight is not entered into the table and so not shared.
+    ///
+    /// # Errors
+    /// `Overloaded` at twice the bound.
+    pub(crate) fn join(self: &Arc<Self>, flight_key: FlightKey, job: Job) -> Result<Joined> {
+        let mut shard = self.shard(&flight_key.key);
+        if let Some(flight) = shard.get(&flight_key) {
+            return Ok(Joined::Follower(flight.job, flight.phase.subscribe()));
+        }
+        let aloft = self.aloft.load(Ordering::Relaxed);
+        if aloft >= self.max.saturating_mul(2) {
+            return Err(Error::new(
+                ErrorKind::Overloaded,
+                "too many loads at once; slow down or raise flights_max",
+            ));
+        }
+        self.aloft.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = watch::channel(Phase::Aloft);
+        let shared = aloft < self.max;
+        if shared {
+            shard.insert(flight_key.clone(), Flight { job, phase: sender.clone() });
+        }
+        drop(shard);
+        let landing = Landing { flights: Arc::clone(self), flight_key, sender, shared, ended: false };
+        Ok(Joined::Leader(landing, receiver))
+    }
+
+    /// How many flights are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.aloft.load(Ordering::Relaxed)
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<FlightKey, Flight>> {
+        // The stripe is not used: keys of one stripe are many, and the fingerprint has other bits to spare.
+        let place = (key.fingerprint() >> 64) as usize % SHARDS;
+        // Nothing but hashing and moving happens under this lock.
+        self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The duty to end a flight: whoever holds it ends it by landing, or by being dropped.
+pub(crate) struct Landing {
+    flights: Arc<Flights>,
+    flight_key: FlightKey,
+    sender: watch::Sender<Phase>,
+    /// Whether it stands in the table.
+    pub(crate) shared: bool,
+    ended: bool,
+}
+
+impl Landing {
+    /// Offers a stale entry to those who take one; the flight goes on.
+    pub(crate) fn offer(&self, candidate: Landed) {
+        self.sender.send_replace(Phase::Candidate(candidate));
+    }
+
+    /// Ends the flight. Callers that come later start another.
+    pub(crate) fn land(mut self, outcome: Result<Landed>) {
+        self.end(outcome);
+    }
+
+    /// Resolves when nobody waits any more.
+    pub(crate) async fn abandoned(&self) {
+        self.sender.closed().await;
+    }
+
+    fn end(&mut self, outcome: Result<Landed>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if self.shared {
+            self.flights.shard(&self.flight_key.key).remove(&self.flight_key);
+        }
+        self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
+        self.sender.send_replace(Phase::Ended(outcome));
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if !self.ended {
+            let text = "the load was ended before it had a result; try again";
+            let kind =
+                if std::thread::panicking() { ErrorKind::LoadPanicked } else { ErrorKind::Unavailable };
+            self.end(Err(Error::new(kind, text).at_key(&self.flight_key.key)));
+        }
+    }
+}

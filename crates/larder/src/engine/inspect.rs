@@ -1,0 +1,153 @@
+//! Looking into the tiers without disturbing them: no statistics, no recency, no fill.
+
+use std::{sync::Arc, time::Duration};
+
+use larder_core::{Error, Found, Life, Read, Result, Store, Version};
+
+use super::{Core, MEMORY, Scope, seal::Held, space::Spot};
+use crate::value::{Entry, Slot};
+
+/// One tier's copy of an entry.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Copy {
+    /// The tier.
+    pub tier: Arc<str>,
+    /// How good it still is.
+    pub life: Life,
+    /// It says that there is nothing at the origin.
+    pub absent: bool,
+    /// Its place in the order of writes.
+    pub version: Version,
+    /// How much longer it is fresh, rounded up to whole milliseconds; zero when it is not.
+    pub fresh_for: Duration,
+    /// How much longer it is served while it is refreshed.
+    pub stale_for: Duration,
+    /// How much longer it is served when the load fails.
+    pub fallback_for: Duration,
+    /// How long the origin took to produce it; zero if unknown.
+    pub load_time: Duration,
+    /// The bytes that its store holds; `None` in memory.
+    pub stored_bytes: Option<u64>,
+    /// Its labels.
+    pub tags: Vec<String>,
+}
+
+/// What all tiers hold of a key, fastest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The copies that are not dead. Tiers that are skipped or hold nothing usable are left out.
+    pub copies: Vec<Copy>,
+}
+
+impl Inspection {
+    /// Whether the first copy is past its TTL.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.copies.first().is_some_and(|copy| copy.life != Life::Fresh)
+    }
+}
+
+/// How a tier answered a health check.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TierHealth {
+    /// The tier.
+    pub tier: Arc<str>,
+    /// How long the answer took.
+    pub latency: Duration,
+    /// Why it is not well; `None` if it is.
+    pub error: Option<Error>,
+}
+
+impl TierHealth {
+    /// Whether it answered.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.error.is_none()
+    }
+}
+
+impl Scope {
+    /// What every tier holds.
+    pub(crate) async fn inspect(&self, spot: &Spot) -> Inspection {
+        let mut copies = Vec::new();
+        if let Some((entry, life)) = self.peek(spot.hash, spot.key.as_bytes()) {
+            copies.push(self.copy(MEMORY, &entry, life, None));
+        }
+        for place in self.store_places() {
+            if let Ok(Some((held, stored_bytes))) = self.look_into(place, spot).await {
+                copies.push(self.copy(place, &held.entry, held.life, Some(stored_bytes)));
+            }
+        }
+        Inspection { copies }
+    }
+
+    /// The first copy that is not dead, by tier.
+    pub(crate) async fn first_copy(&self, spot: &Spot) -> Option<(Entry, Life)> {
+        if let Some(found) = self.peek(spot.hash, spot.key.as_bytes()) {
+            return Some(found);
+        }
+        for place in self.store_places() {
+            if let Ok(Some((held, _))) = self.look_into(place, spot).await {
+                return Some((held.entry, held.life));
+            }
+        }
+        None
+    }
+
+    /// What one store holds, unless it is dead or not to be used.
+    async fn look_into(&self, place: usize, spot: &Spot) -> Result<Option<(Held, u64)>> {
+        let tier = self.core.store(place);
+        if tier.owes(&spot.key) {
+            return Ok(None);
+        }
+        let read = vec![Read { key: spot.key.clone(), lease: None }];
+        let found = tier.call(&self.core, "inspect", tier.store.read(read)).await?;
+        let Some(Found::Hit(stored)) = found.into_iter().next() else { return Ok(None) };
+        if self.core.coherence.is_outdated(spot.key.stripe(), stored.version) {
+            return Ok(None);
+        }
+        let held = self.open(&spot.key, &stored, self.note(&spot.key)).ok();
+        Ok(held.filter(|held| held.life != Life::Dead).map(|held| (held, stored.bytes.len() as u64)))
+    }
+
+    fn copy(&self, place: usize, entry: &Entry, life: Life, stored_bytes: Option<u64>) -> Copy {
+        let now = self.core.clock.now();
+        Copy {
+            tier: self.tier_name(place),
+            life,
+            absent: matches!(entry.slot, Slot::Absent),
+            version: entry.version,
+            fresh_for: now.until(entry.deadlines.fresh),
+            stale_for: now.until(entry.deadlines.stale),
+            fallback_for: now.until(entry.deadlines.fallback),
+            load_time: entry.load_time,
+            stored_bytes,
+            tags: entry.extra.iter().flat_map(|extra| &extra.tags).map(|tag| tag.to_string()).collect(),
+        }
+    }
+}
+
+impl Core {
+    /// Asks every store whether it answers.
+    pub(crate) async fn health(&self) -> Vec<TierHealth> {
+        let mut health = Vec::with_capacity(self.tiers.len());
+        for tier in &self.tiers {
+            let began = self.clock.nanos();
+            // Not through the breaker: a health check shall see for itself.
+            let error = match tokio::time::timeout(tier.timeout, tier.store.ping()).await {
+                Ok(answer) => answer.err(),
+                Err(_) => {
+                    let text = format!("no answer within {:?}", tier.timeout);
+                    Some(Error::new(larder_core::ErrorKind::Timeout, text))
+                }
+            };
+            let latency = Duration::from_nanos(self.clock.nanos().saturating_sub(began));
+            let error = error.map(|error| error.at_tier(&tier.name));
+            health.push(TierHealth { tier: Arc::clone(&tier.name), latency, error });
+        }
+        health
+    }
+}

@@ -1,0 +1,320 @@
+//! Invalidating: remove, expire, clear. Memory is fenced before and after, and Ok means that the stores did it.
+
+use larder_core::{
+    Condition, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removed, Result, Stamp, Store, Stored,
+    Version, Write, Written,
+};
+
+use super::{Core, Scope, space::Spot};
+use crate::{
+    envelope,
+    options::WriteMode,
+    policy::{
+        freshness::Deadlines,
+        journal::{Claim, Debt},
+    },
+    stats::Count,
+};
+
+/// How far an invalidation reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Executed.
+    Done,
+    /// Not executed yet: remembered, repeated, and the copies in question are not read until it is.
+    Journaled,
+    /// There is nothing of the kind to reach.
+    None,
+}
+
+/// What an invalidation reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Invalidated {
+    /// The stores.
+    pub store: Reach,
+}
+
+/// How often a compare-and-swap is tried before the entry is removed instead.
+const TRIES: usize = 3;
+
+impl Scope {
+    /// Removes keys from every tier.
+    pub(crate) async fn remove(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
+        let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
+        let scope = self.clone();
+        let outcome = self.detached(async move { Ok(scope.remove_everywhere_here(&spots).await) }).await?;
+        self.count(Count::removes, keys.len() as u64);
+        self.core.tell(|| Event::Removed { namespace: self.name(), keys });
+        self.reached(outcome, mode)
+    }
+
+    /// Removes keys from every tier of this stack; the first failure, if any.
+    pub(crate) async fn remove_everywhere_here(&self, spots: &[Spot]) -> Result<()> {
+        let _order = match self.store_places().count() {
+            0 | 1 => Vec::new(),
+            _ => self.core.key_locks.hold(spots.iter().map(|spot| &spot.key)).await,
+        };
+        spots.iter().for_each(|spot| self.fence(spot));
+        let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
+        let mut failure = None;
+        let authority = self.authority_place();
+        let others = self.store_places().rev().filter(|place| Some(*place) != authority);
+        for place in authority.into_iter().chain(others) {
+            let removed = self.remove_or_owe(place, keys.clone()).await;
+            for (spot, outcome) in spots.iter().zip(removed) {
+                match outcome {
+                    Ok(version) if Some(place) == authority => {
+                        self.core.coherence.raise_floor(spot.key.stripe(), version);
+                    }
+                    Ok(_) => {}
+                    Err(error) => drop(failure.get_or_insert(error.at_key(&spot.key))),
+                }
+            }
+        }
+        for spot in spots {
+            let version = if authority.is_none() { self.core.next_version() } else { Version::ZERO };
+            self.fence_at(spot, version);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn reached(&self, outcome: Result<()>, mode: WriteMode) -> Result<Invalidated> {
+        let stores = self.store_places().count() > 0;
+        match (outcome, mode) {
+            (Ok(()), _) => Ok(Invalidated { store: if stores { Reach::Done } else { Reach::None } }),
+            (Err(_), WriteMode::BestEffort) => Ok(Invalidated { store: Reach::Journaled }),
+            (Err(error), WriteMode::Strict) => Err(error),
+        }
+    }
+
+    /// Removes keys from one store; what fails is owed to it.
+    pub(crate) async fn remove_or_owe(&self, place: usize, keys: Vec<Key>) -> Vec<Result<Version>> {
+        let tier = self.core.store(place);
+        let removed = tier.call(&self.core, "remove", tier.store.remove(keys.clone())).await;
+        let outcomes: Vec<Result<Version>> = match removed {
+            Ok(removed) => removed.into_iter().map(removal).collect(),
+            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (key, outcome) in keys.iter().zip(&outcomes) {
+            match outcome {
+                Ok(_) => tier.settled(key),
+                Err(_) => self.core.owe(place, [Debt::Key(key.clone())]),
+            }
+        }
+        outcomes
+    }
+
+    /// Makes entries stale now; their stale windows stand.
+    pub(crate) async fn expire(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
+        let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
+        let scope = self.clone();
+        let outcome = self.detached(async move { Ok(scope.expire_here(&spots).await) }).await?;
+        self.count(Count::expires, keys.len() as u64);
+        self.core.tell(|| Event::Expired { namespace: self.name(), keys });
+        self.reached(outcome, mode)
+    }
+
+    async fn expire_here(&self, spots: &[Spot]) -> Result<()> {
+        let _order = match self.store_places().count() {
+            0 | 1 => Vec::new(),
+            _ => self.core.key_locks.hold(spots.iter().map(|spot| &spot.key)).await,
+        };
+        let mut failure = None;
+        for spot in spots {
+            // No fill that began before is admitted; the entry itself stays.
+            self.core.coherence.bump(spot.key.stripe());
+            let authority = self.authority_place();
+            let mut version = Version::ZERO;
+            if let Some(place) = authority {
+                match self.expire_in(place, spot, Stamp::Next).await {
+                    Ok(drawn) => version = drawn,
+                    Err(error) => drop(failure.get_or_insert(error.at_key(&spot.key))),
+                }
+            } else {
+                version = self.core.next_version();
+            }
+            for place in self.store_places().rev().filter(|place| Some(*place) != authority) {
+                if let Err(error) = self.expire_in(place, spot, Stamp::Exactly(version)).await {
+                    failure.get_or_insert(error.at_key(&spot.key));
+                }
+            }
+            self.expire_in_memory(spot, version);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Moves the deadline of what a store holds to now; answers the version under which it stands.
+    async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<Version> {
+        let tier = self.core.store(place);
+        for _ in 0..TRIES {
+            let read = vec![Read { key: spot.key.clone(), lease: None }];
+            let Ok(found) = tier.call(&self.core, "read", tier.store.read(read)).await else { break };
+            let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
+            let Ok(write) = self.expired(spot, &stored, stamp) else { break };
+            let Ok(written) = tier.call(&self.core, "write", tier.store.write(vec![write])).await else {
+                break;
+            };
+            match written.into_iter().next() {
+                Some(Written::Stored(version)) => {
+                    tier.settled(&spot.key);
+                    return Ok(version);
+                }
+                Some(Written::Unchanged) => {}
+                Some(Written::Rejected(_)) | None => break,
+            }
+        }
+        // Nothing there, or it cannot be changed: removing it voids its lease and is never less than asked.
+        self.remove_or_owe(place, vec![spot.key.clone()]).await.pop().expect("one key, one answer")
+    }
+
+    fn expired(&self, spot: &Spot, stored: &Stored, stamp: Stamp) -> Result<Write, RejectedPayload> {
+        let held = self.open(&spot.key, stored, self.note(&spot.key))?;
+        let deadlines = ended_now(held.entry.deadlines, self.core.clock.now());
+        let bytes = envelope::reseal_deadlines(
+            &spot.key,
+            &stored.bytes,
+            self.on_the_wall(&deadlines),
+            &self.format(),
+        )?;
+        let keep = self.core.clock.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
+        let condition = Condition::IfVersion(stored.version);
+        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition })
+    }
+
+    fn expire_in_memory(&self, spot: &Spot, version: Version) {
+        self.core.coherence.raise_floor(spot.key.stripe(), version);
+        self.core.coherence.bump(spot.key.stripe());
+        if let Some(memory) = &self.core.memory {
+            let now = self.core.clock.now();
+            memory.update(spot.hash, spot.key.as_bytes(), |entry| {
+                entry.deadlines = ended_now(entry.deadlines, now);
+                entry.retry_at = now;
+                entry.version = entry.version.max(version);
+                true
+            });
+        }
+    }
+
+    /// Removes every entry of this namespace and of those nested in it, in every tier.
+    pub(crate) async fn clear(&self, mode: WriteMode) -> Result<Invalidated> {
+        let (core, prefix) = (std::sync::Arc::clone(&self.core), self.space.prefix.clone());
+        let memory_only = self.space.memory_only;
+        let outcome = self.detached(async move { Ok(core.clear(&prefix, memory_only).await) }).await?;
+        self.count(Count::clears, 1);
+        self.core.tell(|| Event::Cleared { namespace: self.name() });
+        self.reached(outcome, mode)
+    }
+}
+
+impl Core {
+    /// Clears a prefix in every tier. Memory pays one addition per namespace; a store pays a scan.
+    pub(crate) async fn clear(
+        self: &std::sync::Arc<Self>,
+        prefix: &KeyPrefix,
+        memory_only: bool,
+    ) -> Result<()> {
+        self.bump_namespaces(prefix);
+        let mut failure = None;
+        let authority = self.authority_place();
+        let others = self.store_places().rev().filter(|place| Some(*place) != authority);
+        for place in authority.into_iter().chain(others).filter(|_| !memory_only) {
+            if let Err(error) = self.clear_in(place, prefix).await {
+                self.owe(place, [Debt::Prefix(prefix.clone())]);
+                failure.get_or_insert(error);
+            }
+        }
+        self.bump_namespaces(prefix);
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn clear_in(&self, place: usize, prefix: &KeyPrefix) -> Result<u64> {
+        let tier = self.store(place);
+        // A scan takes as long as there are keys; the store's own timeouts bound each of its steps.
+        tier.call_within(CLEAR_LIMIT, self, "clear", tier.store.clear(prefix.clone())).await
+    }
+
+    fn bump_namespaces(&self, prefix: &KeyPrefix) {
+        for space in self.spaces() {
+            if space.prefix.as_bytes().starts_with(prefix.as_bytes()) {
+                space.fence.bump();
+            }
+        }
+    }
+
+    /// Takes note that a store did not execute an invalidation, and sees to it that it will.
+    pub(crate) fn owe(&self, place: usize, debts: impl IntoIterator<Item = Debt>) {
+        let tier = self.store(place);
+        let keys = tier.owe(debts) as u64;
+        tracing::warn!(target: "larder::invalidate", tier = &*tier.name, keys, "an invalidation is owed to the store");
+        self.tell(|| Event::InvalidationJournaled { tier: std::sync::Arc::clone(&tier.name), keys });
+    }
+
+    /// Tries to pay what is owed to a store: some at a time, as long as it goes well.
+    pub(crate) async fn pay(&self, place: usize) {
+        let tier = self.store(place);
+        while tier.owes_anything() {
+            let claims = tier.claims(CLAIMS);
+            let paid = self.pay_claims(place, &claims).await;
+            tier.paid(&paid);
+            if !paid.is_empty() {
+                let keys = paid.len() as u64;
+                self.tell(|| Event::InvalidationReplayed { tier: std::sync::Arc::clone(&tier.name), keys });
+            }
+            if paid.len() < claims.len() {
+                return;
+            }
+        }
+    }
+
+    async fn pay_claims(&self, place: usize, claims: &[Claim]) -> Vec<Claim> {
+        let tier = self.store(place);
+        let mut paid = Vec::new();
+        let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
+        for claim in claims {
+            match &claim.debt {
+                Debt::Prefix(prefix) if self.clear_in(place, prefix).await.is_ok() => {
+                    paid.push(claim.clone())
+                }
+                Debt::Prefix(_) => {}
+                Debt::Key(key) => {
+                    keys.push(key.clone());
+                    key_claims.push(claim);
+                }
+            }
+        }
+        if keys.is_empty() {
+            return paid;
+        }
+        let authority = Some(place) == self.authority_place();
+        if let Ok(removed) = tier.call(self, "remove", tier.store.remove(keys.clone())).await {
+            for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
+                if let Removed::Done(version) = outcome {
+                    if authority {
+                        self.coherence.raise_floor(key.stripe(), version);
+                        self.coherence.bump(key.stripe());
+                    }
+                    paid.push(claim.clone());
+                }
+            }
+        }
+        paid
+    }
+}
+
+/// How many debts are paid in one call.
+const CLAIMS: usize = 500;
+/// How long a clear may take.
+const CLEAR_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+fn removal(removed: Removed) -> Result<Version> {
+    match removed {
+        Removed::Done(version) => Ok(version),
+        Removed::Failed(error) => Err(error),
+    }
+}
+
+/// The same deadlines, but fresh no longer than now. The windows keep their ends: expiring grants nothing.
+fn ended_now(deadlines: Deadlines, now: larder_core::Moment) -> Deadlines {
+    Deadlines { fresh: deadlines.fresh.min(now), ..deadlines }
+}

@@ -1,0 +1,176 @@
+//! Leases: the right to fill a store, kept alive while a loader runs, and the wait while another process holds it.
+
+use std::time::Duration;
+
+use larder_core::{Event, Found, LeaseFor, LeaseRequest, Life, Read, Store, Token, Version};
+
+use super::{
+    Scope,
+    flight::Purpose,
+    walk::{Access, Item, Plan},
+};
+
+/// The first pause before a held lease is asked for again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A lease that was granted to a flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) place: usize,
+    pub(crate) token: Token,
+    pub(crate) version: Version,
+}
+
+impl Scope {
+    /// What to ask of the store in `place` besides the value.
+    pub(crate) fn lease_request(&self, place: usize, plan: &Plan, when: LeaseFor) -> Option<LeaseRequest> {
+        let wanted = plan.write.has(place) && self.core.store(place).capabilities.leases;
+        wanted.then(|| LeaseRequest { when, token: self.core.token(), ttl: self.core.settings.lease })
+    }
+
+    /// The store whose lease decides who loads: the authority, else the first that grants leases.
+    pub(crate) fn leasing_place(&self) -> Option<usize> {
+        let grants = |place: &usize| self.core.store(*place).capabilities.leases;
+        self.authority_place().filter(grants).or_else(|| self.store_places().find(grants))
+    }
+
+    /// Gets the leases that reading did not bring: for entries that are there but to be replaced. Then waits for
+    /// those that another process holds, until its result is there or its lease is free.
+    ///
+    /// Returns the items that are still to be loaded.
+    pub(crate) async fn secure_leases(&self, plan: &Plan, mut items: Vec<Item>) -> Vec<Item> {
+        for place in self.store_places().filter(|place| plan.write.has(*place)) {
+            self.ask_for_refresh(place, plan, &mut items).await;
+        }
+        let Some(place) = self.leasing_place() else { return items };
+        let (held, mut free): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| item.access[place] == Access::Held);
+        if held.is_empty() {
+            return free;
+        }
+        free.extend(self.wait_for_lease(place, plan, held).await);
+        free
+    }
+
+    /// Asks for leases although there are entries.
+    async fn ask_for_refresh(&self, place: usize, plan: &Plan, items: &mut [Item]) {
+        let wanting =
+            |item: &Item| item.access[place] == Access::Unasked || item.access[place] == Access::Read;
+        let mut asking: Vec<&mut Item> = items.iter_mut().filter(|item| wanting(item)).collect();
+        let request = |item: &&mut Item| {
+            let lease = self.lease_request(place, plan, LeaseFor::Refresh)?;
+            Some(Read { key: item.spot.key.clone(), lease: Some(lease) })
+        };
+        let Some(reads) = asking.iter().map(request).collect::<Option<Vec<Read>>>() else { return };
+        if reads.is_empty() {
+            return;
+        }
+        let tokens: Vec<Token> =
+            reads.iter().filter_map(|read| read.lease).map(|lease| lease.token).collect();
+        let tier = self.core.store(place);
+        match tier.call(&self.core, "lease", tier.store.read(reads)).await {
+            Ok(found) => {
+                for ((item, token), found) in asking.iter_mut().zip(tokens).zip(found) {
+                    item.note_access(place, token, &found);
+                }
+            }
+            Err(_) => asking.iter_mut().for_each(|item| item.access[place] = Access::Down),
+        }
+    }
+
+    /// Another process loads: waits for its entry, or for its lease to end.
+    async fn wait_for_lease(&self, place: usize, plan: &Plan, mut waiting: Vec<Item>) -> Vec<Item> {
+        let mut ours = Vec::new();
+        if plan.background {
+            // Nobody waits for this one, and somebody refreshes already.
+            waiting.into_iter().for_each(|item| item.land_candidate(None));
+            return ours;
+        }
+        let give_up = self.core.clock.now().after(self.space.policy.load_limit);
+        let mut pause = FIRST_PAUSE;
+        while !waiting.is_empty() && self.core.clock.now() < give_up {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            waiting = self.look_again(place, plan, waiting, &mut ours).await;
+        }
+        for mut item in waiting {
+            // Held beyond every patience: load, but leave the store to its holder.
+            item.access[place] = Access::GivenUp;
+            self.core.tell(|| Event::LeaseLost { namespace: self.name(), key: item.spot.key.clone() });
+            ours.push(item);
+        }
+        ours
+    }
+
+    async fn look_again(
+        &self,
+        place: usize,
+        plan: &Plan,
+        waiting: Vec<Item>,
+        ours: &mut Vec<Item>,
+    ) -> Vec<Item> {
+        let tier = self.core.store(place);
+        let when = if plan.purpose == Purpose::Forced { LeaseFor::Refresh } else { LeaseFor::Miss };
+        let leases: Vec<_> = waiting.iter().map(|_| self.lease_request(place, plan, when)).collect();
+        let reads = waiting
+            .iter()
+            .zip(&leases)
+            .map(|(item, lease)| Read { key: item.spot.key.clone(), lease: *lease });
+        let Ok(found) = tier.call(&self.core, "lease", tier.store.read(reads.collect())).await else {
+            ours.extend(waiting.into_iter().map(|item| item.with_access(place, Access::Down)));
+            return Vec::new();
+        };
+        let mut still = Vec::new();
+        for ((mut item, lease), found) in waiting.into_iter().zip(leases).zip(found) {
+            let token = lease.map_or(Token(0), |lease| lease.token);
+            if let Found::Hit(stored) = &found {
+                match self.usable(place, plan, &item, stored) {
+                    Some(held) if held.life == Life::Fresh => self.land_held(place, item, held),
+                    // Its load ended without an entry: ask for the lease although the old one is still there.
+                    _ if self.take_refresh_lease(place, plan, &mut item).await => ours.push(item),
+                    _ => still.push(item),
+                }
+            } else {
+                item.note_access(place, token, &found);
+                match item.access[place] {
+                    Access::Held => still.push(item),
+                    _ => ours.push(item),
+                }
+            }
+        }
+        still
+    }
+
+    /// Whether the item may go on: it has the lease now, or the store is down.
+    async fn take_refresh_lease(&self, place: usize, plan: &Plan, item: &mut Item) -> bool {
+        item.access[place] = Access::Read;
+        self.ask_for_refresh(place, plan, std::slice::from_mut(item)).await;
+        item.access[place] != Access::Held
+    }
+
+    /// Keeps the leases of a running load alive; never ends by itself.
+    pub(crate) async fn renew_leases(&self, leases: &[(larder_core::Key, Lease)]) {
+        if leases.is_empty() {
+            return std::future::pending().await;
+        }
+        let ttl = self.core.settings.lease;
+        loop {
+            tokio::time::sleep(ttl / 3).await;
+            for (key, lease) in leases {
+                let tier = self.core.store(lease.place);
+                // A lease that was lost is found out by its fill; a tier that fails has told so.
+                let _ = tier.call(&self.core, "renew", tier.store.renew(key.clone(), lease.token, ttl)).await;
+            }
+        }
+    }
+
+    /// Gives leases back unused, so that others need not wait for them to run out.
+    pub(crate) async fn release(&self, key: &larder_core::Key, leases: &[Lease]) {
+        for lease in leases {
+            let tier = self.core.store(lease.place);
+            // If it cannot be given back, it runs out.
+            let _ = tier.call(&self.core, "release", tier.store.release(key.clone(), lease.token)).await;
+        }
+    }
+}

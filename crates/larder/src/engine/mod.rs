@@ -1,0 +1,214 @@
+//! Orchestration: the only code that awaits. What is decided is decided in `policy`; what is kept is kept in `memory`.
+
+mod flight;
+mod inspect;
+mod invalidate;
+mod keylock;
+mod lease;
+mod load;
+mod read;
+mod seal;
+mod space;
+mod store;
+mod tier;
+mod upkeep;
+mod waits;
+mod walk;
+mod write;
+
+use std::sync::{
+    Arc, RwLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use larder_core::{Clock, Error, ErrorKind, Event, Result, Rng, Token, Version};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub(crate) use load::check_tags;
+pub(crate) use read::{Answered, Quick, Wants};
+pub(crate) use seal::Lives;
+pub(crate) use space::{Scope, Space, Spot};
+pub(crate) use tier::Tier;
+pub(crate) use upkeep::start;
+pub(crate) use write::{Manner, NewValue};
+pub use {
+    inspect::{Copy, Inspection, TierHealth},
+    invalidate::{Invalidated, Reach},
+};
+
+use self::{flight::Flights, keylock::KeyLocks, waits::WaitGraph};
+use crate::{
+    hub::Hub,
+    memory::MemoryTier,
+    options::{Settings, TierChoice},
+    policy::coherence::Coherence,
+    stats::Since,
+};
+
+/// The place of the memory tier in every list of tiers; stores follow in their order.
+pub(crate) const MEMORY: usize = 0;
+
+/// A set of tiers, a bit for each place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TierSet(u32);
+
+/// More store tiers than anybody stacks; the set of tiers has a bit for each.
+pub(crate) const STORES_MAX: usize = 16;
+
+impl TierSet {
+    pub(crate) const ALL: Self = Self(u32::MAX);
+
+    pub(crate) fn has(self, place: usize) -> bool {
+        self.0 & (1 << place) != 0
+    }
+}
+
+/// What the caches of a process share.
+pub(crate) struct Core {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) settings: Settings,
+    pub(crate) memory: Option<MemoryTier>,
+    /// The store tiers, fastest first.
+    pub(crate) tiers: Vec<Tier>,
+    /// The names of all tiers by place, memory's included.
+    pub(crate) tier_names: Vec<Arc<str>>,
+    /// Which store tier draws versions; without one the node draws them itself.
+    pub(crate) authority: Option<usize>,
+    pub(crate) coherence: Coherence,
+    /// The node's own sequence, for stacks without an authority.
+    pub(crate) sequence: AtomicU64,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) waits: WaitGraph,
+    pub(crate) key_locks: KeyLocks,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) spaces: RwLock<Vec<Arc<Space>>>,
+    /// How many loads may run without leases.
+    pub(crate) unleased: Semaphore,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) ending: CancellationToken,
+    pub(crate) closed: AtomicBool,
+    pub(crate) since: Since,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) settings: Settings,
+    pub(crate) memory: Option<MemoryTier>,
+    pub(crate) tiers: Vec<Tier>,
+    pub(crate) hub: Arc<Hub>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { clock, rng, settings, memory, tiers, hub } = parts;
+        let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
+        let tier_names = std::iter::once("memory".into()).chain(names).collect();
+        let authority = authority(&tiers);
+        let since = Since::default();
+        since.set(clock.wall());
+        // Above whatever an earlier process may have stamped in a store that keeps no sequence of its own.
+        let sequence = AtomicU64::new(clock.wall().as_millis() << 10);
+        Self {
+            memory,
+            tiers,
+            tier_names,
+            authority,
+            coherence: Coherence::new(),
+            sequence,
+            flights: Arc::new(Flights::new(settings.flights_max)),
+            waits: WaitGraph::default(),
+            key_locks: KeyLocks::new(),
+            hub,
+            spaces: RwLock::default(),
+            unleased: Semaphore::new(settings.unleased_loads_max),
+            tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
+            closed: AtomicBool::new(false),
+            since,
+            clock,
+            rng,
+            settings,
+        }
+    }
+
+    /// An error once the stack was shut down.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::Closed, "the stack was shut down; build a new one")),
+        }
+    }
+
+    /// The tiers that a choice names.
+    pub(crate) fn tier_set(&self, choice: &TierChoice) -> Result<TierSet> {
+        if *choice == TierChoice::All {
+            return Ok(TierSet::ALL);
+        }
+        let names: Vec<&str> = self.tier_names.iter().map(|name| &**name).collect();
+        if let Some(unknown) = choice.unknown(&names) {
+            let text =
+                format!("there is no tier `{}`; there are: {}", unknown.escape_debug(), names.join(", "));
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        let bit = |(place, name): (usize, &&str)| u32::from(choice.includes(name)) << place;
+        Ok(TierSet(names.iter().enumerate().map(bit).sum()))
+    }
+
+    /// The store tier in this place of the list of all tiers.
+    pub(crate) fn store(&self, place: usize) -> &Tier {
+        &self.tiers[place - 1]
+    }
+
+    /// The places of the store tiers, fastest first.
+    pub(crate) fn store_places(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.tiers.len()
+    }
+
+    /// The place of the authority, if a store is it.
+    pub(crate) fn authority_place(&self) -> Option<usize> {
+        self.authority.map(|index| index + 1)
+    }
+
+    /// The node's own next version.
+    pub(crate) fn next_version(&self) -> Version {
+        Version::new(self.sequence.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// The node's own current version.
+    pub(crate) fn current_version(&self) -> Version {
+        Version::new(self.sequence.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        Token(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()))
+    }
+
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        self.hub.tell(event);
+    }
+
+    /// The namespaces there are.
+    pub(crate) fn spaces(&self) -> Vec<Arc<Space>> {
+        self.spaces.read().expect("no panics under this lock").clone()
+    }
+
+    pub(crate) fn space(&self, id: u32) -> Option<Arc<Space>> {
+        self.spaces.read().expect("no panics under this lock").get(id as usize).cloned()
+    }
+}
+
+/// What a caller gets whose work was lost with its runtime.
+pub(crate) fn runtime_gone() -> Error {
+    Error::new(ErrorKind::Unavailable, "the runtime was shut down before the work ended")
+}
+
+/// The first store that other processes share and that has a sequence; else the last that has one.
+fn authority(tiers: &[Tier]) -> Option<usize> {
+    let sequenced = |tier: &Tier| tier.capabilities.sequence;
+    let shared = tiers.iter().position(|tier| sequenced(tier) && tier.capabilities.shared);
+    shared.or_else(|| tiers.iter().rposition(sequenced))
+}

@@ -1,0 +1,483 @@
+//! Reading: memory first, in one synchronous step; else share a flight and wait for it, as long as the caller likes.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use larder_core::{Error, ErrorKind, Event, Key, Life, LoadCause, Moment, Result, StaleReason, Version};
+use smallvec::smallvec;
+use tokio::sync::watch;
+
+use super::{
+    Core, MEMORY, Scope, TierSet,
+    flight::{FlightKey, Joined, Landed, Phase, Purpose},
+    seal::Lives,
+    space::Spot,
+    waits::Job,
+    walk::{Access, Item, Plan},
+};
+use crate::{
+    load::ErasedLoader,
+    options::ReadOptions,
+    policy::{expiry::refreshes_early, freshness::classify},
+    stats::{Count, Outcome, carried, current},
+    value::{Entry, Slot},
+};
+
+/// Which stale values a caller takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accept {
+    /// Those in their window: while a refresh runs, or when it fails.
+    Windows,
+    /// Any that is not dead, rather than wait.
+    Any,
+    FreshOnly,
+}
+
+/// What one call wants, with the policy's answers where it says nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Wants {
+    pub(crate) read: TierSet,
+    pub(crate) write: TierSet,
+    pub(crate) accept: Accept,
+    pub(crate) soft: Option<Duration>,
+    pub(crate) hard: Option<Duration>,
+    pub(crate) forced: bool,
+    pub(crate) only_if_cached: bool,
+    pub(crate) lives: Lives,
+    pub(crate) cause: LoadCause,
+}
+
+/// What a read came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) slot: Option<Slot>,
+    pub(crate) stale: Option<(StaleReason, Duration)>,
+    /// By place; `None` if it was loaded, or there is nothing.
+    pub(crate) place: Option<usize>,
+    pub(crate) loaded: bool,
+}
+
+/// What memory alone says.
+pub(crate) enum Quick {
+    /// Take it.
+    Serve(Answered),
+    /// Take it, and see to a new one.
+    Refresh(Answered, Entry, LoadCause),
+    /// Nothing to take; perhaps something to fall back on.
+    Look(Option<Entry>),
+}
+
+impl Wants {
+    /// What a call without options wants.
+    pub(crate) fn of_policy(scope: &Scope) -> Self {
+        let policy = &scope.space.policy;
+        Self {
+            read: TierSet::ALL,
+            write: TierSet::ALL,
+            accept: Accept::Windows,
+            soft: policy.soft_timeout,
+            hard: policy.hard_timeout,
+            forced: false,
+            only_if_cached: false,
+            lives: Lives::default(),
+            cause: LoadCause::Miss,
+        }
+    }
+
+    /// # Errors
+    /// `Invalid` when a tier is named that there is not, or a span is zero.
+    pub(crate) fn new(scope: &Scope, options: &ReadOptions) -> Result<Self> {
+        let zero = [options.ttl, options.negative_ttl, options.deadline, options.soft_timeout];
+        if zero.contains(&Some(Duration::ZERO)) {
+            let text =
+                "a ttl, deadline or timeout of zero cannot be meant; give a positive span or leave it out";
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+        Ok(Self {
+            read: scope.core.tier_set(&options.read_tiers)?,
+            write: scope.core.tier_set(&options.write_tiers)?,
+            accept: match options.allow_stale {
+                None => Accept::Windows,
+                Some(true) => Accept::Any,
+                Some(false) => Accept::FreshOnly,
+            },
+            soft: options.soft_timeout.or(scope.space.policy.soft_timeout),
+            hard: options.deadline.or(scope.space.policy.hard_timeout),
+            forced: options.force_fresh,
+            only_if_cached: options.only_if_cached,
+            lives: Lives {
+                ttl: options.ttl,
+                negative_ttl: options.negative_ttl,
+                stale_while_revalidate: options.stale_while_revalidate,
+                stale_if_error: options.stale_if_error,
+            },
+            cause: if options.force_fresh { LoadCause::Forced } else { LoadCause::Miss },
+        })
+    }
+
+    fn plan(&self, loading: bool, background: bool, cause: LoadCause) -> Plan {
+        let purpose = match (loading, self.forced) {
+            (false, _) => Purpose::Read,
+            (true, false) => Purpose::Load,
+            (true, true) => Purpose::Forced,
+        };
+        Plan { purpose, read: self.read, write: self.write, cause, background, lives: self.lives }
+    }
+}
+
+impl Scope {
+    /// What memory says, for a call without options. Synchronous, without allocation; counts the hit or miss.
+    pub(crate) fn quick(&self, hash: u64, key: &[u8]) -> Quick {
+        let Some(entry) = self.in_memory(hash, key) else {
+            return self.quick_miss(None);
+        };
+        let now = self.core.clock.now();
+        let life = classify(&entry.deadlines, now);
+        match life {
+            Life::Fresh if self.is_due(&entry, now) => {
+                self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
+                Quick::Refresh(Answered::fresh(entry.slot.clone(), MEMORY), entry, LoadCause::RefreshAhead)
+            }
+            Life::Fresh => {
+                self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
+                self.slide_in_memory(hash, key, &entry, now);
+                Quick::Serve(Answered::fresh(entry.slot, MEMORY))
+            }
+            Life::Stale | Life::Fallback if now < entry.retry_at => {
+                self.count_tier(MEMORY, Outcome::StaleHit);
+                Quick::Serve(Answered::stale(entry, MEMORY, StaleReason::Rearmed, now))
+            }
+            Life::Stale => {
+                self.count_tier(MEMORY, Outcome::StaleHit);
+                let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Revalidating, now);
+                Quick::Refresh(answered, entry, LoadCause::Stale)
+            }
+            Life::Fallback => self.quick_miss(Some(entry)),
+            Life::Dead => self.quick_miss(None),
+        }
+    }
+
+    fn quick_miss(&self, fallback: Option<Entry>) -> Quick {
+        if self.core.memory.is_some() {
+            self.count_tier(MEMORY, Outcome::Miss);
+        }
+        Quick::Look(fallback)
+    }
+
+    /// The same for a call with options.
+    pub(crate) fn quick_with(&self, hash: u64, key: &[u8], wants: &Wants) -> Quick {
+        if wants.forced || !wants.read.has(MEMORY) {
+            return Quick::Look(None);
+        }
+        match (self.quick(hash, key), wants.accept) {
+            (Quick::Serve(answered) | Quick::Refresh(answered, ..), Accept::FreshOnly)
+                if answered.stale.is_some() =>
+            {
+                Quick::Look(None)
+            }
+            (Quick::Look(Some(entry)), Accept::Any) => {
+                let now = self.core.clock.now();
+                let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
+                Quick::Refresh(answered, entry, LoadCause::Stale)
+            }
+            (quick, _) => quick,
+        }
+    }
+
+    fn is_due(&self, entry: &Entry, now: Moment) -> bool {
+        let beta = self.space.policy.early_refresh_beta;
+        now >= entry.refresh_at.max(entry.retry_at)
+            || (beta > 0.0
+                && now >= entry.retry_at
+                && refreshes_early(entry.load_time, beta, self.core.rng.draw(), entry.deadlines.fresh, now))
+    }
+
+    /// Reads one key: takes what memory said, or shares a flight and waits for it.
+    pub(crate) async fn read(
+        &self,
+        spot: Spot,
+        quick: Quick,
+        wants: &Wants,
+        loader: Option<ErasedLoader>,
+    ) -> Result<Answered> {
+        let loader = if wants.only_if_cached { None } else { loader };
+        let own = match quick {
+            Quick::Serve(answered) => return Ok(self.told(&spot.key, answered)),
+            Quick::Refresh(answered, entry, cause) => {
+                if let Some(loader) = loader {
+                    let plan = wants.plan(true, true, cause);
+                    // A refresh that cannot start now starts at a later read.
+                    let _ = self.depart(vec![(0, spot.clone(), Some(entry))], plan, Some(loader));
+                }
+                return Ok(self.told(&spot.key, answered));
+            }
+            Quick::Look(own) => own,
+        };
+        let plan =
+            wants.plan(loader.is_some(), false, if own.is_some() { LoadCause::Stale } else { wants.cause });
+        let departed = self.depart(vec![(0, spot.clone(), None)], plan, loader)?;
+        let (_, job, phase) = departed.into_iter().next().expect("one key departs as one flight");
+        let landed = self.wait(&spot.key, job, phase, wants, own).await?;
+        self.answer(&spot.key, landed, wants)
+    }
+
+    /// Reads many keys with one walk for all that nobody is reading yet, and one loader call for all it must load.
+    pub(crate) async fn read_many(
+        &self,
+        spots: Vec<(Spot, Quick)>,
+        wants: &Wants,
+        loader: Option<ErasedLoader>,
+    ) -> Result<Vec<Answered>> {
+        let loading = loader.is_some() && !wants.only_if_cached;
+        let mut answers: Vec<Option<Answered>> = Vec::with_capacity(spots.len());
+        let (mut departing, mut owns, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cause = wants.cause;
+        for (index, (spot, quick)) in spots.into_iter().enumerate() {
+            keys.push(spot.key.clone());
+            let (answer, own) = match quick {
+                Quick::Serve(answered) => (Some(answered), None),
+                Quick::Refresh(answered, entry, why) => {
+                    if loading {
+                        cause = why;
+                        departing.push((index, spot, Some(entry)));
+                    }
+                    (Some(answered), None)
+                }
+                Quick::Look(own) => {
+                    departing.push((index, spot, None));
+                    (None, own)
+                }
+            };
+            answers.push(answer.map(|answered| self.told(&keys[index], answered)));
+            owns.push(own);
+        }
+        let background = answers.iter().all(Option::is_some);
+        let cause = if background { cause } else { wants.cause };
+        let loader = if loading { loader } else { None };
+        let departed = self.depart(departing, wants.plan(loading, background, cause), loader);
+        for (index, job, phase) in if background { departed.unwrap_or_default() } else { departed? } {
+            if answers[index].is_none() {
+                let landed = self.wait(&keys[index], job, phase, wants, owns[index].take()).await?;
+                answers[index] = Some(self.answer(&keys[index], landed, wants)?);
+            }
+        }
+        Ok(answers.into_iter().map(|answer| answer.expect("every key was answered or waited for")).collect())
+    }
+
+    /// Joins the flights of these keys; those that nobody flies yet are flown together, in one task.
+    fn depart(
+        &self,
+        spots: Vec<(usize, Spot, Option<Entry>)>,
+        plan: Plan,
+        loader: Option<ErasedLoader>,
+    ) -> Result<Vec<(usize, Job, watch::Receiver<Phase>)>> {
+        let job = self.core.flights.next_job();
+        let mut items = Vec::new();
+        let mut departed = Vec::with_capacity(spots.len());
+        for (index, spot, replaces) in spots {
+            let noted = self.note(&spot.key);
+            let flight_key = FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose };
+            match self.core.flights.join(flight_key, job)? {
+                Joined::Follower(job, phase) => {
+                    self.note_coalesced(&spot.key, plan.background);
+                    departed.push((index, job, phase));
+                }
+                Joined::Leader(landing, phase) => {
+                    departed.push((index, job, phase));
+                    let base = self.base_version(&spot.key);
+                    let access = smallvec![Access::default(); self.core.tier_names.len()];
+                    let (leases, candidate) = (smallvec![], None);
+                    items.push(Item {
+                        index,
+                        spot,
+                        noted,
+                        base,
+                        landing,
+                        access,
+                        leases,
+                        candidate,
+                        replaces,
+                    });
+                }
+            }
+        }
+        if !items.is_empty() {
+            let scope = self.clone();
+            self.core.spawn(async move { scope.fly(&plan, job, items, loader).await });
+        }
+        Ok(departed)
+    }
+
+    fn note_coalesced(&self, key: &Key, background: bool) {
+        if !background {
+            self.count(Count::coalesced, 1);
+            self.core.tell(|| Event::Coalesced { namespace: self.name(), key: key.clone() });
+        }
+    }
+
+    /// What an entry bears that is loaded without asking the authority.
+    fn base_version(&self, key: &Key) -> Version {
+        match self.authority_place() {
+            Some(_) => self.core.coherence.floor(key.stripe()),
+            None => self.core.current_version(),
+        }
+    }
+
+    /// Waits for a flight: for its end, or for a stale value that the caller takes.
+    async fn wait(
+        &self,
+        key: &Key,
+        job: Job,
+        mut phase: watch::Receiver<Phase>,
+        wants: &Wants,
+        own: Option<Entry>,
+    ) -> Result<Landed> {
+        let _waiting = self.core.waits.wait_for(job).map_err(|error| error.at_key(key))?;
+        let mut at_hand = own.map(|entry| Landed::found(MEMORY, entry));
+        let hard = sleep_for(wants.hard);
+        let soft = sleep_for(wants.soft.filter(|_| wants.accept != Accept::FreshOnly));
+        tokio::pin!(hard, soft);
+        let mut soft_passed = false;
+        loop {
+            match &*phase.borrow_and_update() {
+                Phase::Aloft => {}
+                Phase::Ended(outcome) => return outcome.clone(),
+                Phase::Candidate(candidate) => at_hand = Some(candidate.clone()),
+            }
+            if let Some(taken) = self.take_at_hand(at_hand.as_ref(), wants.accept, soft_passed) {
+                return Ok(taken);
+            }
+            tokio::select! {
+                changed = phase.changed() => if changed.is_err() { return Err(vanished(key)); },
+                () = &mut soft, if !soft_passed => soft_passed = true,
+                () = &mut hard => return self.out_of_time(key, at_hand, wants),
+            }
+        }
+    }
+
+    /// The stale value at hand, if the caller would rather have it than wait on.
+    fn take_at_hand(&self, at_hand: Option<&Landed>, accept: Accept, soft_passed: bool) -> Option<Landed> {
+        let landed = at_hand?;
+        let entry = landed.entry.as_ref()?;
+        let reason = match (accept, classify(&entry.deadlines, self.core.clock.now())) {
+            (_, Life::Dead) | (Accept::FreshOnly, _) => return None,
+            (Accept::Windows | Accept::Any, Life::Stale) => StaleReason::Revalidating,
+            (Accept::Any, _) => StaleReason::Allowed,
+            (Accept::Windows, _) if soft_passed => StaleReason::SoftTimeout,
+            (Accept::Windows, _) => return None,
+        };
+        Some(Landed { stale: Some(reason), ..landed.clone() })
+    }
+
+    fn out_of_time(&self, key: &Key, at_hand: Option<Landed>, wants: &Wants) -> Result<Landed> {
+        let alive = |landed: &Landed| {
+            let life = landed.entry.as_ref().map(|entry| classify(&entry.deadlines, self.core.clock.now()));
+            wants.accept != Accept::FreshOnly && life.is_some_and(|life| life != Life::Dead)
+        };
+        match at_hand.filter(alive) {
+            Some(landed) => Ok(Landed { stale: Some(StaleReason::HardTimeout), ..landed }),
+            None => {
+                let text = format!("no value within {:?}; the load goes on", wants.hard.unwrap_or_default());
+                Err(Error::new(ErrorKind::Timeout, text).at_key(key))
+            }
+        }
+    }
+
+    /// Turns a landing into the caller's answer.
+    fn answer(&self, key: &Key, landed: Landed, wants: &Wants) -> Result<Answered> {
+        let now = self.core.clock.now();
+        let loaded = landed.place.is_none() && landed.entry.is_some();
+        let Some(entry) = landed.entry else { return Ok(Answered::miss()) };
+        if loaded {
+            return Ok(Answered { loaded, ..Answered::fresh(entry.slot, MEMORY) }.without_place());
+        }
+        let place = landed.place.unwrap_or(MEMORY);
+        let stale = match (landed.stale, classify(&entry.deadlines, now)) {
+            (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
+            (Some(_), Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
+            (reason, _) => reason.unwrap_or(StaleReason::Allowed),
+        };
+        match (wants.accept, landed.failure) {
+            (Accept::FreshOnly, Some(failure)) => Err(failure.at_key(key)),
+            (Accept::FreshOnly, None) if wants.only_if_cached => Ok(Answered::miss()),
+            (Accept::FreshOnly, None) => {
+                let text =
+                    "another process refreshes the value and has not ended; try again, or allow stale values";
+                Err(Error::new(ErrorKind::Unavailable, text).at_key(key))
+            }
+            (Accept::Windows | Accept::Any, _) => {
+                Ok(self.told(key, Answered::stale(entry, place, stale, now)))
+            }
+        }
+    }
+
+    /// Counts and tells a stale answer; passes every answer on.
+    fn told(&self, key: &Key, answered: Answered) -> Answered {
+        if let Some((reason, age)) = answered.stale {
+            self.count(Count::stale_served, 1);
+            self.core.tell(|| Event::StaleServed { namespace: self.name(), key: key.clone(), reason, age });
+        }
+        answered
+    }
+
+    /// Grants a sliding entry its whole life anew, once an eighth of it has passed.
+    fn slide_in_memory(&self, hash: u64, key: &[u8], entry: &Entry, now: Moment) {
+        let Some(spans) = entry.extra.as_deref().and_then(|extra| extra.sliding) else { return };
+        let renewed = spans.deadlines(now);
+        if entry.deadlines.fresh.until(renewed.fresh) < spans.ttl / 8 {
+            return;
+        }
+        if let Some(memory) = &self.core.memory {
+            memory.update(hash, key, |there| {
+                let same = there.version == entry.version;
+                if same {
+                    there.deadlines = renewed;
+                }
+                same
+            });
+        }
+    }
+}
+
+impl Core {
+    /// Runs work in a task of its own: tracked, ended by shutdown, counted for whoever captures.
+    pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
+        let ending = self.ending.clone();
+        let scope = current();
+        self.tasks.spawn(carried(scope, async move {
+            tokio::select! {
+                () = work => {}
+                () = ending.cancelled() => {}
+            }
+        }));
+    }
+}
+
+impl Answered {
+    fn fresh(slot: Slot, place: usize) -> Self {
+        Self { slot: Some(slot), stale: None, place: Some(place), loaded: false }
+    }
+
+    fn stale(entry: Entry, place: usize, reason: StaleReason, now: Moment) -> Self {
+        let age = entry.deadlines.fresh.until(now);
+        Self { slot: Some(entry.slot), stale: Some((reason, age)), place: Some(place), loaded: false }
+    }
+
+    fn miss() -> Self {
+        Self { slot: None, stale: None, place: None, loaded: false }
+    }
+
+    fn without_place(self) -> Self {
+        Self { place: None, ..self }
+    }
+}
+
+async fn sleep_for(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn vanished(key: &Key) -> Error {
+    Error::new(ErrorKind::Unavailable, "the load's runtime was shut down; try again").at_key(key)
+}

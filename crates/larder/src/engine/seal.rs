@@ -1,0 +1,284 @@
+//! Between an entry in memory and its bytes in a store: how long it lives in each tier, and how it is written.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use larder_core::{Error, ErrorKind, Key, Life, Moment, RejectedPayload, Result, Stored, Timestamp, Version};
+
+use super::{MEMORY, Scope};
+use crate::{
+    envelope::{self, Format, Header, StoredDeadlines},
+    policy::{
+        coherence::ReadVersion,
+        expiry::{Spans, from_wall, refresh_at, to_wall},
+        freshness::{Deadlines, classify},
+    },
+    value::{AnyValue, Entry, Extra, Slot},
+};
+
+/// What a call or a loader decided about lives; `None` leaves it to the policy.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lives {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) negative_ttl: Option<Duration>,
+    pub(crate) stale_while_revalidate: Option<Duration>,
+    pub(crate) stale_if_error: Option<Duration>,
+}
+
+impl Lives {
+    /// These, and where they say nothing, those.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            ttl: self.ttl.or(other.ttl),
+            negative_ttl: self.negative_ttl.or(other.negative_ttl),
+            stale_while_revalidate: self.stale_while_revalidate.or(other.stale_while_revalidate),
+            stale_if_error: self.stale_if_error.or(other.stale_if_error),
+        }
+    }
+}
+
+/// The draw that jitter leaves alone.
+const MIDDLE: f64 = 0.5;
+
+/// An entry in the making: what it holds, and how long it lives in each tier.
+#[derive(Clone, Debug)]
+pub(crate) struct Making {
+    pub(crate) slot: Slot,
+    pub(crate) extra: Option<Arc<Extra>>,
+    load_time: Duration,
+    now: Moment,
+    wall: Timestamp,
+    /// By place.
+    lives: Vec<Spans>,
+}
+
+/// A making whose value was encoded.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded(Vec<u8>);
+
+impl Scope {
+    /// Decides how long an entry lives, in each tier. `None` if it is not to be kept: an absence that the policy
+    /// does not remember.
+    pub(crate) fn make(
+        &self,
+        slot: Slot,
+        lives: Lives,
+        extra: Option<Arc<Extra>>,
+        load_time: Duration,
+    ) -> Option<Making> {
+        let negative = match slot {
+            Slot::Value(_) => None,
+            Slot::Absent => Some(lives.ttl.or(lives.negative_ttl).or(self.space.policy.negative_ttl)?),
+        };
+        Some(self.make_with(slot, lives, extra, load_time, negative, self.core.rng.draw()))
+    }
+
+    /// The same without jitter: for a copy of an entry that has its lives already.
+    pub(crate) fn make_exact(
+        &self,
+        slot: Slot,
+        lives: Lives,
+        extra: Option<Arc<Extra>>,
+        load_time: Duration,
+    ) -> Option<Making> {
+        let negative = if matches!(slot, Slot::Absent) { Some(lives.ttl?) } else { None };
+        Some(self.make_with(slot, lives, extra, load_time, negative, MIDDLE))
+    }
+
+    fn make_with(
+        &self,
+        slot: Slot,
+        lives: Lives,
+        extra: Option<Arc<Extra>>,
+        load_time: Duration,
+        negative: Option<Duration>,
+        draw: f64,
+    ) -> Making {
+        let spans_at = |(spans, jitter): &(Spans, f64)| match negative {
+            Some(ttl) => {
+                Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }.jittered(*jitter, draw)
+            }
+            None => overridden(*spans, lives).jittered(*jitter, draw),
+        };
+        let lives: Vec<Spans> = self.space.tier_spans.iter().map(spans_at).collect();
+        let extra = if self.space.policy.sliding { Some(with_sliding(extra, lives[MEMORY])) } else { extra };
+        let (now, wall) = (self.core.clock.now(), self.core.clock.wall());
+        Making { slot, extra, load_time, now, wall, lives }
+    }
+
+    /// The entry as memory keeps it.
+    pub(crate) fn entry(&self, making: &Making, version: Version, noted: ReadVersion) -> Entry {
+        let spans = making.lives[MEMORY];
+        Entry {
+            slot: making.slot.clone(),
+            version,
+            epoch: noted.clears(),
+            deadlines: spans.deadlines(making.now),
+            refresh_at: refresh_at(self.space.policy.refresh_ahead, spans.ttl, making.now),
+            retry_at: Moment::default(),
+            namespace: self.space.id,
+            load_time: making.load_time,
+            extra: making.extra.clone(),
+        }
+    }
+
+    /// Encodes the value. A codec that panics is an error.
+    pub(crate) fn encode(&self, making: &Making) -> Result<Encoded> {
+        let Slot::Value(value) = &making.slot else { return Ok(Encoded(Vec::new())) };
+        let mut out = Vec::new();
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.space.shape.encode(value, &mut out)));
+        match encoded {
+            Ok(Ok(())) => Ok(Encoded(out)),
+            Ok(Err(error)) => Err(Error::because(ErrorKind::Codec, "the value cannot be encoded", error)),
+            Err(_) => Err(Error::new(ErrorKind::Codec, "the codec panicked while it encoded the value")),
+        }
+    }
+
+    /// The bytes for the store in `place`, and how long it keeps them.
+    pub(crate) fn seal(
+        &self,
+        key: &Key,
+        making: &Making,
+        encoded: &Encoded,
+        place: usize,
+    ) -> Result<(Bytes, Duration)> {
+        let spans = making.lives[place];
+        let deadlines = spans.deadlines(making.now);
+        let header = Header {
+            absent: matches!(making.slot, Slot::Absent),
+            sliding: self.space.policy.sliding,
+            codec: self.space.shape.codec(),
+            made_at: making.wall,
+            deadlines: stored(to_wall(&deadlines, making.now, making.wall)),
+            load_time: making.load_time,
+            schema: self.space.shape.schema(),
+            extra: making.extra.clone(),
+        };
+        Ok((envelope::seal(key, &header, &encoded.0, &self.format())?, spans.keep()))
+    }
+
+    /// What memory charges for an entry; `None` if the weigher panicked, and then memory does not keep it.
+    pub(crate) fn weigh(&self, slot: &Slot, encoded_bytes: Option<usize>) -> Option<u64> {
+        match slot {
+            Slot::Absent => Some(0),
+            Slot::Value(value) => {
+                catch_unwind(AssertUnwindSafe(|| self.space.shape.weigh(value, encoded_bytes))).ok()
+            }
+        }
+    }
+
+    /// Reads what a store holds, with the deadlines of the stored copy.
+    pub(crate) fn open(
+        &self,
+        key: &Key,
+        found: &Stored,
+        noted: ReadVersion,
+    ) -> Result<Held, RejectedPayload> {
+        let opened = envelope::open(key, &found.bytes, &self.format())?;
+        let header = opened.header;
+        let value =
+            if header.absent { Slot::Absent } else { Slot::Value(self.decode(&header, &opened.payload)?) };
+        let (now, wall) = (self.core.clock.now(), self.core.clock.wall());
+        let StoredDeadlines { fresh, stale, fallback } = header.deadlines;
+        let deadlines = from_wall([fresh, stale, fallback], header.made_at, now, wall);
+        let ttl = header.made_at.until(fresh);
+        let due = refresh_at(self.space.policy.refresh_ahead, ttl, Moment::default()).as_millis();
+        let refresh_at = if due == u64::MAX { Moment::NEVER } else { local(header.made_at, due, now, wall) };
+        let extra = if header.sliding {
+            Some(with_sliding(header.extra, self.space.tier_spans[MEMORY].0))
+        } else {
+            header.extra
+        };
+        let entry = Entry {
+            slot: value,
+            version: found.version,
+            epoch: noted.clears(),
+            deadlines,
+            refresh_at,
+            retry_at: Moment::default(),
+            namespace: self.space.id,
+            load_time: header.load_time,
+            extra,
+        };
+        let life = classify(&entry.deadlines, now);
+        Ok(Held { entry, life, payload_bytes: opened.payload.len(), codec: header.codec })
+    }
+
+    fn decode(&self, header: &Header, payload: &[u8]) -> Result<AnyValue, RejectedPayload> {
+        if header.schema != self.space.shape.schema() {
+            return Err(RejectedPayload::WrongType);
+        }
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.space.shape.decode(header.codec, payload)));
+        match decoded {
+            Ok(Some(Ok(value))) => Ok(value),
+            Ok(None) => Err(RejectedPayload::UnknownCodec),
+            Ok(Some(Err(_))) | Err(_) => Err(RejectedPayload::Undecodable),
+        }
+    }
+
+    /// The entry as memory may keep it: no deadline later than its stored copy's, nor than memory's own spans.
+    pub(crate) fn promoted(&self, held: &Held) -> Entry {
+        let (spans, _) = self.space.tier_spans[MEMORY];
+        let spans = match held.entry.slot {
+            Slot::Value(_) => spans,
+            Slot::Absent => Spans { stale: Duration::ZERO, fallback: Duration::ZERO, ..spans },
+        };
+        let mine = spans.deadlines(self.core.clock.now());
+        Entry { deadlines: held.entry.deadlines.at_most(mine), ..held.entry.clone() }
+    }
+
+    /// What may be sealed and opened.
+    pub(crate) fn format(&self) -> Format {
+        Format {
+            max_value_bytes: self.core.settings.max_value_bytes,
+            compress_from_bytes: self.core.settings.compress_from_bytes,
+            ..Format::default()
+        }
+    }
+
+    /// Deadlines of this process as envelopes bear them.
+    pub(crate) fn on_the_wall(&self, deadlines: &Deadlines) -> StoredDeadlines {
+        stored(to_wall(deadlines, self.core.clock.now(), self.core.clock.wall()))
+    }
+}
+
+/// An entry that a store holds, opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) entry: Entry,
+    pub(crate) life: Life,
+    pub(crate) payload_bytes: usize,
+    /// The codec that wrote it.
+    pub(crate) codec: larder_core::CodecId,
+}
+
+impl Encoded {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+fn overridden(spans: Spans, lives: Lives) -> Spans {
+    let stale = lives.stale_while_revalidate.unwrap_or(spans.stale);
+    let fallback = lives.stale_if_error.unwrap_or(spans.fallback).max(stale);
+    Spans { ttl: lives.ttl.unwrap_or(spans.ttl), stale, fallback }
+}
+
+fn with_sliding(extra: Option<Arc<Extra>>, spans: Spans) -> Arc<Extra> {
+    let extra = extra.map(|extra| (*extra).clone()).unwrap_or_default();
+    Arc::new(Extra { sliding: Some(spans), ..extra })
+}
+
+fn stored([fresh, stale, fallback]: [Timestamp; 3]) -> StoredDeadlines {
+    StoredDeadlines { fresh, stale, fallback }
+}
+
+/// The moment `after_ms` past a wall-clock time, here.
+fn local(made_at: Timestamp, after_ms: u64, now: Moment, wall: Timestamp) -> Moment {
+    let due = Timestamp::from_millis(made_at.as_millis().saturating_add(after_ms));
+    now.after(wall.until(due))
+}

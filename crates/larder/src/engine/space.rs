@@ -1,0 +1,170 @@
+//! A namespace as the engine knows it: everything but its types.
+
+use std::sync::Arc;
+
+use larder_core::{Key, KeyPrefix, Life, Namespace, Version};
+
+use super::{Core, MEMORY};
+use crate::{
+    memory::Put,
+    options::Policy,
+    policy::{
+        coherence::{NamespaceFence, ReadVersion},
+        expiry::Spans,
+        freshness::classify,
+    },
+    stats::{Count, Counts, Outcome},
+    value::{Entry, Shape, Slot},
+};
+
+/// A namespace of a stack.
+pub(crate) struct Space {
+    pub(crate) id: u32,
+    pub(crate) name: Namespace,
+    pub(crate) prefix: KeyPrefix,
+    /// The types of its keys and values.
+    pub(crate) types: (std::any::TypeId, std::any::TypeId),
+    pub(crate) fence: NamespaceFence,
+    pub(crate) policy: Policy,
+    /// The policy's spans and jitter for each tier, by place.
+    pub(crate) tier_spans: Box<[(Spans, f64)]>,
+    pub(crate) shape: Arc<dyn Shape>,
+    /// Values never leave memory.
+    pub(crate) memory_only: bool,
+    pub(crate) counts: Counts,
+}
+
+/// A namespace in its stack: where every operation begins.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub(crate) core: Arc<Core>,
+    pub(crate) space: Arc<Space>,
+}
+
+/// A key with the hash under which memory knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Spot {
+    pub(crate) key: Key,
+    pub(crate) hash: u64,
+}
+
+impl Scope {
+    /// What was counted here, by the tiers there are.
+    pub(crate) fn stats(&self) -> crate::stats::NamespaceStats {
+        self.core.space_stats(&self.space)
+    }
+
+    pub(crate) fn count(&self, what: Count, n: u64) {
+        if self.core.settings.statistics {
+            self.space.counts.add(what, n);
+        }
+    }
+
+    pub(crate) fn count_tier(&self, place: usize, outcome: Outcome) {
+        if self.core.settings.statistics {
+            self.space.counts.tier(place, outcome);
+        }
+    }
+
+    /// The name, as events carry it.
+    pub(crate) fn name(&self) -> Arc<str> {
+        self.space.name.shared()
+    }
+
+    pub(crate) fn tier_name(&self, place: usize) -> Arc<str> {
+        Arc::clone(&self.core.tier_names[place])
+    }
+
+    /// What a read of this key notes before it asks anybody.
+    pub(crate) fn note(&self, key: &Key) -> ReadVersion {
+        self.core.coherence.read_version(key.stripe(), &self.space.fence)
+    }
+
+    /// Whether an entry was put since the last clear.
+    pub(crate) fn is_live(&self, entry: &Entry) -> bool {
+        entry.epoch == self.core.coherence.clears(&self.space.fence)
+    }
+
+    /// The live entry that memory holds, whatever its age; marks the access.
+    pub(crate) fn in_memory(&self, hash: u64, key: &[u8]) -> Option<Entry> {
+        self.core.memory.as_ref()?.get(hash, key).filter(|entry| self.is_live(entry))
+    }
+
+    /// The same without a trace, unless it is dead.
+    pub(crate) fn peek(&self, hash: u64, key: &[u8]) -> Option<(Entry, Life)> {
+        let entry = self.core.memory.as_ref()?.peek(hash, key).filter(|entry| self.is_live(entry))?;
+        let life = classify(&entry.deadlines, self.core.clock.now());
+        (life != Life::Dead).then_some((entry, life))
+    }
+
+    /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there.
+    pub(crate) fn keep_in_memory(&self, spot: &Spot, noted: ReadVersion, entry: Entry, weight: u64) -> Put {
+        let Some(memory) = &self.core.memory else { return Put::Refused };
+        let (stripe, version) = (spot.key.stripe(), entry.version);
+        let admit = |there: Option<&Entry>| {
+            self.core.coherence.admits(stripe, &self.space.fence, noted, version)
+                && there.is_none_or(|there| !self.is_live(there) || there.version <= version)
+        };
+        let mut evicted = Vec::new();
+        let put = memory.put_if(spot.hash, spot.key.as_bytes(), entry, weight, admit, |_, gone| {
+            evicted.push(gone.namespace);
+        });
+        self.count_evictions(&evicted);
+        put
+    }
+
+    fn count_evictions(&self, namespaces: &[u32]) {
+        for group in namespaces.chunk_by(|a, b| a == b) {
+            let entries = group.len() as u64;
+            if let Some(space) = self.core.space(group[0]) {
+                space.counts.add(Count::evictions, entries);
+                self.core.tell(|| larder_core::Event::Evicted { namespace: space.name.shared(), entries });
+            }
+        }
+    }
+
+    /// Fences memory: no fill that began before now is admitted, and the entry is gone.
+    pub(crate) fn fence(&self, spot: &Spot) {
+        self.core.coherence.bump(spot.key.stripe());
+        if let Some(memory) = &self.core.memory {
+            memory.remove(spot.hash, spot.key.as_bytes());
+        }
+    }
+
+    /// Fences memory after an invalidation got its place in the order.
+    pub(crate) fn fence_at(&self, spot: &Spot, version: Version) {
+        self.core.coherence.raise_floor(spot.key.stripe(), version);
+        self.fence(spot);
+    }
+
+    /// What an answer with this entry counts as.
+    pub(crate) fn outcome(slot: &Slot, life: Life) -> Outcome {
+        match (slot, life) {
+            (Slot::Absent, _) => Outcome::AbsentHit,
+            (_, Life::Fresh) => Outcome::Hit,
+            _ => Outcome::StaleHit,
+        }
+    }
+
+    /// Counts and tells a hit.
+    pub(crate) fn note_hit(&self, place: usize, key: &Key, entry: &Entry, life: Life) {
+        self.count_tier(place, Self::outcome(&entry.slot, life));
+        self.core.tell(|| larder_core::Event::Hit {
+            namespace: self.name(),
+            key: key.clone(),
+            tier: self.tier_name(place),
+            life,
+            absent: matches!(entry.slot, Slot::Absent),
+        });
+    }
+
+    /// The store tiers of this namespace, by place, fastest first.
+    pub(crate) fn store_places(&self) -> std::ops::RangeInclusive<usize> {
+        if self.space.memory_only { 1..=MEMORY } else { self.core.store_places() }
+    }
+
+    /// The place of the store that draws this namespace's versions.
+    pub(crate) fn authority_place(&self) -> Option<usize> {
+        if self.space.memory_only { None } else { self.core.authority_place() }
+    }
+}

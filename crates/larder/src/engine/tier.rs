@@ -1,0 +1,201 @@
+//! A store as a tier of the stack: with a timeout, a breaker, and what is owed to it.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use larder_core::{Capabilities, DynStore, Error, ErrorKind, Event, Key, Result, Store, TierState, Version};
+
+use super::Core;
+use crate::{
+    options::TierSettings,
+    policy::{
+        breaker::{Breaker, Ending, Permit},
+        journal::{Claim, Debt, Journal},
+    },
+    stats::{TierCounters, TierStats},
+};
+
+pub(crate) struct Tier {
+    pub(crate) name: Arc<str>,
+    pub(crate) store: DynStore,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) timeout: Duration,
+    pub(crate) counters: TierCounters,
+    breaker: Mutex<Breaker>,
+    journal: Mutex<Journal>,
+    /// How much is owed; read on every access, so that the journal's lock is taken only when something is.
+    owed: AtomicUsize,
+    lineage: AtomicU64,
+    /// Entries below this version were written by an earlier process, and the authority has moved on since.
+    trusted_from: AtomicU64,
+}
+
+impl Tier {
+    pub(crate) fn new(name: Arc<str>, store: DynStore, settings: &TierSettings, journal_max: usize) -> Self {
+        Self {
+            name,
+            capabilities: store.capabilities(),
+            timeout: settings.timeout,
+            counters: TierCounters::default(),
+            breaker: Mutex::new(Breaker::new(settings.rule())),
+            journal: Mutex::new(Journal::new(journal_max)),
+            owed: AtomicUsize::new(0),
+            lineage: AtomicU64::new(store.lineage()),
+            trusted_from: AtomicU64::new(0),
+            store,
+        }
+    }
+
+    /// Makes a call within the tier's timeout, unless its breaker is open.
+    ///
+    /// A caller that vanishes drops the call; a probe among them is given up after the longest pause.
+    pub(crate) async fn call<T>(
+        &self,
+        core: &Core,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.call_within(self.timeout, core, operation, call).await
+    }
+
+    /// The same with a timeout of its own, for what takes longer by nature.
+    pub(crate) async fn call_within<T>(
+        &self,
+        timeout: Duration,
+        core: &Core,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let permit = self.breaker().permit(core.clock.now());
+        if permit == Permit::Skip {
+            self.counters.skipped();
+            core.tell(|| Event::TierSkipped { tier: Arc::clone(&self.name), operation });
+            return Err(Error::new(ErrorKind::Unavailable, "skipped: the tier failed a short while ago")
+                .at_tier(&self.name));
+        }
+        let began = core.clock.nanos();
+        let answer = match tokio::time::timeout(timeout, call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, format!("{operation} took longer than {timeout:?}")))
+            }
+        };
+        self.ended(core, operation, permit, &answer, core.clock.nanos().saturating_sub(began));
+        answer.map_err(|error| error.at_tier(&self.name))
+    }
+
+    fn ended<T>(&self, core: &Core, operation: &'static str, permit: Permit, answer: &Result<T>, nanos: u64) {
+        let ending = match answer.as_ref().map_err(Error::kind) {
+            Err(ErrorKind::Timeout) => Ending::TimedOut,
+            Err(ErrorKind::Unavailable) => Ending::Failed,
+            // The store answered; what it said concerns this call alone.
+            Ok(_) | Err(_) => Ending::Ok,
+        };
+        self.counters.called(ending, nanos);
+        let (before, after) = {
+            let mut breaker = self.breaker();
+            let before = breaker.state();
+            breaker.record(permit, ending, core.clock.now(), core.rng.draw());
+            (before, breaker.state())
+        };
+        if let Err(error) = answer {
+            tracing::debug!(target: "larder::tier", tier = &*self.name, operation, %error, "call failed");
+            core.tell(|| Event::TierFailed { tier: Arc::clone(&self.name), operation, error: error.clone() });
+        }
+        if before != after {
+            self.changed(core, after);
+        }
+        self.watch_lineage(core);
+    }
+
+    fn changed(&self, core: &Core, state: TierState) {
+        if state == TierState::Open {
+            self.counters.tripped();
+            tracing::warn!(target: "larder::tier", tier = &*self.name, "breaker opened");
+        } else {
+            tracing::info!(target: "larder::tier", tier = &*self.name, ?state, "breaker changed");
+        }
+        core.tell(|| Event::TierChanged { tier: Arc::clone(&self.name), state });
+    }
+
+    /// Clears memory when the store lost history: what was copied from it may be newer than what it holds now, or
+    /// have been removed by what it forgot.
+    fn watch_lineage(&self, core: &Core) {
+        let lineage = self.store.lineage();
+        if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
+            core.coherence.bump_all();
+            tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");
+            core.tell(|| Event::LineageChanged { tier: Arc::clone(&self.name) });
+        }
+    }
+
+    /// Takes note that an invalidation did not reach the store.
+    pub(crate) fn owe(&self, debts: impl IntoIterator<Item = Debt>) -> usize {
+        let mut journal = self.journal();
+        let count = debts.into_iter().map(|debt| journal.owe(debt)).count();
+        self.owed.store(journal.len(), Ordering::Release);
+        count
+    }
+
+    pub(crate) fn owes_anything(&self) -> bool {
+        self.owed.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether the store's copy of a key must not be read until a debt is paid.
+    pub(crate) fn owes(&self, key: &Key) -> bool {
+        self.owes_anything() && self.journal().owes(key)
+    }
+
+    pub(crate) fn claims(&self, limit: usize) -> Vec<Claim> {
+        self.journal().claims(limit)
+    }
+
+    pub(crate) fn paid(&self, claims: &[Claim]) {
+        let mut journal = self.journal();
+        claims.iter().for_each(|claim| journal.paid(claim));
+        self.owed.store(journal.len(), Ordering::Release);
+    }
+
+    /// A write or removal of the key was executed.
+    pub(crate) fn settled(&self, key: &Key) {
+        if self.owes_anything() {
+            let mut journal = self.journal();
+            journal.settled(key);
+            self.owed.store(journal.len(), Ordering::Release);
+        }
+    }
+
+    /// Entries below `version` are not to be served as fresh from here on.
+    pub(crate) fn trust_from(&self, version: Version) {
+        self.trusted_from.fetch_max(version.get(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn trusts(&self, version: Version) -> bool {
+        version.get() >= self.trusted_from.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stats(&self, core: &Core) -> TierStats {
+        let breaker = *self.breaker();
+        let now = core.clock.now();
+        TierStats {
+            state: breaker.state(),
+            degraded_for: breaker.open_until().map(|until| now.until(until)),
+            journal: self.owed.load(Ordering::Acquire) as u64,
+            ..self.counters.read(Arc::clone(&self.name))
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().expect("no panics under this lock: the breaker only compares and adds")
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().expect("no panics under this lock: the journal only moves keys")
+    }
+}

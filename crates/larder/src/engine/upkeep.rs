@@ -1,0 +1,131 @@
+//! What happens without being asked: sweeping memory, paying debts, starting and ending.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use larder_core::{Error, ErrorKind, Life, Result, Store};
+
+use super::Core;
+use crate::{policy::freshness::classify, stats::Count};
+
+/// How often memory is swept and debts are tried.
+const ROUND: Duration = Duration::from_millis(250);
+/// How many slots one round of sweeping looks at: a million entries are seen within a minute.
+const SWEEP: usize = 4_096;
+/// How long a store may take to close once the work has ended.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// Keeps house until the core is dropped or shut down.
+pub(crate) async fn keep_house(core: Weak<Core>) {
+    loop {
+        let Some(ending) = core.upgrade().map(|core| core.ending.clone()) else { return };
+        tokio::select! {
+            () = tokio::time::sleep(ROUND) => {}
+            () = ending.cancelled() => return,
+        }
+        let Some(core) = core.upgrade() else { return };
+        core.sweep(SWEEP);
+        for place in core.store_places().filter(|place| core.store(*place).owes_anything()) {
+            core.pay(place).await;
+        }
+    }
+}
+
+impl Core {
+    /// Looks at some slots of memory and removes what is dead or was cleared.
+    pub(crate) fn sweep(&self, budget: usize) {
+        let Some(memory) = &self.memory else { return };
+        let now = self.clock.now();
+        let spaces = self.spaces();
+        let expired: Vec<_> = spaces.iter().map(|_| std::cell::Cell::new(0_u64)).collect();
+        memory.sweep(budget, |entry| {
+            let place = entry.namespace as usize;
+            let Some(space) = spaces.get(place) else { return false };
+            let cleared = entry.epoch != self.coherence.clears(&space.fence);
+            let dead = classify(&entry.deadlines, now) == Life::Dead;
+            if dead && !cleared {
+                expired[place].set(expired[place].get() + 1);
+            }
+            cleared || dead
+        });
+        for (space, expired) in spaces.iter().zip(expired) {
+            space.counts.add(Count::expirations, expired.get());
+        }
+    }
+
+    /// Learns how far the authority's sequence is, so that what an earlier process left in other persistent tiers
+    /// is not taken for fresh if the authority has moved on since.
+    pub(crate) async fn distrust_the_past(&self) {
+        let Some(authority) = self.authority.filter(|index| self.tiers[*index].capabilities.shared) else {
+            return;
+        };
+        let others = self.tiers.iter().enumerate().filter(|(index, tier)| {
+            *index != authority && tier.capabilities.persistent && !tier.capabilities.shared
+        });
+        let others: Vec<_> = others.map(|(_, tier)| tier).collect();
+        if others.is_empty() {
+            return;
+        }
+        let from = self.sequence_of(authority).await;
+        others.into_iter().for_each(|tier| tier.trust_from(from));
+    }
+
+    /// The authority's sequence now; beyond everything if it does not answer. A lease tells it, and is given back.
+    async fn sequence_of(&self, authority: usize) -> larder_core::Version {
+        use larder_core::{Found, Key, LeaseFor, LeaseRequest, Read, Version};
+        let tier = &self.tiers[authority];
+        let key = Key::from_escaped(&b"larder:start"[..]).expect("a short key");
+        let token = self.token();
+        let lease = Some(LeaseRequest { when: LeaseFor::Refresh, token, ttl: Duration::from_millis(500) });
+        let read = tier.store.read(vec![Read { key: key.clone(), lease }]);
+        match tier.call(self, "start", read).await.map(|found| found.into_iter().next()) {
+            Ok(Some(Found::Granted(grant))) => {
+                let _ = tier.call(self, "release", tier.store.release(key, token)).await;
+                grant.version
+            }
+            _ => Version::MAX,
+        }
+    }
+
+    /// Ends everything, within `limit`: refuses new calls, waits for what is under way, ends the rest, closes the
+    /// stores. Idempotent.
+    pub(crate) async fn shut_down(&self, limit: Duration) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.tasks.close();
+        let drained = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        self.ending.cancel();
+        let mut failure = None;
+        for tier in &self.tiers {
+            let closed = tokio::time::timeout(CLOSE, tier.store.close()).await;
+            let closed = closed
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the store took too long to close")));
+            if let Err(error) = closed {
+                failure.get_or_insert(error.at_tier(&tier.name));
+            }
+        }
+        self.hub.close();
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if drained {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Timeout, format!("work was still under way after {limit:?} and was ended")))
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.ending.cancel();
+    }
+}
+
+/// Starts house-keeping for a core, on the runtime that builds it.
+pub(crate) fn start(core: &Arc<Core>) {
+    // Not among the tracked tasks: it never ends by itself.
+    tokio::spawn(keep_house(Arc::downgrade(core)));
+}

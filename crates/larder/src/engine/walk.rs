@@ -1,0 +1,340 @@
+//! One walk through the tiers: memory again, then store by store, then the loader. Runs in a task of its own.
+
+use larder_core::{
+    Event, Found, LeaseFor, Life, LoadCause, Read, RejectedPayload, Store, Stored, Token, Version,
+};
+use smallvec::SmallVec;
+
+use super::{
+    MEMORY, Scope, TierSet,
+    flight::{Landed, Landing, Purpose},
+    lease::Lease,
+    seal::{Held, Lives},
+    space::Spot,
+    waits::Job,
+};
+use crate::{
+    load::ErasedLoader,
+    policy::{coherence::ReadVersion, freshness::classify},
+    stats::{Count, Outcome},
+    value::Entry,
+};
+
+/// Copies of one entry end at the same time but for the rounding of two clocks.
+const SAME_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// What a flight is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) purpose: Purpose,
+    pub(crate) read: TierSet,
+    pub(crate) write: TierSet,
+    pub(crate) cause: LoadCause,
+    /// Nobody waits for it.
+    pub(crate) background: bool,
+    pub(crate) lives: Lives,
+}
+
+/// What a flight knows of a store, for one key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Access {
+    #[default]
+    Unasked,
+    /// It was read and had an entry, or has no leases to grant.
+    Read,
+    /// We hold its lease.
+    Granted,
+    /// Another holds its lease.
+    Held,
+    /// We waited for that other for as long as we may.
+    GivenUp,
+    /// It did not answer.
+    Down,
+    /// It holds something that is not ours.
+    Foreign,
+}
+
+/// One key on its way.
+pub(crate) struct Item {
+    /// Which of the caller's keys.
+    pub(crate) index: usize,
+    pub(crate) spot: Spot,
+    pub(crate) noted: ReadVersion,
+    /// The node's own version, or the stripe's floor, when it began: what an entry loaded without a lease bears.
+    pub(crate) base: Version,
+    pub(crate) landing: Landing,
+    /// By place.
+    pub(crate) access: SmallVec<[Access; 4]>,
+    pub(crate) leases: SmallVec<[Lease; 2]>,
+    /// The best entry past its time.
+    pub(crate) candidate: Option<(usize, Entry)>,
+    /// The fresh entry that is to be refreshed ahead of time: what is not newer than it is no answer.
+    pub(crate) replaces: Option<Entry>,
+}
+
+impl Scope {
+    /// Flies: every item lands, whatever happens.
+    pub(crate) async fn fly(&self, plan: &Plan, job: Job, items: Vec<Item>, loader: Option<ErasedLoader>) {
+        let mut items = self.recheck_memory(plan, items);
+        for place in self.store_places().filter(|place| plan.read.has(*place)) {
+            if items.is_empty() {
+                return;
+            }
+            items = self.ask(place, plan, items, loader.is_some()).await;
+        }
+        let Some(loader) = loader else {
+            return items.into_iter().for_each(|item| self.land_unfound(item));
+        };
+        for item in &items {
+            if let Some((place, entry)) = &item.candidate {
+                item.landing.offer(Landed::found(*place, entry.clone()));
+            }
+        }
+        let items = self.secure_leases(plan, items).await;
+        if !items.is_empty() {
+            self.load(plan, job, items, loader).await;
+        }
+    }
+
+    /// Between the caller's look and the flight's beginning another flight may have landed.
+    fn recheck_memory(&self, plan: &Plan, items: Vec<Item>) -> Vec<Item> {
+        if plan.purpose == Purpose::Forced || !plan.read.has(MEMORY) {
+            return items;
+        }
+        let check = |mut item: Item| match self.peek(item.spot.hash, item.spot.key.as_bytes()) {
+            Some((entry, Life::Fresh)) if !item.is_replaced(&entry) => {
+                item.land(Landed::found(MEMORY, entry));
+                None
+            }
+            Some((entry, _)) => {
+                item.candidate = Some((MEMORY, entry));
+                Some(item)
+            }
+            None => Some(item),
+        };
+        items.into_iter().filter_map(check).collect()
+    }
+
+    /// Asks one store for all items; returns those that it did not settle.
+    async fn ask(&self, place: usize, plan: &Plan, items: Vec<Item>, loading: bool) -> Vec<Item> {
+        let tier = self.core.store(place);
+        if tier.owes_anything() {
+            self.core.pay(place).await;
+        }
+        let (owed, items): (Vec<Item>, Vec<Item>) =
+            items.into_iter().partition(|item| tier.owes(&item.spot.key));
+        let mut rest: Vec<Item> =
+            owed.into_iter().map(|item| item.with_access(place, Access::Down)).collect();
+        if items.is_empty() {
+            return rest;
+        }
+        let when = if plan.purpose == Purpose::Forced { LeaseFor::Refresh } else { LeaseFor::Miss };
+        let lease = |_: &Item| loading.then(|| self.lease_request(place, plan, when)).flatten();
+        let reads: Vec<Read> =
+            items.iter().map(|item| Read { key: item.spot.key.clone(), lease: lease(item) }).collect();
+        let tokens: Vec<Token> =
+            reads.iter().map(|read| read.lease.map_or(Token(0), |lease| lease.token)).collect();
+        match tier.call(&self.core, "read", tier.store.read(reads)).await {
+            Ok(found) => {
+                for ((item, token), found) in items.into_iter().zip(tokens).zip(found) {
+                    rest.extend(self.take(place, plan, item, token, found).await);
+                }
+            }
+            Err(_) => {
+                items.iter().for_each(|_| self.count_tier(place, Outcome::Miss));
+                rest.extend(items.into_iter().map(|item| item.with_access(place, Access::Down)));
+            }
+        }
+        rest
+    }
+
+    /// Takes what a store had for one item.
+    async fn take(
+        &self,
+        place: usize,
+        plan: &Plan,
+        mut item: Item,
+        token: Token,
+        found: Found,
+    ) -> Option<Item> {
+        item.note_access(place, token, &found);
+        let held = match &found {
+            Found::Hit(stored) => self.usable(place, plan, &item, stored),
+            Found::Foreign(_) => {
+                self.reject(place, &item, RejectedPayload::Foreign);
+                None
+            }
+            Found::Miss | Found::Granted(_) | Found::Held => None,
+        };
+        let Some(held) = held else {
+            self.count_tier(place, Outcome::Miss);
+            return Some(item);
+        };
+        if held.life == Life::Fresh && !item.is_replaced(&held.entry) {
+            self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
+            self.rewrite_if_foreign_codec(place, &item, &held);
+            self.land_and_promote(place, item, held, found).await;
+            return None;
+        }
+        item.consider(place, held.entry);
+        Some(item)
+    }
+
+    /// The entry that a store holds, if it may be used at all.
+    pub(crate) fn usable(&self, place: usize, _plan: &Plan, item: &Item, stored: &Stored) -> Option<Held> {
+        let stripe = item.spot.key.stripe();
+        if self.core.coherence.is_outdated(stripe, stored.version) {
+            self.reject(place, item, RejectedPayload::Outdated);
+            return None;
+        }
+        match self.open(&item.spot.key, stored, item.noted) {
+            Ok(held) if held.life == Life::Dead => None,
+            Ok(mut held) => {
+                if !self.core.store(place).trusts(stored.version) {
+                    held.life = self.as_fallback(&mut held.entry);
+                }
+                Some(held)
+            }
+            Err(why) => {
+                self.reject(place, item, why);
+                None
+            }
+        }
+    }
+
+    /// What an earlier process left in a tier of this host may have been invalidated by others since: good enough
+    /// when the load fails, no better.
+    fn as_fallback(&self, entry: &mut Entry) -> Life {
+        let now = self.core.clock.now();
+        entry.deadlines.fresh = entry.deadlines.fresh.min(now);
+        entry.deadlines.stale = entry.deadlines.stale.min(now);
+        classify(&entry.deadlines, now)
+    }
+
+    fn reject(&self, place: usize, item: &Item, why: RejectedPayload) {
+        self.count(Count::payloads_rejected, 1);
+        tracing::debug!(target: "larder::read", key = %item.spot.key, ?why, "stored bytes were not used");
+        self.core.tell(|| Event::PayloadRejected {
+            namespace: self.name(),
+            key: item.spot.key.clone(),
+            tier: self.tier_name(place),
+            why,
+        });
+    }
+
+    /// Lands an item with what a store had, and fills memory.
+    pub(crate) fn land_held(&self, place: usize, item: Item, held: Held) {
+        self.promote_to_memory(&item, &held);
+        item.land(Landed::found(place, held.entry));
+    }
+
+    async fn land_and_promote(&self, place: usize, item: Item, held: Held, found: Found) {
+        self.promote_to_memory(&item, &held);
+        let Item { spot, landing, leases, .. } = item;
+        landing.land(Ok(Landed::found(place, held.entry.clone())));
+        if let (false, Found::Hit(stored)) = (leases.is_empty(), found) {
+            self.promote_to_stores(place, &spot.key, leases, &held, &stored).await;
+        }
+    }
+
+    fn promote_to_memory(&self, item: &Item, held: &Held) {
+        let Some(weight) = self.weigh(&held.entry.slot, Some(held.payload_bytes)) else { return };
+        let put = self.keep_in_memory(&item.spot, item.noted, self.promoted(held), weight);
+        if put == crate::memory::Put::Stored {
+            self.note_fill(MEMORY, &item.spot.key);
+        }
+    }
+
+    pub(crate) fn note_fill(&self, place: usize, key: &larder_core::Key) {
+        self.count_tier(place, Outcome::Fill);
+        self.core.tell(|| Event::Filled {
+            namespace: self.name(),
+            key: key.clone(),
+            tier: self.tier_name(place),
+        });
+    }
+
+    /// No loader: lands with the best there is, or with a miss.
+    fn land_unfound(&self, item: Item) {
+        if let Some((place, entry)) = &item.candidate {
+            let life = classify(&entry.deadlines, self.core.clock.now());
+            if *place != MEMORY {
+                self.note_hit(*place, &item.spot.key, entry, life);
+            }
+        } else {
+            self.note_miss(&item.spot.key);
+        }
+        item.land_candidate(None);
+    }
+
+    pub(crate) fn note_miss(&self, key: &larder_core::Key) {
+        self.count(Count::misses, 1);
+        self.core.tell(|| Event::Miss { namespace: self.name(), key: key.clone() });
+    }
+}
+
+impl Item {
+    /// Takes note of what reading a store brought besides a value.
+    pub(crate) fn note_access(&mut self, place: usize, token: Token, found: &Found) {
+        self.access[place] = match found {
+            Found::Hit(_) | Found::Miss => Access::Read,
+            Found::Held => Access::Held,
+            Found::Foreign(_) => Access::Foreign,
+            Found::Granted(grant) => {
+                self.leases.push(Lease { place, token, version: grant.version });
+                Access::Granted
+            }
+        };
+    }
+
+    pub(crate) fn with_access(mut self, place: usize, access: Access) -> Self {
+        self.access[place] = access;
+        self
+    }
+
+    pub(crate) fn lease_at(&self, place: usize) -> Option<Lease> {
+        self.leases.iter().copied().find(|lease| lease.place == place)
+    }
+
+    /// Whether this entry is the one to be refreshed ahead of time, or older.
+    pub(crate) fn is_replaced(&self, entry: &Entry) -> bool {
+        self.replaces.as_ref().is_some_and(|old| {
+            entry.version <= old.version && entry.deadlines.fresh <= old.deadlines.fresh.after(SAME_WITHIN)
+        })
+    }
+
+    /// Keeps the better of two entries past their time: the newer, then the one that lives longer.
+    fn consider(&mut self, place: usize, entry: Entry) {
+        let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
+        if self.candidate.as_ref().is_none_or(|(_, best)| rank(best) < rank(&entry)) {
+            self.candidate = Some((place, entry));
+        }
+    }
+
+    pub(crate) fn land(self, landed: Landed) {
+        self.landing.land(Ok(landed));
+    }
+
+    /// Lands with the entry past its time, or with a miss.
+    pub(crate) fn land_candidate(self, failure: Option<larder_core::Error>) {
+        let landed = match self.candidate {
+            Some((place, entry)) => Landed { failure, ..Landed::found(place, entry) },
+            None => Landed::miss(),
+        };
+        self.landing.land(Ok(landed));
+    }
+}
+
+impl Landed {
+    pub(crate) fn found(place: usize, entry: Entry) -> Self {
+        Self { entry: Some(entry), place: Some(place), stale: None, failure: None }
+    }
+
+    pub(crate) fn loaded(entry: Option<Entry>) -> Self {
+        Self { entry, place: None, stale: None, failure: None }
+    }
+
+    pub(crate) fn miss() -> Self {
+        Self::loaded(None)
+    }
+}

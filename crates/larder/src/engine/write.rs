@@ -1,0 +1,206 @@
+//! Writing on request: the authority first, the other stores after it, memory fenced before and filled last.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use larder_core::{Condition, Error, ErrorKind, Event, Key, Result, Stamp, Store, Version, Write, Written};
+
+use super::{
+    MEMORY, Scope, TierSet,
+    seal::{Encoded, Lives, Making},
+    space::Spot,
+    store::refused,
+};
+use crate::{
+    options::WriteMode,
+    policy::journal::Debt,
+    stats::Count,
+    value::{Extra, Slot},
+};
+
+/// A value to set.
+pub(crate) struct NewValue {
+    pub(crate) spot: Spot,
+    pub(crate) slot: Slot,
+}
+
+/// How to set it.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    pub(crate) tiers: TierSet,
+    pub(crate) mode: WriteMode,
+    pub(crate) lives: Lives,
+    pub(crate) extra: Option<Arc<Extra>>,
+}
+
+/// A value on its way into the tiers.
+struct Setting {
+    spot: Spot,
+    making: Making,
+    encoded: Option<Encoded>,
+    version: Version,
+    /// What went wrong with it, in any tier.
+    failure: Option<Error>,
+    /// How many tiers keep it.
+    kept: usize,
+}
+
+impl Scope {
+    /// Sets values in a task of its own, so that a caller who vanishes leaves no half-done write behind.
+    pub(crate) async fn set(&self, values: Vec<NewValue>, manner: Manner) -> Result<()> {
+        let mut settings = Vec::with_capacity(values.len());
+        for NewValue { spot, slot } in values {
+            let Some(making) = self.make(slot, manner.lives, manner.extra.clone(), Duration::ZERO) else {
+                let text = "an absence was set, but the policy remembers none; set negative_ttl";
+                return Err(Error::new(ErrorKind::Invalid, text).at_key(&spot.key));
+            };
+            let stores = self.store_places().any(|place| manner.tiers.has(place));
+            let encoded =
+                stores.then(|| self.encode(&making)).transpose().map_err(|e| e.at_key(&spot.key))?;
+            settings.push(Setting { spot, making, encoded, version: Version::ZERO, failure: None, kept: 0 });
+        }
+        let scope = self.clone();
+        self.detached(async move { scope.set_everywhere(settings, &manner).await }).await
+    }
+
+    /// Runs a write or invalidation to its end, whether or not its caller waits.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.core.tasks.spawn(crate::stats::carried(crate::stats::current(), work));
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(super::runtime_gone()),
+        }
+    }
+
+    async fn set_everywhere(&self, mut settings: Vec<Setting>, manner: &Manner) -> Result<()> {
+        let _order = match self.store_places().count() {
+            0 | 1 => Vec::new(),
+            _ => self.core.key_locks.hold(settings.iter().map(|setting| &setting.spot.key)).await,
+        };
+        settings.iter().for_each(|setting| self.fence(&setting.spot));
+        match self.authority_place() {
+            Some(place) => self.set_in(place, manner, &mut settings, true).await,
+            None => settings.iter_mut().for_each(|setting| setting.version = self.core.next_version()),
+        }
+        let others = self.store_places().rev().filter(|place| Some(*place) != self.authority_place());
+        for place in others {
+            self.set_in(place, manner, &mut settings, false).await;
+        }
+        let keys: Vec<Key> = settings.iter().map(|setting| setting.spot.key.clone()).collect();
+        let outcomes: Vec<Result<()>> =
+            settings.into_iter().map(|setting| self.set_in_memory(setting, manner)).collect();
+        self.count(Count::sets, keys.len() as u64);
+        self.core.tell(|| Event::Set { namespace: self.name(), keys });
+        outcomes.into_iter().collect()
+    }
+
+    /// Writes to one store. What it fails to take, or is not to keep, it shall not serve an older copy of.
+    async fn set_in(&self, place: usize, manner: &Manner, settings: &mut [Setting], authority: bool) {
+        let (mut writing, mut writes) = (Vec::new(), Vec::new());
+        let mut dropping: Vec<Key> = Vec::new();
+        for setting in settings.iter_mut() {
+            // After the authority failed nobody knows the order: the others drop their copy.
+            let wanted = manner.tiers.has(place) && (setting.failure.is_none() || authority);
+            match wanted.then(|| self.sealed_setting(place, setting)) {
+                Some(Ok((bytes, keep))) => {
+                    let stamp = if authority { Stamp::Next } else { Stamp::Exactly(setting.version) };
+                    let key = setting.spot.key.clone();
+                    writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always });
+                    writing.push(setting);
+                }
+                Some(Err(error)) => {
+                    setting.failure.get_or_insert(error);
+                    dropping.push(setting.spot.key.clone());
+                }
+                None => dropping.push(setting.spot.key.clone()),
+            }
+        }
+        if !writes.is_empty() {
+            self.write_to(place, writes, writing).await;
+        }
+        if !dropping.is_empty() {
+            let removed = self.remove_or_owe(place, dropping.clone()).await;
+            if authority {
+                self.take_versions(settings, &dropping, &removed);
+            }
+        }
+    }
+
+    fn sealed_setting(&self, place: usize, setting: &Setting) -> Result<(Bytes, Duration)> {
+        let encoded = setting.encoded.as_ref().expect("a value that a store shall keep was encoded");
+        self.seal(&setting.spot.key, &setting.making, encoded, place)
+    }
+
+    async fn write_to(&self, place: usize, writes: Vec<Write>, writing: Vec<&mut Setting>) {
+        let tier = self.core.store(place);
+        let outcome = tier.call(&self.core, "write", tier.store.write(writes)).await;
+        let outcomes: Vec<Result<Written>> = match outcome {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(error) => writing.iter().map(|_| Err(error.clone())).collect(),
+        };
+        for (setting, outcome) in writing.into_iter().zip(outcomes) {
+            let key = &setting.spot.key;
+            match outcome {
+                Ok(Written::Stored(version)) => {
+                    setting.version = setting.version.max(version);
+                    setting.kept += 1;
+                    tier.settled(key);
+                }
+                // A newer entry stands there already.
+                Ok(Written::Unchanged) => setting.kept += 1,
+                Ok(Written::Rejected(error)) => {
+                    tier.settled(key);
+                    self.set_failed(place, setting, refused(error));
+                }
+                Err(error) => {
+                    // It may have been executed or not: until the debt is paid the copy is not read.
+                    self.core.owe(place, [Debt::Key(key.clone())]);
+                    self.set_failed(place, setting, error);
+                }
+            }
+        }
+    }
+
+    fn set_failed(&self, place: usize, setting: &mut Setting, error: Error) {
+        self.count(Count::write_failures, 1);
+        self.note_rejected(place, &setting.spot.key, &error);
+        setting.failure.get_or_insert(error.at_key(&setting.spot.key));
+    }
+
+    fn take_versions(&self, settings: &mut [Setting], keys: &[Key], removed: &[Result<Version>]) {
+        for (key, outcome) in keys.iter().zip(removed) {
+            let setting = settings.iter_mut().find(|setting| setting.spot.key == *key);
+            let setting = setting.expect("what was dropped is one of the settings");
+            match outcome {
+                Ok(version) => setting.version = *version,
+                Err(error) => drop(setting.failure.get_or_insert(error.clone())),
+            }
+        }
+    }
+
+    /// Fences memory at the write's place in the order, and keeps the value there if the write is one.
+    fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<()> {
+        let Setting { spot, making, encoded, version, failure, kept } = setting;
+        self.fence_at(&spot, version);
+        let noted = self.note(&spot.key);
+        let memory = manner.tiers.has(MEMORY) && self.core.memory.is_some();
+        let succeeds = match (&failure, manner.mode) {
+            (None, _) => true,
+            (Some(_), WriteMode::Strict) => false,
+            (Some(_), WriteMode::BestEffort) => kept > 0 || memory,
+        };
+        if !succeeds {
+            return Err(failure.expect("only a failure keeps a write from succeeding"));
+        }
+        if memory && let Some(weight) = self.weigh(&making.slot, encoded.as_ref().map(Encoded::len)) {
+            // The authority failed and drew no version: the value stands where the last known invalidation does.
+            let drawn = version > Version::ZERO;
+            let version = if drawn { version } else { self.core.coherence.floor(spot.key.stripe()) };
+            self.keep_in_memory(&spot, noted, self.entry(&making, version, noted), weight);
+        }
+        Ok(())
+    }
+}

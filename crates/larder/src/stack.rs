@@ -1,0 +1,161 @@
+//! What the caches of a process share, as its users see it.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use larder_core::{KeyPrefix, Observer, Result};
+
+use crate::{
+    builder::StackBuilder,
+    cache::CacheBuilder,
+    engine::{Core, Invalidated, Reach, Space, TierHealth},
+    hub::Subscription,
+    options::Problem,
+    stats::{Capture, NamespaceStats, Stats, capturing},
+};
+
+/// What the caches of a process share: one memory budget, one set of stores, one stream of events.
+///
+/// A cheap clone; all clones are the same stack. When the last handle of it and of its caches is dropped, its work
+/// is ended at once; [`shutdown`](Self::shutdown) ends it in order.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), larder::Error> {
+/// use larder::{Cache, Memory, Stack, secs};
+///
+/// let stack = Stack::builder().memory(Memory::max_bytes(64 << 20)).build().await?;
+/// let names: Cache<u64, String> = stack.cache("name").build()?;
+/// names.set(&1, "Ada".into()).await?;
+/// assert_eq!(stack.stats().memory_entries, 1);
+/// stack.shutdown(secs(5)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Stack {
+    core: Arc<Core>,
+    advisories: Arc<[Problem]>,
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").field("tiers", &self.core.tier_names).finish_non_exhaustive()
+    }
+}
+
+impl Stack {
+    pub(crate) fn of(core: Arc<Core>, advisories: Vec<Problem>) -> Self {
+        Self { core, advisories: advisories.into() }
+    }
+
+    /// Begins a stack.
+    pub fn builder() -> StackBuilder {
+        StackBuilder::new()
+    }
+
+    /// Begins a cache: the typed view of the namespace `name`. Keys of type `K`, values of type `V`.
+    pub fn cache<K: ?Sized + 'static, V: Send + Sync + 'static>(
+        &self,
+        name: impl Into<String>,
+    ) -> CacheBuilder<K, V> {
+        CacheBuilder::new(Arc::clone(&self.core), name.into())
+    }
+
+    /// Settings that are probably not meant; also logged when the stack was built.
+    #[must_use]
+    pub fn advisories(&self) -> &[Problem] {
+        &self.advisories
+    }
+
+    /// The tiers, fastest first.
+    #[must_use]
+    pub fn tier_names(&self) -> Vec<Arc<str>> {
+        let from = usize::from(self.core.memory.is_none());
+        self.core.tier_names[from..].to_vec()
+    }
+
+    /// Everything that was counted since the stack was built, or since the last reset.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Starts counting anew.
+    pub fn reset_stats(&self) {
+        self.core.reset_stats();
+    }
+
+    /// Runs `future` and counts what it causes, over all namespaces: its reads, writes and loads.
+    ///
+    /// # Cancellation
+    /// The future is dropped, and what was counted with it.
+    pub async fn capture<F: Future>(&self, future: F) -> Capture<F::Output> {
+        capturing(future, &self.core.tier_names).await
+    }
+
+    /// Asks every store whether it answers, whatever its breaker says. Memory is always well and left out.
+    pub async fn health(&self) -> Vec<TierHealth> {
+        self.core.health().await
+    }
+
+    /// Tells `observer` what happens, until the subscription is dropped.
+    pub fn observe(&self, observer: impl Observer) -> Subscription {
+        self.core.hub.subscribe(Box::new(observer))
+    }
+
+    /// Removes every entry of every namespace in every tier. Stores must be told which keys are Larder's, by a
+    /// prefix; without one they refuse.
+    ///
+    /// # Errors
+    /// As [`Cache::clear`](crate::Cache::clear).
+    ///
+    /// # Cancellation
+    /// The clear goes on.
+    pub async fn clear(&self) -> Result<Invalidated> {
+        self.core.check_open()?;
+        let core = Arc::clone(&self.core);
+        let cleared = self.core.tasks.spawn(async move { core.clear(&KeyPrefix::all(), false).await });
+        match cleared.await {
+            Ok(outcome) => outcome?,
+            Err(_) => return Err(crate::engine::runtime_gone()),
+        }
+        let store = if self.core.tiers.is_empty() { Reach::None } else { Reach::Done };
+        Ok(Invalidated { store })
+    }
+
+    /// Ends the stack: new calls answer `Closed`, work under way is waited for, up to `limit`, then ended; stores
+    /// flush and close. Idempotent. What was not written to a store by then is not written.
+    ///
+    /// # Errors
+    /// `Timeout` when work had to be ended; a store's error when it could not close in order.
+    ///
+    /// # Cancellation
+    /// The stack is closed, but work may be left running and stores open; they end when the last handle is dropped.
+    pub async fn shutdown(&self, limit: Duration) -> Result<()> {
+        self.core.shut_down(limit).await
+    }
+}
+
+impl Core {
+    fn stats(&self) -> Stats {
+        Stats {
+            namespaces: self.spaces().iter().map(|space| self.space_stats(space)).collect(),
+            tiers: self.tiers.iter().map(|tier| tier.stats(self)).collect(),
+            memory_entries: self.memory.as_ref().map_or(0, |memory| memory.len()),
+            memory_weight: self.memory.as_ref().map_or(0, |memory| memory.weight()),
+            flights: self.flights.len() as u64,
+            events_missed: self.hub.missed(),
+            since: self.since.get(),
+        }
+    }
+
+    pub(crate) fn space_stats(&self, space: &Space) -> NamespaceStats {
+        space.counts.read(space.name.shared(), &self.tier_names)
+    }
+
+    fn reset_stats(&self) {
+        self.spaces().iter().for_each(|space| space.counts.reset());
+        self.tiers.iter().for_each(|tier| tier.counters.reset());
+        self.since.set(self.clock.wall());
+    }
+}
