@@ -14,19 +14,22 @@ struct Word {
     ours: &'static str,
     /// In a line with one of these it means something else: a log level, zstd's level, tower's layer.
     fine_with: &'static [&'static str],
+    /// Where the word has many meanings, a line must also have one of these.
+    only_with: &'static [&'static str],
 }
 
 const fn word(theirs: &'static str, ours: &'static str, fine_with: &'static [&'static str]) -> Word {
-    Word { theirs, ours, fine_with }
+    Word { theirs, ours, fine_with, only_with: &[] }
 }
 
 const WORDS: [Word; 11] = [
     word("layer", "tier", &["tower", "axum", "subscriber", "tracing"]),
-    word(
-        "level",
-        "tier",
-        &["log", "tracing", "compress", "compression", "packer", "zstd", "top", "low", "high"],
-    ),
+    Word {
+        theirs: "level",
+        ours: "tier",
+        fine_with: &["log", "tracing", "compress", "compression", "zstd", "low", "high"],
+        only_with: &["cache", "caches", "store", "stores", "memory", "l", "multi"],
+    },
     word("driver", "store", &["web"]),
     word("factory", "loader", &[]),
     word("fetcher", "loader", &[]),
@@ -73,7 +76,8 @@ fn used_in(line: &str, may_mention: bool) -> Vec<&'static Word> {
         if !called && !mentioned {
             used.extend(WORDS.iter().filter(|word| {
                 let same = text == word.theirs || text.strip_suffix('s') == Some(word.theirs);
-                same && !texts.iter().any(|other| word.fine_with.contains(&other.as_str()))
+                let has = |any: &[&str]| texts.iter().any(|text| any.contains(&text.as_str()));
+                same && !has(word.fine_with) && (word.only_with.is_empty() || has(word.only_with))
             }));
         }
     }
@@ -111,14 +115,14 @@ mod tests {
 
     #[test]
     fn other_words_are_found_in_names_docs_and_text() {
-        let text = "struct CacheLayer;\n/// The next levels.\nlet cache_layer = \"the Backplane\";\nfn a(tombstone: u8) {}\n";
+        let text = "struct CacheLayer;\n/// The next levels of the cache.\nlet cache_layer = \"the Backplane\";\nfn a(tombstone: u8) {}\n";
         assert_eq!(lines("a.rs", text), [1, 2, 3, 3, 4]);
         assert_eq!(lines("a.md", "a driver\n"), [1]);
     }
 
     #[test]
     fn words_that_mean_something_else_pass() {
-        let text = "use tower::Layer;\nrouter.layer(a);\n// the log level, the compression_level\nfn graceful(l: LayeredList, player: u8) {}\n";
+        let text = "use tower::Layer;\nrouter.layer(a);\n// the log level, the compression_level\n// three levels deep\nfn graceful(l: LayeredList, player: u8) {}\n";
         assert_eq!(lines("a.rs", text), [0; 0]);
     }
 
