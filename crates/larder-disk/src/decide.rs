@@ -1,0 +1,120 @@
+//! What a change comes to, given what the store holds: nothing, or a frame and its effect.
+
+use larder_core::{
+    Condition, Error, ErrorKind, Fill, Filled, Key, Moment, Removed, Stamp, Version, Write, Written,
+};
+
+use crate::{
+    frame::{Draft, Kind, Life},
+    log::Batch,
+    shared::Shared,
+    writer::{Answer, Change, used_up},
+};
+
+/// What to do about a change.
+pub(crate) enum Decision {
+    /// Nothing; this is the answer.
+    Now(Answer),
+    /// A frame was added to the batch; this happens, and this is the answer, once it is written.
+    Append { key: Key, happens: Happens, answer: Answer },
+}
+
+/// What a frame does to its key.
+#[derive(Debug)]
+pub(crate) enum Happens {
+    /// It holds this entry. `filled`: by a lease, which is marked as being used.
+    Put { payload_len: u32, version: Version, deadline: Moment, filled: bool },
+    /// It holds nothing.
+    Removal { version: Version },
+}
+
+/// What happens to which key, and which request is answered how when it has.
+pub(crate) struct Effect {
+    pub(crate) key: Key,
+    pub(crate) happens: Happens,
+    pub(crate) answer: Answer,
+    /// The request, and the change in it.
+    pub(crate) slot: (usize, usize),
+}
+
+/// Decides a change of one key; adds its frame to `batch` if it takes one.
+pub(crate) fn decide(shared: &Shared, max_value_bytes: u64, change: Change, batch: &mut Batch) -> Decision {
+    match change {
+        Change::Write(write) => decide_write(shared, max_value_bytes, write, batch),
+        Change::Fill(fill) => decide_fill(shared, max_value_bytes, fill, batch),
+        Change::Remove(key) => removal(shared, key, batch, |version| Answer::Removed(Removed::Done(version))),
+        Change::Clear(_) => unreachable!("a clear is never batched"),
+    }
+}
+
+fn decide_write(shared: &Shared, max_value_bytes: u64, write: Write, batch: &mut Batch) -> Decision {
+    let now = shared.clock.now();
+    let present = shared.index.read().get_live(write.key.as_bytes(), now).map(|slot| slot.version);
+    let holds = match write.condition {
+        Condition::Always => true,
+        Condition::IfVersion(version) => present == Some(version),
+    };
+    let newer =
+        matches!(write.stamp, Stamp::Exactly(version) if present.is_some_and(|present| present > version));
+    if !holds || newer {
+        return Decision::Now(Answer::Written(Written::Unchanged));
+    }
+    if write.bytes.len() as u64 > max_value_bytes {
+        let error = too_large(write.bytes.len(), max_value_bytes);
+        return removal(shared, write.key, batch, |_| Answer::Written(Written::Rejected(error)));
+    }
+    let (version, drawn) = match write.stamp {
+        Stamp::Exactly(version) => (version, false),
+        Stamp::Next => match shared.sequence.draw() {
+            Some(version) => (version, true),
+            None => return Decision::Now(Answer::Failed(used_up())),
+        },
+    };
+    let deadline = now.after(write.keep);
+    put(shared, &write.key, &write.bytes, version, drawn, deadline, batch);
+    let happens = Happens::Put { payload_len: write.bytes.len() as u32, version, deadline, filled: false };
+    Decision::Append { key: write.key, happens, answer: Answer::Written(Written::Stored(version)) }
+}
+
+fn decide_fill(shared: &Shared, max_value_bytes: u64, fill: Fill, batch: &mut Batch) -> Decision {
+    let now = shared.clock.now();
+    if !shared.leases.lock().begin_fill(&fill.key, fill.token, now) {
+        return Decision::Now(Answer::Filled(Filled::Refused));
+    }
+    if fill.bytes.len() as u64 > max_value_bytes {
+        let error = too_large(fill.bytes.len(), max_value_bytes);
+        return removal(shared, fill.key, batch, |_| Answer::Filled(Filled::Rejected(error)));
+    }
+    let deadline = now.after(fill.keep);
+    put(shared, &fill.key, &fill.bytes, fill.version, false, deadline, batch);
+    let happens =
+        Happens::Put { payload_len: fill.bytes.len() as u32, version: fill.version, deadline, filled: true };
+    Decision::Append { key: fill.key, happens, answer: Answer::Filled(Filled::Stored) }
+}
+
+/// Also of keys that are not there: their frames may be, evicted or expired but not yet deleted.
+fn removal(shared: &Shared, key: Key, batch: &mut Batch, answer: impl FnOnce(Version) -> Answer) -> Decision {
+    let Some(version) = shared.sequence.draw() else {
+        shared.leases.lock().void(&key);
+        return Decision::Now(Answer::Failed(used_up()));
+    };
+    batch.push(&Draft::without_payload(Kind::Removal, key.as_bytes(), version));
+    Decision::Append { key, happens: Happens::Removal { version }, answer: answer(version) }
+}
+
+fn put(
+    shared: &Shared,
+    key: &Key,
+    payload: &[u8],
+    version: Version,
+    drawn: bool,
+    deadline: Moment,
+    batch: &mut Batch,
+) {
+    let life = Life::until(deadline, &*shared.clock);
+    batch.push(&Draft { kind: Kind::Put, drawn, key: key.as_bytes(), payload, version, life });
+}
+
+fn too_large(bytes: usize, max: u64) -> Error {
+    Error::new(ErrorKind::Rejected, format!("the value has {bytes} bytes, the disk tier takes {max}"))
+}
