@@ -209,8 +209,8 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// let users: larder::Cache<u64, String> = stack.cache("user").build()?;
     /// let find = |id: u64| async move { Ok::<_, std::io::Error>((id == 42).then(|| "Ada".to_owned())) };
     ///
-    /// assert_eq!(users.get_or_load(&42, |_| find(42)).await?.as_deref(), Some(&"Ada".to_owned()));
-    /// assert_eq!(users.get_or_load(&43, |_| find(43)).await?, None);
+    /// assert_eq!(users.get_or_load(&42, move |_| find(42)).await?.as_deref(), Some(&"Ada".to_owned()));
+    /// assert_eq!(users.get_or_load(&43, move |_| find(43)).await?, None);
     /// # Ok(())
     /// # }
     /// ```
