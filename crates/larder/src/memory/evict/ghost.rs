@@ -85,3 +85,35 @@ impl Mark {
         u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten_first_and_who_returned_is_a_ghost_no_more() {
+        let mut ghosts = Ghosts::new();
+        (0..5).for_each(|hash| ghosts.add(hash, 3));
+        let remembered: Vec<_> = (0..5).filter(|&hash| ghosts.take(hash)).collect();
+        assert_eq!(remembered, [2, 3, 4]);
+        assert!(!ghosts.take(4));
+    }
+
+    #[test]
+    fn who_left_again_is_remembered_from_then_on() {
+        let mut ghosts = Ghosts::new();
+        ghosts.add(1, 3);
+        assert!(ghosts.take(1));
+        [2, 1, 3].into_iter().for_each(|hash| ghosts.add(hash, 3));
+        // The first place of 1 was forgotten, its second was not.
+        assert!(ghosts.take(1));
+    }
+
+    #[test]
+    fn numbers_may_wrap() {
+        let mut ghosts = Ghosts { first: u32::MAX - 1, ..Ghosts::new() };
+        (0..10).for_each(|hash| ghosts.add(hash, 4));
+        assert_eq!((0..10).filter(|&hash| ghosts.take(hash)).count(), 4);
+        assert!(ghosts.present.is_empty());
+    }
+}
