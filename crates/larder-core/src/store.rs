@@ -16,6 +16,9 @@ pub struct Capabilities {
     pub persistent: bool,
     /// It draws [`Version`]s: it may be the authority of a stack.
     pub sequence: bool,
+    /// How many sequences it draws from: a key's is its [`Key::stripe`] modulo this number. 1 unless it spreads over
+    /// servers that cannot share one.
+    pub sequences: u16,
     /// It grants leases. Without them the engine guards late fills by its own counters, in this process only.
     pub leases: bool,
     /// It lists keys by prefix: [`Store::scan`], [`Store::clear`] and [`Store::len`] work.
@@ -32,6 +35,7 @@ impl Capabilities {
             shared: false,
             persistent: false,
             sequence: false,
+            sequences: 1,
             leases: false,
             scan: false,
             max_value_bytes: None,

@@ -492,7 +492,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             mode: options.mode.unwrap_or(self.scope.core.settings.write_mode),
             lives: Lives {
                 ttl: options.ttl,
-                negative_ttl: None,
+                negative_ttl: options.ttl,
                 stale_while_revalidate: options.stale_while_revalidate,
                 stale_if_error: options.stale_if_error,
             },

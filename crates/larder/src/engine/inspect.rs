@@ -106,7 +106,8 @@ impl Scope {
         let read = vec![Read { key: spot.key.clone(), lease: None }];
         let found = tier.call(&self.core, "inspect", tier.store.read(read)).await?;
         let Some(Found::Hit(stored)) = found.into_iter().next() else { return Ok(None) };
-        if self.core.coherence.is_outdated(spot.key.stripe(), stored.version) {
+        if self.versions_compare(place) && self.core.coherence.is_outdated(spot.key.stripe(), stored.version)
+        {
             return Ok(None);
         }
         let held = self.open(&spot.key, &stored, self.note(&spot.key)).ok();

@@ -253,6 +253,7 @@ impl Core {
     /// Tries to pay what is owed to a store: some at a time, as long as it goes well.
     pub(crate) async fn pay(&self, place: usize) {
         let tier = self.store(place);
+        let Some(_paying) = tier.try_pay() else { return };
         while tier.owes_anything() {
             let claims = tier.claims(CLAIMS);
             let paid = self.pay_claims(place, &claims).await;

@@ -1,10 +1,10 @@
 //! Reading: memory first, in one synchronous step; else share a flight and wait for it, as long as the caller likes.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use larder_core::{Error, ErrorKind, Event, Key, Life, LoadCause, Moment, Result, StaleReason, Version};
 use smallvec::smallvec;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Sleep};
 
 use super::{
     Core, MEMORY, Scope, TierSet,
@@ -134,26 +134,38 @@ impl Scope {
         let life = classify(&entry.deadlines, now);
         match life {
             Life::Fresh if self.is_due(&entry, now) => {
-                self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
+                self.note_quick_hit(key, &entry, life);
                 Quick::Refresh(Answered::fresh(entry.slot.clone(), MEMORY), entry, LoadCause::RefreshAhead)
             }
             Life::Fresh => {
-                self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
+                self.note_quick_hit(key, &entry, life);
                 self.slide_in_memory(hash, key, &entry, now);
                 Quick::Serve(Answered::fresh(entry.slot, MEMORY))
             }
             Life::Stale | Life::Fallback if now < entry.retry_at => {
-                self.count_tier(MEMORY, Outcome::StaleHit);
+                self.note_quick_hit(key, &entry, life);
                 Quick::Serve(Answered::stale(entry, MEMORY, StaleReason::Rearmed, now))
             }
             Life::Stale => {
-                self.count_tier(MEMORY, Outcome::StaleHit);
+                self.note_quick_hit(key, &entry, life);
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Revalidating, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }
             Life::Fallback => self.quick_miss(Some(entry)),
             Life::Dead => self.quick_miss(None),
         }
+    }
+
+    /// Counts a hit in memory; the key is made only for those who listen.
+    fn note_quick_hit(&self, key: &[u8], entry: &Entry, life: Life) {
+        self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
+        self.core.tell(|| Event::Hit {
+            namespace: self.name(),
+            key: Key::from_escaped(key.to_vec()).expect("a key that memory holds is a key"),
+            tier: self.tier_name(MEMORY),
+            life,
+            absent: matches!(entry.slot, Slot::Absent),
+        });
     }
 
     fn quick_miss(&self, fallback: Option<Entry>) -> Quick {
@@ -212,12 +224,40 @@ impl Scope {
             }
             Quick::Look(own) => own,
         };
-        let plan =
-            wants.plan(loader.is_some(), false, if own.is_some() { LoadCause::Stale } else { wants.cause });
-        let departed = self.depart(vec![(0, spot.clone(), None)], plan, loader)?;
-        let (_, job, phase) = departed.into_iter().next().expect("one key departs as one flight");
-        let landed = self.wait(&spot.key, job, phase, wants, own).await?;
-        self.answer(&spot.key, landed, wants)
+        self.share(spot, own, wants, loader).await
+    }
+
+    /// Shares a flight and waits for it. One that another caller's refresh began may end without an answer for this
+    /// one: then this one flies itself.
+    async fn share(
+        &self,
+        spot: Spot,
+        own: Option<Entry>,
+        wants: &Wants,
+        mut loader: Option<ErasedLoader>,
+    ) -> Result<Answered> {
+        let loading = loader.is_some();
+        let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
+        let mut patience = Patience::new(wants);
+        loop {
+            let plan = wants.plan(loading, false, cause);
+            let Departed { mut flights, unused } =
+                self.depart(vec![(0, spot.clone(), None)], plan, loader)?;
+            let (_, job, phase) = flights.pop().expect("one key departs as one flight");
+            let landed = self.wait(&spot.key, job, phase, wants, own.clone(), &mut patience).await?;
+            loader = unused;
+            if loader.is_none() || self.suffices(&landed, wants) {
+                return self.answer(&spot.key, landed, wants, loading);
+            }
+        }
+    }
+
+    /// Whether a shared flight brought what this caller wants.
+    fn suffices(&self, landed: &Landed, wants: &Wants) -> bool {
+        let Some(entry) = &landed.entry else { return false };
+        let loaded = landed.place.is_none();
+        let fresh = || classify(&entry.deadlines, self.core.clock.now()) == Life::Fresh;
+        loaded || wants.accept != Accept::FreshOnly || landed.failure.is_some() || fresh()
     }
 
     /// Reads many keys with one walk for all that nobody is reading yet, and one loader call for all it must load.
@@ -254,10 +294,16 @@ impl Scope {
         let cause = if background { cause } else { wants.cause };
         let loader = if loading { loader } else { None };
         let departed = self.depart(departing, wants.plan(loading, background, cause), loader);
-        for (index, job, phase) in if background { departed.unwrap_or_default() } else { departed? } {
+        if background {
+            // A refresh that cannot start now starts at a later read.
+            return Ok(answers.into_iter().flatten().collect());
+        }
+        let mut patience = Patience::new(wants);
+        for (index, job, phase) in departed?.flights {
             if answers[index].is_none() {
-                let landed = self.wait(&keys[index], job, phase, wants, owns[index].take()).await?;
-                answers[index] = Some(self.answer(&keys[index], landed, wants)?);
+                let own = owns[index].take();
+                let landed = self.wait(&keys[index], job, phase, wants, own, &mut patience).await?;
+                answers[index] = Some(self.answer(&keys[index], landed, wants, loading)?);
             }
         }
         Ok(answers.into_iter().map(|answer| answer.expect("every key was answered or waited for")).collect())
@@ -269,20 +315,20 @@ impl Scope {
         spots: Vec<(usize, Spot, Option<Entry>)>,
         plan: Plan,
         loader: Option<ErasedLoader>,
-    ) -> Result<Vec<(usize, Job, watch::Receiver<Phase>)>> {
+    ) -> Result<Departed> {
         let job = self.core.flights.next_job();
         let mut items = Vec::new();
-        let mut departed = Vec::with_capacity(spots.len());
+        let mut flights = Vec::with_capacity(spots.len());
         for (index, spot, replaces) in spots {
             let noted = self.note(&spot.key);
             let flight_key = FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose };
             match self.core.flights.join(flight_key, job)? {
                 Joined::Follower(job, phase) => {
                     self.note_coalesced(&spot.key, plan.background);
-                    departed.push((index, job, phase));
+                    flights.push((index, job, phase));
                 }
                 Joined::Leader(landing, phase) => {
-                    departed.push((index, job, phase));
+                    flights.push((index, job, phase));
                     let base = self.base_version(&spot.key);
                     let access = smallvec![Access::default(); self.core.tier_names.len()];
                     let (leases, candidate) = (smallvec![], None);
@@ -300,11 +346,12 @@ impl Scope {
                 }
             }
         }
-        if !items.is_empty() {
-            let scope = self.clone();
-            self.core.spawn(async move { scope.fly(&plan, job, items, loader).await });
+        if items.is_empty() {
+            return Ok(Departed { flights, unused: loader });
         }
-        Ok(departed)
+        let scope = self.clone();
+        self.core.spawn(async move { scope.fly(&plan, job, items, loader).await });
+        Ok(Departed { flights, unused: None })
     }
 
     fn note_coalesced(&self, key: &Key, background: bool) {
@@ -330,26 +377,23 @@ impl Scope {
         mut phase: watch::Receiver<Phase>,
         wants: &Wants,
         own: Option<Entry>,
+        patience: &mut Patience,
     ) -> Result<Landed> {
         let _waiting = self.core.waits.wait_for(job).map_err(|error| error.at_key(key))?;
         let mut at_hand = own.map(|entry| Landed::found(MEMORY, entry));
-        let hard = sleep_for(wants.hard);
-        let soft = sleep_for(wants.soft.filter(|_| wants.accept != Accept::FreshOnly));
-        tokio::pin!(hard, soft);
-        let mut soft_passed = false;
         loop {
             match &*phase.borrow_and_update() {
                 Phase::Aloft => {}
                 Phase::Ended(outcome) => return outcome.clone(),
                 Phase::Candidate(candidate) => at_hand = Some(candidate.clone()),
             }
-            if let Some(taken) = self.take_at_hand(at_hand.as_ref(), wants.accept, soft_passed) {
+            if let Some(taken) = self.take_at_hand(at_hand.as_ref(), wants.accept, patience.soft_passed) {
                 return Ok(taken);
             }
             tokio::select! {
                 changed = phase.changed() => if changed.is_err() { return Err(vanished(key)); },
-                () = &mut soft, if !soft_passed => soft_passed = true,
-                () = &mut hard => return self.out_of_time(key, at_hand, wants),
+                () = run_out(&mut patience.soft), if !patience.soft_passed => patience.soft_passed = true,
+                () = run_out(&mut patience.hard) => return self.out_of_time(key, at_hand, wants),
             }
         }
     }
@@ -383,10 +427,13 @@ impl Scope {
     }
 
     /// Turns a landing into the caller's answer.
-    fn answer(&self, key: &Key, landed: Landed, wants: &Wants) -> Result<Answered> {
+    fn answer(&self, key: &Key, landed: Landed, wants: &Wants, loading: bool) -> Result<Answered> {
         let now = self.core.clock.now();
         let loaded = landed.place.is_none() && landed.entry.is_some();
-        let Some(entry) = landed.entry else { return Ok(Answered::miss()) };
+        let Some(entry) = landed.entry else {
+            // A miss is no answer to a caller that came with a loader.
+            return if loading { Err(refreshed_elsewhere(key)) } else { Ok(Answered::miss()) };
+        };
         if loaded {
             return Ok(Answered { loaded, ..Answered::fresh(entry.slot, MEMORY) }.without_place());
         }
@@ -399,11 +446,7 @@ impl Scope {
         match (wants.accept, landed.failure) {
             (Accept::FreshOnly, Some(failure)) => Err(failure.at_key(key)),
             (Accept::FreshOnly, None) if wants.only_if_cached => Ok(Answered::miss()),
-            (Accept::FreshOnly, None) => {
-                let text =
-                    "another process refreshes the value and has not ended; try again, or allow stale values";
-                Err(Error::new(ErrorKind::Unavailable, text).at_key(key))
-            }
+            (Accept::FreshOnly, None) => Err(refreshed_elsewhere(key)),
             (Accept::Windows | Accept::Any, _) => {
                 Ok(self.told(key, Answered::stale(entry, place, stale, now)))
             }
@@ -471,11 +514,38 @@ impl Answered {
     }
 }
 
-async fn sleep_for(span: Option<Duration>) {
-    match span {
-        Some(span) => tokio::time::sleep(span).await,
+/// The flights that a call waits for.
+struct Departed {
+    flights: Vec<(usize, Job, watch::Receiver<Phase>)>,
+    /// The loader, if others fly for all of the keys.
+    unused: Option<ErasedLoader>,
+}
+
+/// How long a call waits, however many flights it waits for. Costs nothing where no timeout is set.
+struct Patience {
+    soft: Option<Pin<Box<Sleep>>>,
+    hard: Option<Pin<Box<Sleep>>>,
+    soft_passed: bool,
+}
+
+impl Patience {
+    fn new(wants: &Wants) -> Self {
+        let sleep = |span: Duration| Box::pin(tokio::time::sleep(span));
+        let soft = wants.soft.filter(|_| wants.accept != Accept::FreshOnly).map(sleep);
+        Self { soft, hard: wants.hard.map(sleep), soft_passed: false }
+    }
+}
+
+async fn run_out(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    match sleep {
+        Some(sleep) => sleep.await,
         None => std::future::pending().await,
     }
+}
+
+fn refreshed_elsewhere(key: &Key) -> Error {
+    let text = "another process refreshes the value and has not ended; try again, or allow stale values";
+    Error::new(ErrorKind::Unavailable, text).at_key(key)
 }
 
 fn vanished(key: &Key) -> Error {

@@ -72,7 +72,7 @@ impl Scope {
     ) -> Option<Making> {
         let negative = match slot {
             Slot::Value(_) => None,
-            Slot::Absent => Some(lives.ttl.or(lives.negative_ttl).or(self.space.policy.negative_ttl)?),
+            Slot::Absent => Some(lives.negative_ttl.or(self.space.policy.negative_ttl)?),
         };
         Some(self.make_with(slot, lives, extra, load_time, negative, self.core.rng.draw()))
     }

@@ -163,6 +163,12 @@ impl Scope {
         if self.space.memory_only { 1..=MEMORY } else { self.core.store_places() }
     }
 
+    /// Whether the versions in a store belong to the order in which this node's floors stand. Without an authority
+    /// every process draws its own, and another's say nothing.
+    pub(crate) fn versions_compare(&self, place: usize) -> bool {
+        self.authority_place().is_some() || !self.core.store(place).capabilities.shared
+    }
+
     /// The place of the store that draws this namespace's versions.
     pub(crate) fn authority_place(&self) -> Option<usize> {
         if self.space.memory_only { None } else { self.core.authority_place() }

@@ -76,6 +76,9 @@ impl Scope {
     /// Who may keep an item, and under which version, by what its walk learned of the authority.
     fn fate(&self, plan: &Plan, item: &Item) -> (Version, Fate) {
         let Some(place) = self.authority_place() else { return (item.base, Fate::Kept) };
+        if !self.core.store(place).capabilities.leases {
+            return (item.base, Fate::Kept);
+        }
         match item.access[place] {
             Access::Granted => (item.lease_at(place).map_or(item.base, |lease| lease.version), Fate::Kept),
             Access::GivenUp | Access::Held => (item.base, Fate::Fenced),

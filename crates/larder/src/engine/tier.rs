@@ -3,8 +3,8 @@
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -32,8 +32,10 @@ pub(crate) struct Tier {
     /// How much is owed; read on every access, so that the journal's lock is taken only when something is.
     owed: AtomicUsize,
     lineage: AtomicU64,
-    /// Entries below this version were written by an earlier process, and the authority has moved on since.
-    trusted_from: AtomicU64,
+    /// Entries below this version were written by an earlier process, and the authority has moved on since. One for
+    /// each of the authority's sequences; empty if everything is trusted.
+    trusted_from: OnceLock<Box<[Version]>>,
+    paying: AtomicBool,
 }
 
 impl Tier {
@@ -47,7 +49,8 @@ impl Tier {
             journal: Mutex::new(Journal::new(journal_max)),
             owed: AtomicUsize::new(0),
             lineage: AtomicU64::new(store.lineage()),
-            trusted_from: AtomicU64::new(0),
+            trusted_from: OnceLock::new(),
+            paying: AtomicBool::new(false),
             store,
         }
     }
@@ -171,13 +174,21 @@ impl Tier {
         }
     }
 
-    /// Entries below `version` are not to be served as fresh from here on.
-    pub(crate) fn trust_from(&self, version: Version) {
-        self.trusted_from.fetch_max(version.get(), Ordering::AcqRel);
+    /// Entries below these versions are not to be served as fresh from here on; one version for each of the
+    /// authority's sequences.
+    pub(crate) fn trust_from(&self, versions: Box<[Version]>) {
+        // Decided once, when the stack is built.
+        let _ = self.trusted_from.set(versions);
     }
 
-    pub(crate) fn trusts(&self, version: Version) -> bool {
-        version.get() >= self.trusted_from.load(Ordering::Acquire)
+    pub(crate) fn trusts(&self, stripe: u16, version: Version) -> bool {
+        let from = self.trusted_from.get().filter(|versions| !versions.is_empty());
+        from.is_none_or(|versions| version >= versions[usize::from(stripe) % versions.len()])
+    }
+
+    /// The right to pay what is owed; one at a time has it.
+    pub(crate) fn try_pay(&self) -> Option<Paying<'_>> {
+        (!self.paying.swap(true, Ordering::AcqRel)).then_some(Paying(&self.paying))
     }
 
     pub(crate) fn stats(&self, core: &Core) -> TierStats {
@@ -197,5 +208,14 @@ impl Tier {
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().expect("no panics under this lock: the journal only moves keys")
+    }
+}
+
+/// The right to pay a tier's debts, until it is dropped.
+pub(crate) struct Paying<'t>(&'t AtomicBool);
+
+impl Drop for Paying<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{Error, ErrorKind, Life, Result, Store};
+use larder_core::{Error, ErrorKind, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Version};
 
 use super::Core;
 use crate::{policy::freshness::classify, stats::Count};
@@ -68,24 +68,32 @@ impl Core {
         if others.is_empty() {
             return;
         }
-        let from = self.sequence_of(authority).await;
-        others.into_iter().for_each(|tier| tier.trust_from(from));
+        let from = self.sequences_of(authority).await;
+        others.into_iter().for_each(|tier| tier.trust_from(from.clone()));
     }
 
-    /// The authority's sequence now; beyond everything if it does not answer. A lease tells it, and is given back.
-    async fn sequence_of(&self, authority: usize) -> larder_core::Version {
-        use larder_core::{Found, Key, LeaseFor, LeaseRequest, Read, Version};
+    /// The authority's sequences as they stand; beyond everything if it does not answer. Leases tell them, and are
+    /// given back.
+    async fn sequences_of(&self, authority: usize) -> Box<[Version]> {
         let tier = &self.tiers[authority];
-        let key = Key::from_escaped(&b"larder:start"[..]).expect("a short key");
+        let keys = probes(tier.capabilities.sequences.max(1));
         let token = self.token();
         let lease = Some(LeaseRequest { when: LeaseFor::Refresh, token, ttl: Duration::from_millis(500) });
-        let read = tier.store.read(vec![Read { key: key.clone(), lease }]);
-        match tier.call(self, "start", read).await.map(|found| found.into_iter().next()) {
-            Ok(Some(Found::Granted(grant))) => {
-                let _ = tier.call(self, "release", tier.store.release(key, token)).await;
-                grant.version
+        let reads = keys.iter().map(|key| Read { key: key.clone(), lease }).collect();
+        let found = tier.call(self, "start", tier.store.read(reads)).await;
+        for key in &keys {
+            if found.is_ok() {
+                // If it cannot be given back, it runs out.
+                let _ = tier.call(self, "release", tier.store.release(key.clone(), token)).await;
             }
-            _ => Version::MAX,
+        }
+        let version = |found: Found| match found {
+            Found::Granted(grant) => grant.version,
+            Found::Hit(_) | Found::Miss | Found::Held | Found::Foreign(_) => Version::MAX,
+        };
+        match found {
+            Ok(found) => found.into_iter().map(version).collect(),
+            Err(_) => keys.iter().map(|_| Version::MAX).collect(),
         }
     }
 
@@ -122,6 +130,24 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.ending.cancel();
     }
+}
+
+/// A key in each of the sequences, in their order.
+fn probes(sequences: u16) -> Vec<Key> {
+    let mut probes: Vec<Option<Key>> = vec![None; usize::from(sequences)];
+    let mut missing = probes.len();
+    for attempt in 0_u64.. {
+        if missing == 0 {
+            break;
+        }
+        let key = Key::from_escaped(format!("larder:start,{attempt}").into_bytes()).expect("a short key");
+        let probe = &mut probes[usize::from(key.stripe() % sequences)];
+        if probe.is_none() {
+            *probe = Some(key);
+            missing -= 1;
+        }
+    }
+    probes.into_iter().flatten().collect()
 }
 
 /// Starts house-keeping for a core, on the runtime that builds it.

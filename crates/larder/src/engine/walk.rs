@@ -119,6 +119,7 @@ impl Scope {
     async fn ask(&self, place: usize, plan: &Plan, items: Vec<Item>, loading: bool) -> Vec<Item> {
         let tier = self.core.store(place);
         if tier.owes_anything() {
+            // If somebody pays already, or it cannot be paid now, what is owed is not read.
             self.core.pay(place).await;
         }
         let (owed, items): (Vec<Item>, Vec<Item>) =
@@ -170,7 +171,7 @@ impl Scope {
             self.count_tier(place, Outcome::Miss);
             return Some(item);
         };
-        if held.life == Life::Fresh && !item.is_replaced(&held.entry) {
+        if held.life == Life::Fresh && plan.purpose != Purpose::Forced && !item.is_replaced(&held.entry) {
             self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
             self.rewrite_if_foreign_codec(place, &item, &held);
             self.land_and_promote(place, item, held, found).await;
@@ -183,14 +184,14 @@ impl Scope {
     /// The entry that a store holds, if it may be used at all.
     pub(crate) fn usable(&self, place: usize, _plan: &Plan, item: &Item, stored: &Stored) -> Option<Held> {
         let stripe = item.spot.key.stripe();
-        if self.core.coherence.is_outdated(stripe, stored.version) {
+        if self.versions_compare(place) && self.core.coherence.is_outdated(stripe, stored.version) {
             self.reject(place, item, RejectedPayload::Outdated);
             return None;
         }
         match self.open(&item.spot.key, stored, item.noted) {
             Ok(held) if held.life == Life::Dead => None,
             Ok(mut held) => {
-                if !self.core.store(place).trusts(stored.version) {
+                if !self.core.store(place).trusts(stripe, stored.version) {
                     held.life = self.as_fallback(&mut held.entry);
                 }
                 Some(held)
