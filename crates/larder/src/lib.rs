@@ -36,3 +36,8 @@ pub use options::{
 };
 pub use stack::Stack;
 pub use stats::{Capture, Latency, NamespaceStats, Stats, TierHits, TierStats};
+
+/// The examples of the README, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
