@@ -19,6 +19,7 @@ mod clock;
 mod conformance;
 mod faulty;
 mod memory_store;
+mod proxy;
 mod recorder;
 mod rng;
 mod server;
@@ -31,6 +32,7 @@ pub use conformance::{
 };
 pub use faulty::{Fault, Faults, Faulty, Op, When};
 pub use memory_store::MemoryStore;
+pub use proxy::{Cut, FaultProxy, ProxyFaults, Way};
 pub use recorder::Recorder;
 pub use rng::SeededRng;
 pub use server::{Program, RedisOptions, RedisServer, Server};

@@ -2,8 +2,12 @@
 
 use std::{io::ErrorKind, net::SocketAddr, path::Path, time::Duration};
 
-use larder_testkit::{Program, RedisOptions, RedisServer, Server};
-use tokio::time::timeout;
+use larder_testkit::{Cut, FaultProxy, Program, RedisOptions, RedisServer, Server, Way};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
 #[tokio::test]
 async fn a_killed_redis_comes_back_empty_on_the_same_port() {
@@ -83,6 +87,27 @@ fn a_server_outlives_the_thread_that_started_it() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let redis = std::thread::spawn(move || runtime().block_on(RedisServer::start())).join().unwrap();
     assert_eq!(runtime().block_on(redis.command(&["PING"])).unwrap(), "PONG");
+}
+
+#[tokio::test]
+async fn a_proxy_stands_before_a_redis_through_its_death_and_return() {
+    let redis = RedisServer::start().await;
+    let proxy = FaultProxy::start(redis.address()).await;
+    assert!(redis.url_through(proxy.address()).ends_with(&proxy.address().port().to_string()));
+    let ping = async || {
+        let mut client = TcpStream::connect(proxy.address()).await?;
+        client.write_all(b"PING\r\n").await?;
+        let mut reply = [0; 7];
+        client.read_exact(&mut reply).await.map(|_| reply)
+    };
+    assert_eq!(&ping().await.unwrap(), b"+PONG\r\n");
+    proxy.faults().cut_once_after(Way::Replies, 3, Cut::Close);
+    assert_eq!(ping().await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(&ping().await.unwrap(), b"+PONG\r\n");
+    redis.kill();
+    assert!(ping().await.is_err());
+    redis.restart().await;
+    assert_eq!(&ping().await.unwrap(), b"+PONG\r\n");
 }
 
 struct Nothing(&'static str);
