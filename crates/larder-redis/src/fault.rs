@@ -57,7 +57,7 @@ pub(crate) fn server_error(answered: &ServerError) -> (Error, Verdict) {
         (Some(ServerErrorKind::BusyLoading), _) => ("it is still loading its data", Verdict::Keep),
         (_, "OOM") => ("its memory is full; raise maxmemory or choose an eviction policy", Verdict::Keep),
         (_, "MISCONF") => ("it cannot save to disk and refuses writes; see its log", Verdict::Keep),
-        (_, "NOAUTH" | "WRONGPASS") => ("check user name and password", Verdict::Rest),
+        (_, "NOAUTH" | "WRONGPASS") => ("it refuses the login; check user name and password", Verdict::Rest),
         (_, "LARDERFULL") => ("the sequence is used up; clear the prefix in redis", Verdict::Keep),
         (_, "WRONGTYPE") => ("a key of larder's own holds another type; remove it", Verdict::Keep),
         (_, "BUSY") => ("a script of somebody runs too long", Verdict::Keep),

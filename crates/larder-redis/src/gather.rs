@@ -1,22 +1,22 @@
-//! Gathering: plain reads that arrive while others travel go out together, as one `MGET`.
+//! Gathering: plain reads that arrive together go out together, as one `MGET`, without a timer.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use larder_core::{Error, ErrorKind, Result};
-use redis::{Cmd, Value};
-use tokio::sync::oneshot;
+use larder_core::{Error, ErrorKind, Key, Result};
+use redis::{Cmd, RedisWrite, Value};
+use tokio::{sync::oneshot, task::yield_now};
 
-use crate::{connection::Connection, fault, link::Link};
+use crate::{connection::Connection, fault, layout::Layout, link::Link};
 
-/// How many commands of one lane travel at a time. While fewer do, a read is sent at once by its caller.
-const DEPTH: usize = 2;
+/// How many commands of one lane travel at a time.
+const DEPTH: usize = 4;
 /// The most keys in one `MGET`.
 pub(crate) const KEYS_A_COMMAND: usize = 256;
-/// The most keys that wait in one lane; further reads are refused as `Overloaded`.
-const KEYS_WAITING: usize = 65_536;
+/// The most commands that wait in one lane; further reads are refused as `Overloaded`.
+const COMMANDS_WAITING: usize = 256;
 
 /// What a plain read of one key found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub(crate) enum Plain {
 }
 
 /// The reads of one slot (or of a whole server without slots).
+///
+/// A read that finds nobody else here is sent at once, by its caller. As soon as reads have to wait, the lane is
+/// *crowded*: a task of its own sends them, after everybody who is awake has had their turn to add one. A command
+/// of a single read ends that.
 pub(crate) struct Lane {
     connection: Arc<Connection>,
     queue: Mutex<Queue>,
@@ -38,16 +42,24 @@ pub(crate) struct Lane {
 
 #[derive(Default)]
 struct Queue {
+    /// Commands that travel, and the one whose sender is about to run.
     travelling: usize,
-    waiting: VecDeque<Ask>,
-    waiting_keys: usize,
+    /// A sender is about to run: it takes along what comes until then.
+    sender_awaits: bool,
+    crowded: bool,
+    waiting: VecDeque<Batch>,
 }
 
-/// At most [`KEYS_A_COMMAND`] keys that one caller wants.
-struct Ask {
-    keys: Vec<Vec<u8>>,
-    count: usize,
-    answer: oneshot::Sender<Result<Vec<Plain>>>,
+/// An `MGET` in the making and who wants what of it, in order.
+struct Batch {
+    command: Cmd,
+    keys: usize,
+    asks: Vec<Ask>,
+}
+
+enum Ask {
+    One(oneshot::Sender<Result<Plain>>),
+    Several(usize, oneshot::Sender<Result<Vec<Plain>>>),
 }
 
 impl Lane {
@@ -55,87 +67,149 @@ impl Lane {
         Self { connection, queue: Mutex::default() }
     }
 
-    /// Reads at most [`KEYS_A_COMMAND`] keys.
+    /// Reads one key.
     ///
     /// # Cancellation
-    /// Nobody else's read is lost: one that travels frees its place, one that waits is sent for nothing.
-    pub(crate) async fn read(self: &Arc<Self>, keys: Vec<Vec<u8>>) -> Result<Vec<Plain>> {
-        debug_assert!(keys.len() <= KEYS_A_COMMAND);
-        match self.enqueue(keys)? {
-            Turn::Now(keys) => {
-                let _place = Place(self);
-                fetch(&self.connection, keys).await
+    /// Nobody else's read is lost: a lone one gives its place up, one that waits is sent for nothing.
+    pub(crate) async fn read_one(self: &Arc<Self>, layout: &Layout, key: &Key) -> Result<Plain> {
+        let waiting = {
+            let mut queue = self.queue();
+            if queue.is_clear() {
+                queue.travelling += 1;
+                None
+            } else {
+                let (sender, answer) = oneshot::channel();
+                let batch = queue.batch(1)?;
+                batch.push(layout, key);
+                batch.asks.push(Ask::One(sender));
+                self.send_soon(&mut queue);
+                Some(answer)
             }
-            Turn::Later(answer) => answer.await.unwrap_or_else(|_| Err(fault::closed())),
+        };
+        match waiting {
+            Some(answer) => answer.await.unwrap_or_else(|_| Err(fault::closed())),
+            None => {
+                let _place = Place(self);
+                self.fetch_one(layout, key).await
+            }
         }
     }
 
-    fn enqueue(&self, keys: Vec<Vec<u8>>) -> Result<Turn> {
-        let mut queue = self.queue();
-        if queue.travelling < DEPTH {
-            queue.travelling += 1;
-            return Ok(Turn::Now(keys));
-        }
-        if queue.waiting_keys + keys.len() > KEYS_WAITING {
-            return Err(overloaded());
-        }
-        let (sender, receiver) = oneshot::channel();
-        queue.waiting_keys += keys.len();
-        queue.waiting.push_back(Ask { count: keys.len(), keys, answer: sender });
-        Ok(Turn::Later(receiver))
+    /// Reads at most [`KEYS_A_COMMAND`] keys.
+    ///
+    /// # Cancellation
+    /// What waits is sent for nothing.
+    pub(crate) async fn read_several(
+        self: &Arc<Self>,
+        layout: &Layout,
+        keys: impl ExactSizeIterator<Item = &Key>,
+    ) -> Result<Vec<Plain>> {
+        let answer = {
+            let mut queue = self.queue();
+            let (sender, answer) = oneshot::channel();
+            let batch = queue.batch(keys.len())?;
+            batch.asks.push(Ask::Several(keys.len(), sender));
+            keys.for_each(|key| batch.push(layout, key));
+            self.send_soon(&mut queue);
+            answer
+        };
+        answer.await.unwrap_or_else(|_| Err(fault::closed()))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("no panics under this lock")
     }
 
-    /// Takes what waits, as much as fits one command; gives the place up if nothing does.
-    fn next(&self) -> Vec<Ask> {
-        let mut queue = self.queue();
-        let (mut asks, mut keys) = (Vec::new(), 0);
-        while let Some(ask) = queue.waiting.pop_front() {
-            if keys + ask.keys.len() > KEYS_A_COMMAND {
-                queue.waiting.push_front(ask);
-                break;
-            }
-            queue.waiting_keys -= ask.keys.len();
-            // Otherwise its caller has left.
-            if !ask.answer.is_closed() {
-                keys += ask.keys.len();
-                asks.push(ask);
-            }
+    fn send_soon(self: &Arc<Self>, queue: &mut Queue) {
+        if !queue.sender_awaits && queue.travelling < DEPTH {
+            queue.travelling += 1;
+            self.start_sender(queue);
         }
-        if asks.is_empty() {
-            queue.travelling -= 1;
-        }
-        asks
     }
 
-    /// Sends one command for all of `asks`. Ends within the command timeout; giving up its place starts the next.
-    async fn send(self: Arc<Self>, mut asks: Vec<Ask>) {
+    /// Ends within the command timeout after its turn; giving up its place starts the next.
+    fn start_sender(self: &Arc<Self>, queue: &mut Queue) {
+        queue.sender_awaits = true;
+        self.connection.runtime().spawn(Arc::clone(self).send());
+    }
+
+    async fn send(self: Arc<Self>) {
         let place = Place(&self);
-        let keys = asks.iter_mut().flat_map(|ask| std::mem::take(&mut ask.keys)).collect();
-        let found = fetch(&self.connection, keys).await;
+        yield_now().await;
+        let Some(Batch { command, keys, asks }) = self.take() else { return };
+        let found = self.fetch_several(command, keys).await;
         drop(place);
-        match found {
-            Ok(found) => {
-                let mut found = found.into_iter();
-                for ask in asks {
-                    let share = found.by_ref().take(ask.count).collect();
-                    // A caller that left wants no answer.
-                    let _ = ask.answer.send(Ok(share));
-                }
-            }
-            Err(error) => asks.into_iter().for_each(|ask| {
-                let _ = ask.answer.send(Err(error.clone()));
-            }),
+        distribute(found, asks);
+    }
+
+    fn take(&self) -> Option<Batch> {
+        let mut queue = self.queue();
+        queue.sender_awaits = false;
+        let batch = queue.waiting.pop_front()?;
+        queue.crowded = batch.asks.len() > 1;
+        Some(batch)
+    }
+
+    async fn fetch_one(&self, layout: &Layout, key: &Key) -> Result<Plain> {
+        let mut command = Cmd::with_capacity(2, key.as_bytes().len() + 32);
+        command.arg("GET");
+        push_name(&mut command, layout, key);
+        let answer = self.connection.call(async |mut link: Link| link.one(&command).await).await?;
+        match answer {
+            Value::BulkString(bytes) => Ok(Plain::Bytes(bytes)),
+            Value::Nil => Ok(Plain::Nothing),
+            Value::ServerError(answered) if answered.code() == "WRONGTYPE" => Ok(Plain::OtherType),
+            Value::ServerError(answered) => Err(self.connection.refused(&answered)),
+            _ => Err(fault::unexpected_reply()),
         }
+    }
+
+    async fn fetch_several(&self, command: Cmd, keys: usize) -> Result<impl Iterator<Item = Plain> + use<>> {
+        let answer = self.connection.call(async |mut link: Link| link.one(&command).await).await?;
+        let Value::Array(values) = self.connection.answer(answer)? else {
+            return Err(fault::unexpected_reply());
+        };
+        let strings = values.iter().all(|value| matches!(value, Value::BulkString(_) | Value::Nil));
+        if values.len() != keys || !strings {
+            return Err(fault::unexpected_reply());
+        }
+        Ok(values.into_iter().map(|value| match value {
+            Value::BulkString(bytes) => Plain::Bytes(bytes),
+            _ => Plain::NothingReadable,
+        }))
     }
 }
 
-enum Turn {
-    Now(Vec<Vec<u8>>),
-    Later(oneshot::Receiver<Result<Vec<Plain>>>),
+impl Queue {
+    /// Whether a read may go out at once, by itself.
+    fn is_clear(&self) -> bool {
+        !self.crowded && self.travelling < DEPTH && self.waiting.is_empty()
+    }
+
+    /// The batch that `keys` more keys join.
+    fn batch(&mut self, keys: usize) -> Result<&mut Batch> {
+        let fits = self.waiting.back().is_some_and(|last| last.keys + keys <= KEYS_A_COMMAND);
+        if !fits {
+            if self.waiting.len() >= COMMANDS_WAITING {
+                return Err(overloaded());
+            }
+            let mut command = Cmd::new();
+            command.arg("MGET");
+            self.waiting.push_back(Batch { command, keys: 0, asks: Vec::new() });
+        }
+        Ok(self.waiting.back_mut().expect("one was just pushed if there was none"))
+    }
+}
+
+impl Batch {
+    fn push(&mut self, layout: &Layout, key: &Key) {
+        push_name(&mut self.command, layout, key);
+        self.keys += 1;
+    }
+}
+
+fn push_name(command: &mut Cmd, layout: &Layout, key: &Key) {
+    layout.write_value(&mut command.writer_for_next_arg(), key);
 }
 
 /// The right to have one command travelling. Whoever gives it up passes it on to what waits.
@@ -143,53 +217,32 @@ struct Place<'a>(&'a Arc<Lane>);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let asks = self.0.next();
-        if !asks.is_empty() {
-            self.0.connection.runtime().spawn(Arc::clone(self.0).send(asks));
+        let mut queue = self.0.queue();
+        if queue.waiting.is_empty() || queue.sender_awaits {
+            queue.travelling -= 1;
+        } else {
+            self.0.start_sender(&mut queue);
         }
     }
 }
 
-async fn fetch(connection: &Connection, keys: Vec<Vec<u8>>) -> Result<Vec<Plain>> {
-    match &keys[..] {
-        [key] => Ok(vec![fetch_one(connection, key).await?]),
-        _ => fetch_many(connection, keys).await,
+fn distribute(found: Result<impl Iterator<Item = Plain>>, asks: Vec<Ask>) {
+    // Whoever left wants no answer.
+    match found {
+        Ok(mut found) => asks.into_iter().for_each(|ask| match ask {
+            Ask::One(answer) => drop(answer.send(found.next().ok_or_else(fault::unexpected_reply))),
+            Ask::Several(keys, answer) => drop(answer.send(Ok(found.by_ref().take(keys).collect()))),
+        }),
+        Err(error) => asks.into_iter().for_each(|ask| match ask {
+            Ask::One(answer) => drop(answer.send(Err(error.clone()))),
+            Ask::Several(_, answer) => drop(answer.send(Err(error.clone()))),
+        }),
     }
-}
-
-async fn fetch_one(connection: &Connection, key: &[u8]) -> Result<Plain> {
-    let mut command = Cmd::with_capacity(2, key.len() + 3);
-    command.arg("GET").arg(key);
-    let answer = connection.call(async |mut link: Link| link.one(&command).await).await?;
-    match answer {
-        Value::BulkString(bytes) => Ok(Plain::Bytes(bytes)),
-        Value::Nil => Ok(Plain::Nothing),
-        Value::ServerError(answered) if answered.code() == "WRONGTYPE" => Ok(Plain::OtherType),
-        Value::ServerError(answered) => Err(connection.refused(&answered)),
-        _ => Err(fault::unexpected_reply()),
-    }
-}
-
-async fn fetch_many(connection: &Connection, keys: Vec<Vec<u8>>) -> Result<Vec<Plain>> {
-    let mut command = Cmd::with_capacity(keys.len() + 1, keys.iter().map(Vec::len).sum::<usize>() + 4);
-    command.arg("MGET").arg(&keys);
-    let answer = connection.call(async |mut link: Link| link.one(&command).await).await?;
-    let Value::Array(values) = connection.answer(answer)? else { return Err(fault::unexpected_reply()) };
-    if values.len() != keys.len() {
-        return Err(fault::unexpected_reply());
-    }
-    values
-        .into_iter()
-        .map(|value| match value {
-            Value::BulkString(bytes) => Ok(Plain::Bytes(bytes)),
-            Value::Nil => Ok(Plain::NothingReadable),
-            _ => Err(fault::unexpected_reply()),
-        })
-        .collect()
 }
 
 fn overloaded() -> Error {
+    let waiting = KEYS_A_COMMAND * COMMANDS_WAITING;
     let what =
-        format!("{KEYS_WAITING} reads wait for redis already; read less at once or give it more servers");
+        format!("about {waiting} reads wait for redis already; read less at once or give it more servers");
     Error::new(ErrorKind::Overloaded, what)
 }

@@ -42,14 +42,22 @@ impl Layout {
         self.name(partition, b"s", b"")
     }
 
+    /// Writes the name of a value; cheaper than [`value`](Self::value) where there is a place for it.
+    pub(crate) fn write_value(&self, out: &mut impl std::io::Write, key: &Key) {
+        self.write(out, self.partition(key), b"v:", key.as_bytes());
+    }
+
     fn name(&self, partition: u16, kind: &[u8], key: &[u8]) -> Vec<u8> {
-        let mut digits = [0; 5];
-        let digits = decimal(partition, &mut digits);
-        let mut name = Vec::with_capacity(self.lead.len() + digits.len() + 1 + kind.len() + key.len());
-        for part in [&self.lead, digits, b"}", kind, key] {
-            name.extend_from_slice(part);
-        }
+        let mut name = Vec::with_capacity(self.lead.len() + 5 + 1 + kind.len() + key.len());
+        self.write(&mut name, partition, kind, key);
         name
+    }
+
+    fn write(&self, out: &mut impl std::io::Write, partition: u16, kind: &[u8], key: &[u8]) {
+        let mut digits = [0; 5];
+        for part in [&self.lead, decimal(partition, &mut digits), b"}", kind, key] {
+            out.write_all(part).expect("writing to memory does not fail");
+        }
     }
 
     /// A pattern that covers the values under `prefix`, and their leases too if asked. It may cover more: what a scan

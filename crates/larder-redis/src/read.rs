@@ -17,19 +17,21 @@ impl Inner {
     pub(crate) async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
         let mut found = vec![Found::Miss; reads.len()];
         let (mut leases, mut doubts) = (Vec::new(), Vec::new());
-        let plain: Vec<usize> = (0..reads.len()).filter(|&at| !is_refresh(&reads[at])).collect();
-        if plain.len() < reads.len() {
-            leases.extend((0..reads.len()).filter(|&at| is_refresh(&reads[at])));
-        }
-        for (at, plain) in self.read_plain(&reads, plain).await? {
-            match plain {
-                Plain::Bytes(bytes) => found[at] = stamp::open(bytes),
-                Plain::OtherType => found[at] = other_type(),
-                Plain::Nothing | Plain::NothingReadable if reads[at].lease.is_some() => leases.push(at),
-                Plain::Nothing => {}
-                Plain::NothingReadable => doubts.push(at),
+        let mut sort = |at: usize, plain: Plain| match plain {
+            Plain::Bytes(bytes) => found[at] = stamp::open(bytes),
+            Plain::OtherType => found[at] = other_type(),
+            Plain::Nothing | Plain::NothingReadable if reads[at].lease.is_some() => leases.push(at),
+            Plain::Nothing => {}
+            Plain::NothingReadable => doubts.push(at),
+        };
+        match &reads[..] {
+            [only] if !is_refresh(only) => {
+                let lane = self.lane(self.layout.partition(&only.key));
+                sort(0, lane.read_one(&self.layout, &only.key).await?);
             }
+            _ => self.read_plain(&reads).await?.into_iter().for_each(|(at, plain)| sort(at, plain)),
         }
+        leases.extend((0..reads.len()).filter(|&at| is_refresh(&reads[at])));
         if !leases.is_empty() {
             self.ask_leases(&reads, &leases, &mut found).await?;
         }
@@ -39,22 +41,17 @@ impl Inner {
         Ok(found)
     }
 
-    async fn read_plain(&self, reads: &[Read], wanted: Vec<usize>) -> Result<Vec<(usize, Plain)>> {
-        if let [at] = wanted[..] {
-            let key = &reads[at].key;
-            let found = self.lane(self.layout.partition(key)).read(vec![self.layout.value(key)]).await?;
-            return Ok(found.into_iter().map(|plain| (at, plain)).collect());
-        }
-        let mut places = wanted;
-        if self.lanes.len() > 1 {
-            places.sort_by_key(|&at| self.layout.partition(&reads[at].key));
-        }
+    async fn read_plain(&self, reads: &[Read]) -> Result<Vec<(usize, Plain)>> {
         let partition = |at: usize| self.layout.partition(&reads[at].key);
+        let mut places: Vec<usize> = (0..reads.len()).filter(|&at| !is_refresh(&reads[at])).collect();
+        if self.lanes.len() > 1 {
+            places.sort_by_key(|&at| partition(at));
+        }
         let same_lane = |a: &usize, b: &usize| self.lanes.len() == 1 || partition(*a) == partition(*b);
         let parts =
             places.chunk_by(same_lane).flat_map(|lane| lane.chunks(KEYS_A_COMMAND)).map(|part| async move {
-                let keys = part.iter().map(|&at| self.layout.value(&reads[at].key)).collect();
-                let found = self.lane(self.layout.partition(&reads[part[0]].key)).read(keys).await?;
+                let keys = part.iter().map(|&at| &reads[at].key);
+                let found = self.lane(partition(part[0])).read_several(&self.layout, keys).await?;
                 Ok::<_, larder_core::Error>(part.iter().copied().zip(found))
             });
         Ok(try_join_all(parts).await?.into_iter().flatten().collect())

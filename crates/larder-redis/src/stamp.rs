@@ -1,6 +1,6 @@
 //! The stamp in front of stored bytes: the version, written twice so that a damaged one shows.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use larder_core::{Found, Stored, Version};
 
 /// How many bytes the stamp takes: the version as a big-endian `u64`, and again.
@@ -22,7 +22,8 @@ pub(crate) fn open(stored: Vec<u8>) -> Found {
     if first != second || first > Version::MAX.get() {
         return Found::Foreign("no version stamp");
     }
-    let bytes = Bytes::from(stored).slice(STAMP_BYTES..);
+    let mut bytes = Bytes::from(stored);
+    bytes.advance(STAMP_BYTES);
     Found::Hit(Stored { version: Version::new(first), bytes })
 }
 

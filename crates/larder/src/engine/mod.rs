@@ -6,6 +6,7 @@ mod invalidate;
 mod keylock;
 mod lease;
 mod load;
+mod quick;
 mod read;
 mod seal;
 mod space;
@@ -14,6 +15,7 @@ mod tier;
 mod upkeep;
 mod waits;
 mod walk;
+mod wants;
 mod write;
 
 use std::sync::{
@@ -26,11 +28,11 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use load::check_tags;
-pub(crate) use read::{Answered, Quick, Wants};
 pub(crate) use seal::Lives;
 pub(crate) use space::{Scope, Space, Spot};
 pub(crate) use tier::Tier;
 pub(crate) use upkeep::start;
+pub(crate) use wants::{Answered, Quick, Wants};
 pub(crate) use write::{Manner, NewValue};
 pub use {
     inspect::{Copy, Inspection, TierHealth},

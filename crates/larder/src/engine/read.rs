@@ -2,207 +2,26 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use larder_core::{Error, ErrorKind, Event, Key, Life, LoadCause, Moment, Result, StaleReason, Version};
+use larder_core::{Error, ErrorKind, Event, Key, Life, LoadCause, Result, StaleReason, Version};
 use smallvec::smallvec;
 use tokio::{sync::watch, time::Sleep};
 
 use super::{
-    Core, MEMORY, Scope, TierSet,
-    flight::{FlightKey, Joined, Landed, Phase, Purpose},
-    seal::Lives,
+    Core, MEMORY, Scope,
+    flight::{FlightKey, Joined, Landed, Phase},
     space::Spot,
     waits::Job,
     walk::{Access, Item, Plan},
+    wants::{Accept, Answered, Quick, Wants},
 };
 use crate::{
     load::ErasedLoader,
-    options::ReadOptions,
-    policy::{expiry::refreshes_early, freshness::classify},
-    stats::{Count, Outcome, carried, current},
-    value::{Entry, Slot},
+    policy::freshness::classify,
+    stats::{Count, carried, current},
+    value::Entry,
 };
 
-/// Which stale values a caller takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accept {
-    /// Those in their window: while a refresh runs, or when it fails.
-    Windows,
-    /// Any that is not dead, rather than wait.
-    Any,
-    FreshOnly,
-}
-
-/// What one call wants, with the policy's answers where it says nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct Wants {
-    pub(crate) read: TierSet,
-    pub(crate) write: TierSet,
-    pub(crate) accept: Accept,
-    pub(crate) soft: Option<Duration>,
-    pub(crate) hard: Option<Duration>,
-    pub(crate) forced: bool,
-    pub(crate) only_if_cached: bool,
-    pub(crate) lives: Lives,
-    pub(crate) cause: LoadCause,
-}
-
-/// What a read came to.
-#[derive(Clone, Debug)]
-pub(crate) struct Answered {
-    pub(crate) slot: Option<Slot>,
-    pub(crate) stale: Option<(StaleReason, Duration)>,
-    /// By place; `None` if it was loaded, or there is nothing.
-    pub(crate) place: Option<usize>,
-    pub(crate) loaded: bool,
-}
-
-/// What memory alone says.
-pub(crate) enum Quick {
-    /// Take it.
-    Serve(Answered),
-    /// Take it, and see to a new one.
-    Refresh(Answered, Entry, LoadCause),
-    /// Nothing to take; perhaps something to fall back on.
-    Look(Option<Entry>),
-}
-
-impl Wants {
-    /// What a call without options wants.
-    pub(crate) fn of_policy(scope: &Scope) -> Self {
-        let policy = &scope.space.policy;
-        Self {
-            read: TierSet::ALL,
-            write: TierSet::ALL,
-            accept: Accept::Windows,
-            soft: policy.soft_timeout,
-            hard: policy.hard_timeout,
-            forced: false,
-            only_if_cached: false,
-            lives: Lives::default(),
-            cause: LoadCause::Miss,
-        }
-    }
-
-    /// # Errors
-    /// `Invalid` when a tier is named that there is not, or a span is zero.
-    pub(crate) fn new(scope: &Scope, options: &ReadOptions) -> Result<Self> {
-        let zero = [options.ttl, options.negative_ttl, options.deadline, options.soft_timeout];
-        if zero.contains(&Some(Duration::ZERO)) {
-            let text =
-                "a ttl, deadline or timeout of zero cannot be meant; give a positive span or leave it out";
-            return Err(Error::new(ErrorKind::Invalid, text));
-        }
-        Ok(Self {
-            read: scope.core.tier_set(&options.read_tiers)?,
-            write: scope.core.tier_set(&options.write_tiers)?,
-            accept: match options.allow_stale {
-                None => Accept::Windows,
-                Some(true) => Accept::Any,
-                Some(false) => Accept::FreshOnly,
-            },
-            soft: options.soft_timeout.or(scope.space.policy.soft_timeout),
-            hard: options.deadline.or(scope.space.policy.hard_timeout),
-            forced: options.force_fresh,
-            only_if_cached: options.only_if_cached,
-            lives: Lives {
-                ttl: options.ttl,
-                negative_ttl: options.negative_ttl,
-                stale_while_revalidate: options.stale_while_revalidate,
-                stale_if_error: options.stale_if_error,
-            },
-            cause: if options.force_fresh { LoadCause::Forced } else { LoadCause::Miss },
-        })
-    }
-
-    fn plan(&self, loading: bool, background: bool, cause: LoadCause) -> Plan {
-        let purpose = match (loading, self.forced) {
-            (false, _) => Purpose::Read,
-            (true, false) => Purpose::Load,
-            (true, true) => Purpose::Forced,
-        };
-        Plan { purpose, read: self.read, write: self.write, cause, background, lives: self.lives }
-    }
-}
-
 impl Scope {
-    /// What memory says, for a call without options. Synchronous, without allocation; counts the hit or miss.
-    pub(crate) fn quick(&self, hash: u64, key: &[u8]) -> Quick {
-        let Some(entry) = self.in_memory(hash, key) else {
-            return self.quick_miss(None);
-        };
-        let now = self.core.clock.now();
-        let life = classify(&entry.deadlines, now);
-        match life {
-            Life::Fresh if self.is_due(&entry, now) => {
-                self.note_quick_hit(key, &entry, life);
-                Quick::Refresh(Answered::fresh(entry.slot.clone(), MEMORY), entry, LoadCause::RefreshAhead)
-            }
-            Life::Fresh => {
-                self.note_quick_hit(key, &entry, life);
-                self.slide_in_memory(hash, key, &entry, now);
-                Quick::Serve(Answered::fresh(entry.slot, MEMORY))
-            }
-            Life::Stale | Life::Fallback if now < entry.retry_at => {
-                self.note_quick_hit(key, &entry, life);
-                Quick::Serve(Answered::stale(entry, MEMORY, StaleReason::Rearmed, now))
-            }
-            Life::Stale => {
-                self.note_quick_hit(key, &entry, life);
-                let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Revalidating, now);
-                Quick::Refresh(answered, entry, LoadCause::Stale)
-            }
-            Life::Fallback => self.quick_miss(Some(entry)),
-            Life::Dead => self.quick_miss(None),
-        }
-    }
-
-    /// Counts a hit in memory; the key is made only for those who listen.
-    fn note_quick_hit(&self, key: &[u8], entry: &Entry, life: Life) {
-        self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
-        self.core.tell(|| Event::Hit {
-            namespace: self.name(),
-            key: Key::from_escaped(key.to_vec()).expect("a key that memory holds is a key"),
-            tier: self.tier_name(MEMORY),
-            life,
-            absent: matches!(entry.slot, Slot::Absent),
-        });
-    }
-
-    fn quick_miss(&self, fallback: Option<Entry>) -> Quick {
-        if self.core.memory.is_some() {
-            self.count_tier(MEMORY, Outcome::Miss);
-        }
-        Quick::Look(fallback)
-    }
-
-    /// The same for a call with options.
-    pub(crate) fn quick_with(&self, hash: u64, key: &[u8], wants: &Wants) -> Quick {
-        if wants.forced || !wants.read.has(MEMORY) {
-            return Quick::Look(None);
-        }
-        match (self.quick(hash, key), wants.accept) {
-            (Quick::Serve(answered) | Quick::Refresh(answered, ..), Accept::FreshOnly)
-                if answered.stale.is_some() =>
-            {
-                Quick::Look(None)
-            }
-            (Quick::Look(Some(entry)), Accept::Any) => {
-                let now = self.core.clock.now();
-                let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
-                Quick::Refresh(answered, entry, LoadCause::Stale)
-            }
-            (quick, _) => quick,
-        }
-    }
-
-    fn is_due(&self, entry: &Entry, now: Moment) -> bool {
-        let beta = self.space.policy.early_refresh_beta;
-        now >= entry.refresh_at.max(entry.retry_at)
-            || (beta > 0.0
-                && now >= entry.retry_at
-                && refreshes_early(entry.load_time, beta, self.core.rng.draw(), entry.deadlines.fresh, now))
-    }
-
     /// Reads one key: takes what memory said, or shares a flight and waits for it.
     pub(crate) async fn read(
         &self,
@@ -461,24 +280,6 @@ impl Scope {
         }
         answered
     }
-
-    /// Grants a sliding entry its whole life anew, once an eighth of it has passed.
-    fn slide_in_memory(&self, hash: u64, key: &[u8], entry: &Entry, now: Moment) {
-        let Some(spans) = entry.extra.as_deref().and_then(|extra| extra.sliding) else { return };
-        let renewed = spans.deadlines(now);
-        if entry.deadlines.fresh.until(renewed.fresh) < spans.ttl / 8 {
-            return;
-        }
-        if let Some(memory) = &self.core.memory {
-            memory.update(hash, key, |there| {
-                let same = there.version == entry.version;
-                if same {
-                    there.deadlines = renewed;
-                }
-                same
-            });
-        }
-    }
 }
 
 impl Core {
@@ -492,25 +293,6 @@ impl Core {
                 () = ending.cancelled() => {}
             }
         }));
-    }
-}
-
-impl Answered {
-    fn fresh(slot: Slot, place: usize) -> Self {
-        Self { slot: Some(slot), stale: None, place: Some(place), loaded: false }
-    }
-
-    fn stale(entry: Entry, place: usize, reason: StaleReason, now: Moment) -> Self {
-        let age = entry.deadlines.fresh.until(now);
-        Self { slot: Some(entry.slot), stale: Some((reason, age)), place: Some(place), loaded: false }
-    }
-
-    fn miss() -> Self {
-        Self { slot: None, stale: None, place: None, loaded: false }
-    }
-
-    fn without_place(self) -> Self {
-        Self { place: None, ..self }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Keeping what was loaded: the authority first, whose lease decides, then the other stores, then memory.
 
 use larder_core::{
-    Condition, Error, ErrorKind, Event, Fill, Filled, Key, Moment, Stamp, Store, Stored, Version, Write,
+    Condition, Error, ErrorKind, Event, Fill, Filled, Found, Key, Moment, Stamp, Store, Stored, Version,
+    Write,
 };
 use smallvec::SmallVec;
 
@@ -302,6 +303,31 @@ impl Scope {
             // If it does not happen now, it happens at the next read.
             let write = vec![Write { key, bytes, keep, stamp, condition }];
             let _ = tier.call(&scope.core, "write", tier.store.write(write)).await;
+        });
+    }
+
+    /// Grants a sliding entry its whole life anew in the store that had it, once an eighth of it has passed, behind
+    /// the reader's back.
+    pub(crate) fn slide_in_store(&self, place: usize, key: &Key, held: &Held, found: &Found) {
+        let (Some(_), Found::Hit(stored)) =
+            (held.entry.extra.as_deref().and_then(|extra| extra.sliding), found)
+        else {
+            return;
+        };
+        let now = self.core.clock.now();
+        let (spans, _) = self.space.tier_spans[place];
+        let renewed = spans.deadlines(now);
+        if held.entry.deadlines.fresh.until(renewed.fresh) < spans.ttl / 8 {
+            return;
+        }
+        let Some(bytes) = self.resealed(key, stored, held, &renewed) else { return };
+        let (stamp, condition) = (Stamp::Exactly(stored.version), Condition::IfVersion(stored.version));
+        let write = Write { key: key.clone(), bytes, keep: spans.keep(), stamp, condition };
+        let scope = self.clone();
+        self.core.spawn(async move {
+            let tier = scope.core.store(place);
+            // If it does not happen now, it happens at the next read.
+            let _ = tier.call(&scope.core, "write", tier.store.write(vec![write])).await;
         });
     }
 

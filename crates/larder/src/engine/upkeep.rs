@@ -115,6 +115,9 @@ impl Core {
                 failure.get_or_insert(error.at_tier(&tier.name));
             }
         }
+        if let Some(memory) = &self.memory {
+            memory.clear();
+        }
         self.hub.close();
         if let Some(failure) = failure {
             return Err(failure);

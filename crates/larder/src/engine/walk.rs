@@ -174,6 +174,7 @@ impl Scope {
         if held.life == Life::Fresh && plan.purpose != Purpose::Forced && !item.is_replaced(&held.entry) {
             self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
             self.rewrite_if_foreign_codec(place, &item, &held);
+            self.slide_in_store(place, &item.spot.key, &held, &found);
             self.land_and_promote(place, item, held, found).await;
             return None;
         }
