@@ -27,6 +27,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A key that was never loaded has nothing to fall back to: the origin's error is the answer.
     let error = prices.get_or_load("coffee", broken).await.expect_err("nothing is known of coffee");
-    println!("never loaded: {error}");
+    println!("never loaded: {error}: {}", error.source().ok_or("the cause is kept")?);
     Ok(())
 }

@@ -50,7 +50,7 @@ struct Inner {
     what: Cow<'static, str>,
     tier: Option<Arc<str>>,
     key: Option<String>,
-    source: Option<BoxError>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -63,7 +63,13 @@ impl Error {
     /// The same, with its cause.
     #[must_use]
     pub fn because(kind: ErrorKind, what: impl Into<Cow<'static, str>>, source: impl Into<BoxError>) -> Self {
-        Self(Arc::new(Inner { kind, what: what.into(), tier: None, key: None, source: Some(source.into()) }))
+        Self(Arc::new(Inner {
+            kind,
+            what: what.into(),
+            tier: None,
+            key: None,
+            source: Some(Arc::from(source.into())),
+        }))
     }
 
     /// Adds the tier it happened in, unless one is known already.
@@ -88,7 +94,7 @@ impl Error {
             what: shared.what.clone(),
             tier: shared.tier.clone(),
             key: shared.key.clone(),
-            source: Some(Box::new(Self(shared))),
+            source: shared.source.clone(),
         });
         change(&mut inner);
         Self(Arc::new(inner))
@@ -141,5 +147,20 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_fact_added_to_a_shared_error_neither_changes_the_others_nor_repeats_the_text_as_its_cause() {
+        let shared = Error::because(ErrorKind::LoadFailed, "the loader failed", "no connection");
+        let told = shared.clone().at_tier(&Arc::from("redis"));
+        assert_eq!((told.to_string(), shared.tier()), ("the loader failed, tier=`redis`".to_owned(), None));
+        assert_eq!(told.source().map(ToString::to_string).as_deref(), Some("no connection"));
     }
 }
