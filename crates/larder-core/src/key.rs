@@ -232,6 +232,11 @@ impl<'a, B: Extend<u8>> KeyText<'a, B> {
 /// Appends `bytes` percent-escaped: printable text stays as it is, everything with a meaning of its own (`:` `,` `%`
 /// `{` `}` `*` `?` `[` `]` `\`), white space, control characters and bytes that are not UTF-8 become `%XX`.
 pub fn escape_into(out: &mut impl Extend<u8>, bytes: &[u8]) {
+    // Nearly all keys are plain, and every hit writes one.
+    if bytes.iter().all(|&byte| PLAIN[usize::from(byte)]) {
+        out.extend(bytes.iter().copied());
+        return;
+    }
     for chunk in bytes.utf8_chunks() {
         escape_text(out, chunk.valid());
         chunk.invalid().iter().for_each(|&byte| out.extend(percent(byte)));
@@ -239,10 +244,6 @@ pub fn escape_into(out: &mut impl Extend<u8>, bytes: &[u8]) {
 }
 
 fn escape_text(out: &mut impl Extend<u8>, text: &str) {
-    if !text.bytes().any(|byte| !byte.is_ascii_alphanumeric()) {
-        out.extend(text.bytes());
-        return;
-    }
     let mut utf8 = [0; 4];
     for c in text.chars() {
         let encoded = c.encode_utf8(&mut utf8).as_bytes();
@@ -261,6 +262,18 @@ fn needs_escape(c: char) -> bool {
         // Marks that reorder or hide text on a screen.
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
+
+/// The ASCII bytes that [`needs_escape`] leaves alone.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte < 0x7f {
+        plain[byte as usize] =
+            !matches!(byte, b':' | b',' | b'%' | b'{' | b'}' | b'*' | b'?' | b'[' | b']' | b'\\');
+        byte += 1;
+    }
+    plain
+};
 
 fn percent(byte: u8) -> [u8; 3] {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -286,6 +299,14 @@ mod tests {
         assert_ne!(text(&[b"", b""]), text(&[b""]));
         assert_ne!(text(&["é".as_bytes()]), text(&["e\u{301}".as_bytes()]));
         assert_eq!(text(&[b"\xff\0*{"]), "%FF%00%2A%7B");
+    }
+
+    #[test]
+    fn the_fast_way_and_the_thorough_one_agree_on_every_byte() {
+        for byte in 0..=0x7f_u8 {
+            assert_eq!(PLAIN[usize::from(byte)], !needs_escape(char::from(byte)), "{byte:#x}");
+        }
+        assert!(!PLAIN[0x80..].contains(&true));
     }
 
     #[test]

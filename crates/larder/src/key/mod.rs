@@ -105,6 +105,10 @@ impl Extend<u8> for Bounded<'_> {
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         let mut bytes = bytes.into_iter();
         let room = MAX_KEY_BYTES.saturating_sub(self.out.len());
+        if bytes.size_hint().1.is_some_and(|most| most <= room) {
+            self.out.extend(bytes);
+            return;
+        }
         self.out.extend(bytes.by_ref().take(room));
         self.cut_bytes = self.cut_bytes.saturating_add(bytes.count());
     }
