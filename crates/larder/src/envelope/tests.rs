@@ -334,3 +334,6 @@ fn without_zstd_a_compressed_payload_is_that_of_an_unknown_codec() {
 
 #[cfg(feature = "zstd")]
 mod compressed;
+
+#[cfg(all(feature = "zstd", target_os = "linux"))]
+mod memory;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
-use super::failure::{Failed, Lesson};
+use super::failure::{Failed, Kind, Lesson};
 
 /// Places visited in all runs together. Large types are seen in part; which part does not change from run to run.
 const VISITS_MAX: u32 = 200_000;
@@ -40,7 +40,17 @@ struct Place {
     names: Vec<&'static str>,
     /// Which of the names was tried last, where one at a time is.
     name_at: usize,
+    kind: Heard,
     variants: Vec<Variant>,
+}
+
+/// What is known of the kind of value that a place takes which asks for none in particular.
+#[derive(Default, PartialEq, Eq)]
+enum Heard {
+    #[default]
+    Unasked,
+    Nothing,
+    Known,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -58,6 +68,13 @@ pub(super) struct Knowledge {
     places: BTreeMap<Path, Place>,
     visits: u32,
     visits_in_run: u32,
+    /// The map that a type took last without saying what it wanted. Internally tagged enums judge what they took
+    /// only after it, so a lesson that nobody else claims is about this map.
+    taken: Option<Path>,
+    /// The longest list of names of which one at a time is tried.
+    rotation: usize,
+    /// Runs in a row that left nothing open.
+    idle_runs: usize,
     /// Whether what was visited since the innermost enum began leaves something to find out.
     open: bool,
 }
@@ -65,11 +82,14 @@ pub(super) struct Knowledge {
 impl Knowledge {
     pub(super) fn begin_run(&mut self) {
         self.visits_in_run = 0;
+        self.taken = None;
         self.open = false;
     }
 
-    pub(super) fn wants_another_run(&self) -> bool {
-        self.open && self.visits < VISITS_MAX
+    /// Ends a run. Where names take turns, each gets another one after the last lesson.
+    pub(super) fn wants_another_run(&mut self) -> bool {
+        self.idle_runs = if self.open { 0 } else { self.idle_runs + 1 };
+        self.idle_runs <= self.rotation && self.visits < VISITS_MAX
     }
 
     /// Counts a visit; false when the budget is spent.
@@ -109,13 +129,18 @@ impl Knowledge {
         if failed.settled {
             return;
         }
+        let path = match (&failed.lesson, self.taken.take()) {
+            (Some(Lesson::Field(_)), Some(taken)) => taken,
+            (Some(Lesson::Kind(_)), Some(taken)) => return self.learn_kind(taken, failed),
+            _ => path,
+        };
         let place = self.places.entry(path).or_default();
         let lesson = failed.lesson.take();
         let room = NAMES_MAX.saturating_sub(place.names.len());
         let heard = match &lesson {
             Some(Lesson::Field(field)) => std::slice::from_ref(field),
             Some(Lesson::Names(names)) => names,
-            None => &[],
+            Some(Lesson::Kind(_)) | None => &[],
         };
         let before = place.names.len();
         for &name in heard.iter().take(room) {
@@ -136,13 +161,45 @@ impl Knowledge {
         self.open = true;
     }
 
+    /// As [`learn`](Self::learn), for a map of `names` whose values were made up before their types were known: a
+    /// wrong kind is the fault of the name learned last, since those before it were accepted in earlier runs.
+    pub(super) fn learn_kind(&mut self, path: Path, failed: &mut Failed) {
+        let Some(Lesson::Kind(kind)) = failed.lesson else { return };
+        if failed.settled {
+            return;
+        }
+        let names = self.names(path);
+        let mut values = names.iter().rev().map(|name| path.step(name));
+        let unknown = |value: &Path| self.places.get(value).is_some_and(|place| place.kind == Heard::Nothing);
+        let Some(value) = values.find(unknown) else { return };
+        let place = self.places.entry(value).or_default();
+        place.kind = Heard::Known;
+        place.attempt = Kind::ALL.iter().position(|&one| one == kind).unwrap_or(0);
+        failed.settled = true;
+        self.open = true;
+        self.note(value, "kind", "", &[&format!("{kind:?}")]);
+    }
+
+    /// Notes that a place asks for no kind of value in particular.
+    pub(super) fn ask_any(&mut self, path: Path) {
+        let kind = &mut self.places.entry(path).or_default().kind;
+        if *kind == Heard::Unasked {
+            *kind = Heard::Nothing;
+        }
+    }
+
+    /// Notes that a map was taken whose contents may be judged later, or that it was judged at once.
+    pub(super) fn take(&mut self, taken: Option<Path>) {
+        self.taken = taken;
+    }
+
     /// Moves on to the next learned name after one was accepted.
     pub(super) fn accept_name(&mut self, path: Path) {
         if let Some(place) = self.places.get_mut(&path)
-            && place.name_at + 1 < place.names.len()
+            && !place.names.is_empty()
         {
-            place.name_at += 1;
-            self.open = true;
+            place.name_at = (place.name_at + 1) % place.names.len();
+            self.rotation = self.rotation.max(place.names.len());
         }
     }
 

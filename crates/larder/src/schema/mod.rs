@@ -7,8 +7,9 @@
 //! fingerprint is a hash of the sorted facts: the same in every process, whatever order they were found in. The idea
 //! is that of `serde-reflection`; where that gives up, this keeps what it saw.
 //!
-//! What it cannot see: a change behind a visitor that refuses all samples, the types of fields inside an untagged
-//! enum or a flattened part, and a change of meaning without a change of shape.
+//! What it cannot see: a change behind a visitor that refuses all samples; inside an untagged enum; of an optional
+//! field inside a flattened part or behind an internal tag, and of the width of a number there; and a change of
+//! meaning without a change of shape.
 
 mod access;
 mod failure;
@@ -24,7 +25,10 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use self::{knowledge::Knowledge, tracer::Tracer};
+use self::{
+    knowledge::{Knowledge, Path},
+    tracer::Tracer,
+};
 
 /// How often the type is driven at most. Each run settles at least one open question.
 const RUNS_MAX: usize = 1_024;
@@ -39,7 +43,10 @@ pub(crate) fn fingerprint<V: DeserializeOwned>() -> u64 {
     for _ in 0..RUNS_MAX {
         knowledge.borrow_mut().begin_run();
         // A panic ends the run like a refusal; what was noted stands, and no borrow is held while foreign code runs.
-        let _ = catch_unwind(AssertUnwindSafe(|| V::deserialize(Tracer::root(&knowledge))));
+        let ended = catch_unwind(AssertUnwindSafe(|| V::deserialize(Tracer::root(&knowledge)).err()));
+        if let Ok(Some(mut failed)) = ended {
+            knowledge.borrow_mut().learn(Path::ROOT, &mut failed, 1);
+        }
         if !knowledge.borrow_mut().wants_another_run() {
             break;
         }

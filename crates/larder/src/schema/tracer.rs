@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Visitor};
 
 use super::{
     access::{Elements, Entries, OneVariant},
-    failure::Failed,
+    failure::{Failed, Kind},
     knowledge::{Knowledge, Path},
 };
 
@@ -38,9 +38,6 @@ const BYTE_LENGTHS: [usize; 7] = [1, 0, 16, 4, 32, 8, 20];
 
 /// Lengths of sequences to try.
 const SEQUENCE_LENGTHS: [usize; 6] = [1, 0, 2, 3, 4, 16];
-
-/// How many kinds of value [`Tracer::deserialize_any`] tries.
-const ANY_KINDS: usize = 9;
 
 /// The named types around a place, innermost first.
 #[derive(Clone, Copy)]
@@ -168,14 +165,20 @@ impl<'a> Tracer<'a> {
         self.end(result, 3)
     }
 
+    /// A map of the names that were learned here.
     fn entries<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
         let names = self.knowledge.borrow().names(self.path);
-        let entries = match names.is_empty() {
-            true if self.recursing => Entries::named(self, Vec::new()),
-            true => Entries::one(self),
-            false => Entries::named(self, names),
-        };
-        visitor.visit_map(entries)
+        let mut result = visitor.visit_map(Entries::named(self, names));
+        let mut knowledge = self.knowledge.borrow_mut();
+        knowledge.take(result.is_ok().then_some(self.path));
+        if let Err(failed) = &mut result {
+            knowledge.learn_kind(self.path, failed);
+        }
+        result
+    }
+
+    fn has_names(self) -> bool {
+        self.knowledge.borrow().name(self.path).is_some()
     }
 
     fn variants<'de, V: Visitor<'de>>(
@@ -304,10 +307,8 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
         let attempt = self.begin("map", "", &[])?;
-        if attempt > 0 {
-            return self.end(visitor.visit_map(Entries::named(self, Vec::new())), 2);
-        }
-        self.end(self.entries(visitor), 2)
+        let plain = !self.recursing && attempt == 0 && !self.has_names();
+        self.end(if plain { visitor.visit_map(Entries::one(self)) } else { self.entries(visitor) }, 2)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -332,18 +333,20 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failed> {
         let attempt = self.begin("any", "", &[])?;
-        let result = match attempt {
-            0 => self.entries(visitor),
-            1 => visitor.visit_unit(),
-            2 => visitor.visit_u64(1),
-            3 => visitor.visit_str("a"),
-            4 => visitor.visit_bool(false),
-            5 => visitor.visit_i64(-1),
-            6 => visitor.visit_f64(0.5),
-            7 => visitor.visit_seq(Elements::alike(self, 0)),
-            _ => visitor.visit_map(Entries::named(self, Vec::new())),
+        self.knowledge.borrow_mut().ask_any(self.path);
+        // What has names is a map, whatever else goes wrong with it.
+        let (kinds, attempt) = if self.has_names() { (1, 0) } else { (Kind::ALL.len(), attempt) };
+        let result = match Kind::ALL[attempt.min(kinds - 1)] {
+            Kind::Map => self.entries(visitor),
+            Kind::Unit => visitor.visit_unit(),
+            Kind::Number => visitor.visit_u64(1),
+            Kind::Text => visitor.visit_str("a"),
+            Kind::Bool => visitor.visit_bool(false),
+            Kind::Negative => visitor.visit_i64(-1),
+            Kind::Fraction => visitor.visit_f64(0.5),
+            Kind::Sequence => visitor.visit_seq(Elements::alike(self, 0)),
         };
-        self.end(result, ANY_KINDS)
+        self.end(result, kinds)
     }
 
     /// What compact codecs say; more types describe themselves by structure then, fewer by text.

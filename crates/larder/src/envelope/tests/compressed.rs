@@ -11,12 +11,12 @@ fn packed(content: &[u8]) -> Vec<u8> {
 }
 
 /// A frame made by hand: a descriptor, then the fields it announces, then blocks.
-fn frame(descriptor: u8, fields: &[u8], blocks: &[u8]) -> Vec<u8> {
+pub(super) fn frame(descriptor: u8, fields: &[u8], blocks: &[u8]) -> Vec<u8> {
     [&0xfd2f_b528_u32.to_le_bytes()[..], &[descriptor], fields, blocks].concat()
 }
 
 /// A last block that repeats one byte `count` times: four bytes for up to 128 KiB.
-fn repeated(count: u32, last: bool) -> [u8; 4] {
+pub(super) fn repeated(count: u32, last: bool) -> [u8; 4] {
     let [a, b, c, _] = (u32::from(last) | 1 << 1 | count << 3).to_le_bytes();
     [a, b, c, b'x']
 }
