@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p larder-redis --example measure -- redis://127.0.0.1:6379`
 
+#![allow(clippy::print_stdout, reason = "it is a program that prints a table")]
+
 use std::{
     hint::black_box,
     sync::Arc,

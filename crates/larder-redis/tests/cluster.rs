@@ -1,0 +1,133 @@
+//! A cluster: three primaries, the same promises.
+#![cfg(feature = "cluster")]
+
+mod support;
+
+use std::time::Duration;
+
+use larder_core::{Cursor, Found, KeyPrefix, Read, Removed, Store};
+use larder_redis::{RedisSettings, RedisStore, Topology};
+use larder_testkit::{RedisOptions, RedisServer, store_conformance};
+use support::{connect, get, key, prefix, set, until, value_of, write};
+
+struct Cluster(Vec<RedisServer>);
+
+impl Cluster {
+    async fn start() -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let bus = std::net::TcpListener::bind("127.0.0.1:0")
+                .expect("ports are free")
+                .local_addr()
+                .expect("bound");
+            let options = RedisOptions::default()
+                .with_line("cluster-enabled yes")
+                .with_line(format!("cluster-port {}", bus.port()))
+                .with_line("cluster-require-full-coverage no")
+                .with_line("cluster-node-timeout 2000");
+            nodes.push((options.start().await, bus.port()));
+        }
+        for (at, range) in [("0", "5460"), ("5461", "10922"), ("10923", "16383")].into_iter().enumerate() {
+            nodes[at]
+                .0
+                .command(&["CLUSTER", "ADDSLOTSRANGE", range.0, range.1])
+                .await
+                .expect("slots are free");
+        }
+        for (node, bus) in &nodes[1..] {
+            let (port, bus) = (node.address().port().to_string(), bus.to_string());
+            nodes[0].0.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.expect("they meet");
+        }
+        for (node, _) in &nodes {
+            until("all nodes know all slots", async || {
+                let info = node.command(&["CLUSTER", "INFO"]).await.ok()?;
+                let whole =
+                    info.contains("cluster_state:ok") && info.contains("cluster_slots_assigned:16384");
+                whole.then_some(())
+            })
+            .await;
+        }
+        Self(nodes.into_iter().map(|(node, _)| node).collect())
+    }
+
+    fn settings(&self) -> RedisSettings {
+        RedisSettings::new(self.0[0].url())
+            .with_more_nodes(self.0[1..].iter().map(RedisServer::url))
+            .with_topology(Topology::Cluster)
+            .with_partitions(64)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_keeps_every_promise() {
+    let cluster = Cluster::start().await;
+    store_conformance(async || connect(cluster.settings()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_listings_and_clearing_reach_every_primary() {
+    let cluster = Cluster::start().await;
+    let store = connect(cluster.settings()).await;
+    let names: Vec<String> = (0..500).map(|n| format!("u:{n}")).collect();
+    store.write(names.iter().map(|text| write(text)).collect()).await.expect("it answers");
+    for node in &cluster.0 {
+        let keys: u64 = node.command(&["DBSIZE"]).await.expect("it answers").parse().expect("a number");
+        assert!(keys > 50, "{keys} keys on a third of the cluster");
+    }
+    let found = store.read(names.iter().map(|text| Read { key: key(text), lease: None }).collect()).await;
+    for (text, found) in names.iter().zip(found.expect("it answers")) {
+        assert!(matches!(found, Found::Hit(hit) if hit.bytes == value_of(text)), "{text}");
+    }
+    let (mut listed, mut from) = (Vec::new(), Cursor::START);
+    loop {
+        let page = store.scan(KeyPrefix::all(), from, 50).await.expect("it answers");
+        listed.extend(page.entries.into_iter().map(|entry| entry.key));
+        match page.next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    listed.sort();
+    listed.dedup();
+    assert_eq!(listed.len(), 500);
+    assert_eq!(store.len(prefix("u")).await.expect("it answers"), 500);
+    for node in &cluster.0 {
+        node.command(&["SCRIPT", "FLUSH"]).await.expect("it flushes");
+    }
+    let removed =
+        store.remove(names[..100].iter().map(|text| key(text)).collect()).await.expect("it answers");
+    assert!(removed.iter().all(|removed| matches!(removed, Removed::Done(_))));
+    assert_eq!(store.clear(prefix("u")).await.expect("it answers"), 400);
+    assert_eq!(store.len(prefix("u")).await.expect("it answers"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_primary_costs_only_its_own_keys_and_is_found_again() {
+    let cluster = Cluster::start().await;
+    let settings = cluster.settings().with_command_timeout(Duration::from_secs(3));
+    let store = connect(settings).await;
+    let names: Vec<String> = (0..60).map(|n| format!("u:{n}")).collect();
+    for text in &names {
+        set(&store, text).await;
+    }
+    cluster.0[2].kill();
+    let outcomes = async |store: &RedisStore| {
+        let mut hits = 0;
+        for text in &names {
+            let read = tokio::time::timeout(Duration::from_secs(10), get(store, text));
+            if let Ok(Found::Hit(hit)) = read.await.expect("every call ends in time") {
+                assert_eq!(hit.bytes, value_of(text));
+                hits += 1;
+            }
+        }
+        hits
+    };
+    until("the other primaries answer", async || (outcomes(&store).await > 20).then_some(())).await;
+    cluster.0[2].restart().await;
+    until("all slots take writes again", async || {
+        let written = store.write(names.iter().map(|text| write(text)).collect()).await;
+        written.ok()
+    })
+    .await;
+    assert_eq!(outcomes(&store).await, names.len());
+}
