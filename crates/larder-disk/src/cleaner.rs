@@ -126,13 +126,14 @@ impl Cleaner {
 
     /// Deletes the oldest segment with all that is in it. False when there is none to spare.
     pub(crate) fn drop_oldest(&mut self, log: &mut Log) -> bool {
-        loop {
+        while log.shared.index.read().segments().len() > 1 {
             match self.step(log, Keep::Nothing, u64::MAX) {
                 Ok(Progress::Walked) => {}
                 Ok(Progress::Freed) => return true,
-                Ok(Progress::Stuck) | Err(_) => return false,
+                Ok(Progress::Stuck) | Err(_) => break,
             }
         }
+        false
     }
 
     /// Goes through up to `budget` bytes of the oldest segment.

@@ -32,8 +32,6 @@ const BATCH_CHANGES: usize = 256;
 const BATCH_BYTES: u64 = 1 << 20;
 /// How many requests are looked at together.
 const GATHER_REQUESTS: usize = 256;
-/// The most bytes of removals that wait for the device to work again. Beyond it everything is removed instead.
-const OWED_BYTES: u64 = 1 << 20;
 /// How many entries are taken out of the index while readers wait.
 const CLEAR_CHUNK: usize = 1_024;
 const PROBE: &str = "larder.probe";
@@ -176,10 +174,15 @@ impl Writer {
 
     fn must_commit(&self, pending: &Pending, change: &Change) -> bool {
         let most = BATCH_CHANGES.min(self.log.limits.max_entries);
-        let most_bytes = BATCH_BYTES.min(self.log.limits.segment_bytes);
         pending.effects.len() >= most
-            || pending.batch.len_bytes() >= most_bytes
+            || pending.batch.len_bytes() >= self.most_bytes()
             || pending.keys.contains(&key_of(change).fingerprint())
+    }
+
+    /// How large a batch may grow, and the removals that wait for the device to work again. Beyond that, everything is
+    /// removed instead.
+    fn most_bytes(&self) -> u64 {
+        BATCH_BYTES.min(self.log.limits.segment_bytes)
     }
 
     fn take_up(&self, change: Change, slot: (usize, usize), pending: &mut Pending, answers: &mut Answers) {
@@ -214,8 +217,18 @@ impl Writer {
     /// Makes room and appends; on a full device gives the oldest segment for it.
     fn write(&mut self, batch: &mut Batch, entries: usize) -> io::Result<Vec<crate::frame::Position>> {
         self.settle()?;
-        self.cleaner.make_room(&mut self.log, batch.len_bytes(), entries)?;
+        self.make_room(batch.len_bytes(), entries)?;
         self.append(batch)
+    }
+
+    fn make_room(&mut self, bytes: u64, entries: usize) -> io::Result<()> {
+        match self.cleaner.make_room(&mut self.log, bytes, entries) {
+            // What should have been kept of the oldest segment does not fit elsewhere.
+            Err(cause) if is_full(&cause) && self.cleaner.drop_oldest(&mut self.log) => {
+                self.cleaner.make_room(&mut self.log, bytes, entries)
+            }
+            other => other,
+        }
     }
 
     fn append(&mut self, batch: &mut Batch) -> io::Result<Vec<crate::frame::Position>> {
@@ -232,6 +245,7 @@ impl Writer {
         if self.owed.is_empty() {
             return Ok(());
         }
+        self.make_room(self.owed.len_bytes(), 0)?;
         let mut owed = std::mem::take(&mut self.owed);
         self.append(&mut owed).map(drop).inspect_err(|_| self.owed = owed)
     }
@@ -272,7 +286,7 @@ impl Writer {
                             effect.key.as_bytes(),
                             version,
                         ));
-                        owed_too_much |= self.owed.len_bytes() > OWED_BYTES;
+                        owed_too_much |= self.owed.len_bytes() > self.most_bytes();
                     }
                 }
                 answers[effect.slot.0][effect.slot.1] = Some(match effect.answer {
@@ -298,7 +312,7 @@ impl Writer {
             Ok(_) => Answer::Cleared(cleared),
             Err(cause) => {
                 self.owed.push(&draft);
-                if self.owed.len_bytes() > OWED_BYTES {
+                if self.owed.len_bytes() > self.most_bytes() {
                     self.owe_everything();
                 }
                 Answer::Failed(failed(cause))

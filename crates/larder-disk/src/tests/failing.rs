@@ -91,10 +91,16 @@ fn check(found: &Found, allowed: &[Option<&str>], context: &str) {
 
 #[tokio::test]
 async fn reads_go_on_while_nothing_can_be_written() {
+    for kind in [IoKind::ReadOnlyFilesystem, IoKind::StorageFull, IoKind::Other] {
+        reads_go_on(kind).await;
+    }
+}
+
+async fn reads_go_on(kind: IoKind) {
     let root = tempfile::tempdir().expect("folder");
     let (store, faults) = open_faulty(&small(root.path())).await;
     put(&store, "n:a", "1").await;
-    faults.plan("write", 0, usize::MAX, IoKind::ReadOnlyFilesystem);
+    faults.plan("write", 0, usize::MAX, kind);
     for _ in 0..50 {
         assert_eq!(try_put(&store, "n:b", "2").await.expect_err("fails").kind(), ErrorKind::Unavailable);
         assert_eq!(store.ping().await.expect_err("fails").kind(), ErrorKind::Unavailable);
