@@ -23,7 +23,7 @@ const FRONTS: &[&str] = &[
 const ANY: &[&str] = &["*"];
 
 /// The diagram of ARCHITECTURE.md. A dev-dependency may also be whatever a normal one may.
-const PLACES: [Place; 8] = [
+const PLACES: [Place; 9] = [
     Place { crates: &["larder-core"], normal: &[], dev: &["larder-testkit"] },
     Place { crates: &["larder"], normal: &["larder-core"], dev: &["larder-testkit"] },
     Place { crates: BACKENDS, normal: &["larder-core"], dev: &["larder", "larder-testkit"] },
@@ -31,6 +31,7 @@ const PLACES: [Place; 8] = [
     Place { crates: FRONTS, normal: &["larder-core", "larder"], dev: ANY },
     Place { crates: &["larder-cli"], normal: ANY, dev: ANY },
     Place { crates: &["larder-examples"], normal: ANY, dev: ANY },
+    Place { crates: &["larder-promises"], normal: &["*", "larder-testkit"], dev: ANY },
     Place { crates: &["xtask"], normal: &[], dev: &[] },
 ];
 
@@ -40,9 +41,8 @@ pub(crate) fn check(metadata: &Metadata) -> Vec<Finding> {
     let mut findings = Vec::new();
     for package in metadata.members() {
         let name = name_of(package);
-        let mut complain = |text: String| {
-            findings.push(Finding::fault("crates", &format!("crates/{name}/Cargo.toml"), 0, text))
-        };
+        let mut complain =
+            |text: String| findings.push(Finding::fault("crates", &format!("{name}/Cargo.toml"), 0, text));
         let Some(place) = PLACES.iter().find(|place| place.crates.contains(&name)) else {
             complain(format!("`{name}` has no place in xtask/src/tidy/crates.rs: say what it may depend on"));
             continue;

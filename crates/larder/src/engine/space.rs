@@ -160,7 +160,8 @@ impl Scope {
 
     /// The store tiers of this namespace, by place, fastest first.
     pub(crate) fn store_places(&self) -> std::ops::RangeInclusive<usize> {
-        if self.space.memory_only { 1..=MEMORY } else { self.core.store_places() }
+        let last = if self.space.memory_only { MEMORY } else { *self.core.store_places().end() };
+        MEMORY + 1..=last
     }
 
     /// Whether the versions in a store belong to the order in which this node's floors stand. Without an authority
