@@ -91,6 +91,8 @@ fn rows_8_to_10_no_part_reads_like_a_separator_or_like_another_namespace() {
     assert_ne!(text(&Args(("a:b", "c"))), text(&Args(("a", "b:c"))));
     assert_ne!(text(&Args(("a", "b"))), text(&Args(("a','b",))));
     assert_ne!(text(&Args(vec!["a;b"])), text(&Args(vec!["a", "b"])));
+    assert_ne!(text(&Args(vec!["a';'b"])), text(&Args(vec!["a", "b"])));
+    assert_ne!(text(&Args(vec!["a'", "b"])), text(&Args(vec!["a", "'b"])));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What hostile bytes cost in memory, measured in a process of its own.
 
-use std::process::Command;
+use std::{collections::HashMap, process::Command};
 
 use serde::Deserialize;
 
@@ -12,11 +12,12 @@ use crate::codec::{Codec, Postcard};
 
 const MIB: u64 = 1 << 20;
 
-/// The most memory that this process ever had, in bytes.
-fn peak_bytes() -> u64 {
+/// The most memory that this process ever had, in bytes: used (`VmHWM`), or asked for (`VmPeak`).
+fn most_bytes(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it");
+    let kib: u64 =
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number of kB");
     kib * 1_024
 }
 
@@ -29,6 +30,9 @@ struct Wide {
     room: [u64; 32],
 }
 
+#[derive(Deserialize)]
+struct Maps(#[allow(dead_code)] HashMap<String, Maps>);
+
 fn claim_lengths_that_are_not_there() {
     // Each level says that it has 2^62 elements; each would be 256 bytes and more.
     let claims = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40].repeat(100);
@@ -39,6 +43,9 @@ fn claim_lengths_that_are_not_there() {
         let claims = [0xdd, 0xff, 0xff, 0xff, 0xff].repeat(100);
         assert!(crate::codec::MessagePack.decode::<Vec<Vec<String>>>(&claims).is_err());
         assert!(crate::codec::MessagePack.decode::<Wide>(&claims).is_err());
+        // Maps within maps, each of which would set aside more than a mebibyte.
+        let claims = [0xdf, 0xff, 0xff, 0xff, 0xff, 0xa0].repeat(120);
+        assert!(crate::codec::MessagePack.decode::<Maps>(&claims).is_err());
     }
 }
 
@@ -60,11 +67,11 @@ fn rows_35_and_38_hostile_bytes_cost_less_memory_than_the_limit_and_eight_mebiby
         assert!(status.expect("it starts").success());
         return;
     }
-    let before = peak_bytes();
+    let (used, asked) = (most_bytes("VmHWM"), most_bytes("VmPeak"));
     claim_lengths_that_are_not_there();
-    let after_claims = peak_bytes();
-    assert!(after_claims - before < 8 * MIB, "claims cost {} bytes", after_claims - before);
+    let cost = most_bytes("VmPeak") - asked;
+    assert!(cost < 8 * MIB, "claims ask for {cost} bytes");
     unpack_bombs();
-    let cost = peak_bytes() - before;
+    let cost = most_bytes("VmHWM") - used;
     assert!(cost < Format::default().max_value_bytes as u64 + 8 * MIB, "bombs cost {cost} bytes");
 }
