@@ -97,6 +97,7 @@ impl Store for RedisStore {
         capabilities.shared = true;
         capabilities.persistent = true;
         capabilities.sequence = true;
+        capabilities.sequences = self.0.settings.partitions;
         capabilities.leases = true;
         capabilities.scan = self.0.may_list();
         capabilities.max_value_bytes = Some(self.0.settings.max_value_bytes);

@@ -442,8 +442,8 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         self.scope.remove(vec![spot], mode).await
     }
 
-    /// Makes an entry stale now in every tier. Its windows stand: it may be answered while it is refreshed, or when
-    /// the load fails, for as long as it would have been. Loads that began before are not kept.
+    /// Makes an entry stale now in every tier. Its windows stand and begin now: it may be answered while it is
+    /// refreshed, or when the load fails. Without windows it is gone. Loads that began before are not kept.
     ///
     /// # Errors
     /// As [`remove`](Self::remove).

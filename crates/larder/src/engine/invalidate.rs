@@ -9,10 +9,7 @@ use super::{Core, Scope, space::Spot};
 use crate::{
     envelope,
     options::WriteMode,
-    policy::{
-        freshness::Deadlines,
-        journal::{Claim, Debt},
-    },
+    policy::journal::{Claim, Debt},
     stats::Count,
 };
 
@@ -170,7 +167,7 @@ impl Scope {
 
     fn expired(&self, spot: &Spot, stored: &Stored, stamp: Stamp) -> Result<Write, RejectedPayload> {
         let held = self.open(&spot.key, stored, self.note(&spot.key))?;
-        let deadlines = ended_now(held.entry.deadlines, self.core.clock.now());
+        let deadlines = held.entry.deadlines.ended(self.core.clock.now());
         let bytes = envelope::reseal_deadlines(
             &spot.key,
             &stored.bytes,
@@ -188,7 +185,7 @@ impl Scope {
         if let Some(memory) = &self.core.memory {
             let now = self.core.clock.now();
             memory.update(spot.hash, spot.key.as_bytes(), |entry| {
-                entry.deadlines = ended_now(entry.deadlines, now);
+                entry.deadlines = entry.deadlines.ended(now);
                 entry.retry_at = now;
                 entry.version = entry.version.max(version);
                 true
@@ -313,9 +310,4 @@ fn removal(removed: Removed) -> Result<Version> {
         Removed::Done(version) => Ok(version),
         Removed::Failed(error) => Err(error),
     }
-}
-
-/// The same deadlines, but fresh no longer than now. The windows keep their ends: expiring grants nothing.
-fn ended_now(deadlines: Deadlines, now: larder_core::Moment) -> Deadlines {
-    Deadlines { fresh: deadlines.fresh.min(now), ..deadlines }
 }

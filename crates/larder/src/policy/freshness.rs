@@ -22,6 +22,13 @@ impl Deadlines {
         Self { fresh, stale, fallback: fallback.max(stale) }
     }
 
+    /// The same entry, fresh no longer than `now`; its windows begin then, and none ends later than it did.
+    pub(crate) fn ended(self, now: Moment) -> Self {
+        let fresh = self.fresh.min(now);
+        let window = |end: Moment| fresh.after(self.fresh.until(end)).min(end);
+        Self { fresh, stale: window(self.stale), fallback: window(self.fallback) }
+    }
+
     /// The earlier of each: a copy never outlives its entry.
     pub(crate) fn at_most(self, other: Self) -> Self {
         Self {
@@ -59,6 +66,15 @@ mod tests {
         let states = [9, 10, 19, 20, 29, 30].map(|ms| classify(&deadlines, at(ms)));
         use Life::{Dead, Fallback, Fresh, Stale};
         assert_eq!(states, [Fresh, Stale, Stale, Fallback, Fallback, Dead]);
+    }
+
+    #[test]
+    fn ending_an_entry_moves_its_windows_with_it_and_an_entry_without_windows_is_dead_at_once() {
+        let windows = Deadlines::new(at(100), at(110), at(150));
+        assert_eq!(windows.ended(at(40)), Deadlines { fresh: at(40), stale: at(50), fallback: at(90) });
+        assert_eq!(windows.ended(at(120)), windows, "it had ended already");
+        let plain = Deadlines::new(at(100), at(100), at(100));
+        assert_eq!(classify(&plain.ended(at(40)), at(40)), Life::Dead);
     }
 
     #[test]
