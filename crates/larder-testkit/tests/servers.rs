@@ -110,6 +110,49 @@ async fn a_proxy_stands_before_a_redis_through_its_death_and_return() {
     assert_eq!(&ping().await.unwrap(), b"+PONG\r\n");
 }
 
+const AS_VICTIM: &str = "LARDER_TESTKIT_VICTIM";
+
+/// Not a test of its own: what the next one runs in another process and kills.
+#[tokio::test]
+async fn a_victim_of_the_next_test() {
+    let Some(file) = std::env::var_os(AS_VICTIM) else { return };
+    let redis = RedisServer::start().await;
+    let (pid, folder) = (redis.server().pid().unwrap(), redis.server().folder().display());
+    // Whole or not there at all.
+    let part = Path::new(&file).with_extension("part");
+    std::fs::write(&part, format!("{pid}\n{folder}")).unwrap();
+    std::fs::rename(part, file).unwrap();
+    std::future::pending::<()>().await;
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_test_leaves_no_server_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("victim");
+    let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_victim_of_the_next_test"])
+        .env(AS_VICTIM, &file)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let held = (0..3_000).any(|_| holds() || (std::thread::sleep(Duration::from_millis(10)), false).1);
+        assert!(held, "{what} within 30 s");
+    };
+    until("the victim starts its server", &|| file.exists());
+    let told = std::fs::read_to_string(&file).unwrap();
+    let (pid, redis_folder) = told.split_once('\n').unwrap();
+    assert!(Path::new("/proc").join(pid).exists());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    // Dead is enough: whoever inherits the process may take its time to bury it.
+    let stat = Path::new("/proc").join(pid).join("stat");
+    let dead = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    until("the server dies", &dead);
+    std::fs::remove_dir_all(redis_folder).unwrap();
+}
+
 struct Nothing(&'static str);
 
 impl Program for Nothing {

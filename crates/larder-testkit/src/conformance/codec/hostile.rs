@@ -65,9 +65,7 @@ fn random(codec: &impl Codec) -> Verdict {
 fn damaged(codec: &impl Codec) -> Verdict {
     let bytes = encoded(codec, &everything())?;
     for at in 0..bytes.len() {
-        for damage in
-            [0x00, 0x01, 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at] ^ 0x80, bytes[at].wrapping_add(1)]
-        {
+        for damage in [0x00, 0x7f, 0xff, bytes[at] ^ 1, bytes[at] ^ 0x80] {
             let mut damaged = bytes.clone();
             damaged[at] = damage;
             harmless::<Everything>(codec, &damaged)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_core::{Found, LeaseFor, MAX_KEY_BYTES, Store, Write, Written};
+use larder_core::{Filled, Found, LeaseFor, MAX_KEY_BYTES, Store, Write, Written};
 
 use super::{ANY, Run, Scene, Verdict};
 use crate::conformance::{
@@ -198,11 +198,12 @@ async fn oversized<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.lacks(&key, "after too large a write").await?;
     if scene.capabilities.leases {
         let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+        scene.write(scene.writing(&key, over.clone())).await?;
+        let late = scene.filling(&key, token, grant.version, "late");
+        scene.refuses(late, "with a lease that too large a write should have voided").await?;
+        let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
         let filled = scene.fill(scene.filling(&key, token, grant.version, over)).await?;
-        ensure!(
-            matches!(filled, larder_core::Filled::Rejected(_)),
-            "too large a fill was not answered Rejected"
-        );
+        ensure!(matches!(filled, Filled::Rejected(_)), "too large a fill was not answered Rejected");
         ensure!(!scene.is_held(&key).await?, "the lease of a rejected fill is still held");
         scene.lacks(&key, "after too large a fill").await?;
     }

@@ -7,7 +7,7 @@ use larder_core::{Fill, Filled, Found, LeaseFor, Stamp, Store, Token, Version, W
 use super::{LEASES, LEASES_AND_SCAN, LEASES_AND_SEQUENCE, NO_LEASES, Run, Scene, Verdict};
 use crate::conformance::{
     report::ensure,
-    scene::{LONG, SHORT, found_name},
+    scene::{LONG, SHORT, found_name, leasing, only},
 };
 
 pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
@@ -65,6 +65,13 @@ async fn one_holder<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         ensure!(
             matches!(found, Found::Held),
             "another request ({when:?}) was answered {}",
+            found_name(&found)
+        );
+        let read = leasing(&key, when, scene.token(), LONG);
+        let found = only("read with a lease", scene.elsewhere().read(vec![read]).await)?;
+        ensure!(
+            matches!(found, Found::Held),
+            "another handle's request ({when:?}) was answered {}",
             found_name(&found)
         );
     }
@@ -166,6 +173,9 @@ async fn remove_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.put(&there, "old").await?;
     let (token, grant) = scene.grant(&there, LeaseFor::Refresh, LONG).await?;
     scene.remove(&there).await?;
+    voided(scene, &there, token, grant.version, None).await?;
+    let (token, grant) = scene.grant(&there, LeaseFor::Miss, LONG).await?;
+    only("remove", scene.elsewhere().remove(vec![there.clone()]).await)?;
     voided(scene, &there, token, grant.version, None).await
 }
 

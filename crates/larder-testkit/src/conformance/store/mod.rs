@@ -151,7 +151,7 @@ struct Run<'a, M> {
 }
 
 impl<S: Store, M: AsyncFn() -> S> Run<'_, M> {
-    /// Runs one check on a fresh scene and closes the store behind it.
+    /// Runs one check on a fresh scene.
     async fn check(
         &mut self,
         promise: &'static str,
