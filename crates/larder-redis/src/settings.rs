@@ -17,7 +17,8 @@ const PARTITIONS_LIMIT: u16 = 16_384;
 ///
 /// A URL alone will do: `RedisStore::connect("redis://127.0.0.1:6379")`. It reads
 /// `scheme://[user][:password@]host[:port][/database][?protocol=resp2]` with the schemes `redis` and `valkey`, `rediss`
-/// and `valkeys` (TLS, needs the cargo feature `tls`), and `redis+unix:///path/to/socket[?db=1]`.
+/// and `valkeys` (TLS by rustls, needs the cargo feature `tls`; takes the process' default crypto provider, or installs
+/// ring's as such), and `redis+unix:///path/to/socket[?db=1]`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -319,6 +320,10 @@ impl RedisSettings {
 
     #[cfg(feature = "tls")]
     fn secured(&self, info: redis::ConnectionInfo) -> Result<redis::ConnectionInfo, String> {
+        if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+            // Without one rustls would panic. It is refused if the program has chosen a provider: just as well.
+            drop(rustls::crypto::ring::default_provider().install_default());
+        }
         let Some(certificates) = &self.tls else { return Ok(info) };
         let client = redis::Client::build_with_tls(info, certificates.clone()).map_err(|_| {
             "the certificates cannot be read, or the url does not ask for TLS (`rediss`)".to_owned()
