@@ -9,7 +9,8 @@ use crate::tidy;
 pub(crate) fn run(workspace: &Workspace) -> Result<bool, Problem> {
     let formatted = step("formatting", &mut workspace.cargo(&["fmt", "--all", "--check"]));
     let tidy = tidy::run(workspace)?;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    let clippy =
+        ["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going", "--", "-D", "warnings"];
     let clean = step("clippy", &mut workspace.cargo(&clippy));
     let mut docs = workspace.cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
     let documented = step("docs", docs.env("RUSTDOCFLAGS", "-D warnings"));

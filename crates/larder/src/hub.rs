@@ -147,10 +147,10 @@ mod tests {
     fn row_118_a_blocked_observer_misses_events_and_a_panicking_one_harms_nobody() {
         let hub = Arc::new(Hub::new(2));
         let (release, gate) = mpsc::channel::<()>();
-        let blocked = hub.subscribe(Box::new(move |_: &Event| drop(gate.recv())));
+        let blocked = hub.subscribe(Box::new(move |_: &Event| _ = gate.recv()));
         let panicking = hub.subscribe(Box::new(|_: &Event| panic!("an observer's own fault")));
         let (seen, sightings) = mpsc::channel();
-        let good = hub.subscribe(Box::new(move |event: &Event| drop(seen.send(event.name()))));
+        let good = hub.subscribe(Box::new(move |event: &Event| _ = seen.send(event.name())));
         for _ in 0..2 {
             hub.tell(event);
             assert_eq!(sightings.recv().expect("the good one sees it"), "cleared");
