@@ -24,7 +24,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 2] = [
+const NEEDS: [Need; 4] = [
     Need {
         program: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -35,6 +35,12 @@ const NEEDS: [Need; 2] = [
         packages: &["redis-server"],
         why: "the tests start their own, on free loopback ports and in temporary folders",
     },
+    Need {
+        program: "openssl",
+        packages: &["openssl"],
+        why: "makes the certificates of the tests that speak TLS",
+    },
+    Need { program: "kill", packages: &["procps"], why: "ends a program under test as Ctrl-C does" },
 ];
 
 /// Makes sure that everything is there. False: something is missing and it was said what.
