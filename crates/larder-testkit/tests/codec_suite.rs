@@ -122,7 +122,7 @@ fn json_passes_but_for_what_its_null_cannot_tell() {
         promises,
         [
             "an optional float that is not finite does not come back as nothing",
-            "`None`, `Some(None)` and `Some(())` stay apart"
+            "`None`, `Some(None)` and `Some(())` stay apart or are refused"
         ]
     );
     suite.allowing(Loss::NestedOptions).allowing(Loss::NonFiniteFloats).report().assert_kept();

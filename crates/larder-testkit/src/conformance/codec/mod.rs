@@ -42,7 +42,7 @@ pub fn codec_conformance(codec: impl Codec) {
     CodecConformance::new(codec).report().assert_kept();
 }
 
-/// Values that some formats cannot tell apart. A codec that loses them says so in its docs.
+/// Values that some formats cannot tell apart. A codec refuses to encode them, or says in its docs that it loses them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// `Some(())` and `Some(None)` come back as `None`.
