@@ -69,13 +69,11 @@ pub(crate) fn servers(missing: Missing) -> Result<bool, Problem> {
     let complete = ensure(missing)?;
     for need in NEEDS {
         if let Some(path) = find(need.program) {
-            let version = output_of(Command::new(&path).arg("--version")).unwrap_or_default();
-            println!(
-                "{}: {}, {}",
-                need.program,
-                path.display(),
-                version.lines().next().unwrap_or("version unknown")
-            );
+            // openssl 3.0 knows no flag for it.
+            let asked = ["--version", "version"].map(|how| output_of(Command::new(&path).arg(how)));
+            let version = asked.into_iter().flatten().next().unwrap_or_default();
+            let version = version.lines().next().unwrap_or("version unknown");
+            println!("{}: {}, {version}", need.program, path.display());
         }
     }
     Ok(complete)
