@@ -32,6 +32,7 @@ enum Mutation {
     PrefixWithoutSeparator,
     VersionsGoBack,
     RemovalWithoutVersion,
+    VersionsPerKey,
     AnswersOutOfOrder,
     LargeBatchesAreCut,
     ExactlyReplacesNewer,
@@ -74,6 +75,7 @@ const EXPECTED: &[(Mutation, &str)] = &[
     (PrefixWithoutSeparator, "stops at the separator"),
     (VersionsGoBack, "only rise"),
     (RemovalWithoutVersion, "only rise"),
+    (VersionsPerKey, "draw from one sequence"),
     (AnswersOutOfOrder, "in the order of the questions"),
     (LargeBatchesAreCut, "a thousand keys"),
     (ExactlyReplacesNewer, "never replaces a newer entry"),
@@ -219,6 +221,10 @@ impl Mutant {
         if self.is(VersionsGoBack) && write.stamp == Stamp::Next {
             self.inner.remove(vec![write.key.clone()]).await?;
             write.stamp = Stamp::Exactly(Version::new(1_000_000 - number));
+        }
+        if self.is(VersionsPerKey) && write.stamp == Stamp::Next {
+            let next = at_hand.map_or(1, |version| version.get() + 1);
+            write.stamp = Stamp::Exactly(Version::new(next));
         }
         if self.is(ExactlyReplacesNewer) && at_hand.is_some() && write.condition == Condition::Always {
             self.inner.remove(vec![write.key.clone()]).await?;

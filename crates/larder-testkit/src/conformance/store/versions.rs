@@ -1,6 +1,6 @@
 //! Versions: news is newer than what was there, and nothing older replaces it.
 
-use larder_core::{Condition, LeaseFor, Store, Version, Write, Written};
+use larder_core::{Condition, Key, LeaseFor, Store, Version, Write, Written};
 
 use super::{ANY, LEASES_AND_SEQUENCE, Run, SEQUENCE, Scene, Verdict};
 use crate::conformance::{report::ensure, scene::LONG};
@@ -13,6 +13,12 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
         "a grant carries the sequence: not below what was done, below what follows",
         LEASES_AND_SEQUENCE,
         grants_have_a_place,
+    )
+    .await;
+    run.check(
+        "keys of the same stripe, modulo `sequences`, draw from one sequence",
+        SEQUENCE,
+        stripes_share_a_sequence,
     )
     .await;
     run.check("a write stamped `Exactly` is stored under that version", ANY, exactly_is_kept).await;
@@ -56,6 +62,30 @@ async fn versions_rise_across_handles<S: Store>(scene: &Scene<'_, S>) -> Verdict
             };
             ensure!(version > last, "a handle wrote {version} after another one wrote {last}");
             last = version;
+        }
+    }
+    Ok(())
+}
+
+async fn stripes_share_a_sequence<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let sequences = scene.capabilities.sequences;
+    ensure!(sequences > 0, "it says that it draws from 0 sequences");
+    let keys = scene.keys(usize::from(sequences).min(256) * 8 + 1);
+    let class = |key: &Key| key.stripe() % sequences;
+    let mates: Vec<&Key> = keys.iter().filter(|key| class(key) == class(&keys[0])).collect();
+    let mut last = Version::ZERO;
+    for (n, key) in mates.into_iter().enumerate() {
+        let version = if n % 2 == 0 { scene.put(key, "value").await? } else { scene.remove(key).await? };
+        ensure!(version > last, "{key} got {version} after another key of its sequence got {last}");
+        last = version;
+        if scene.capabilities.leases {
+            let (token, grant) = scene.grant(key, LeaseFor::Refresh, LONG).await?;
+            ensure!(
+                grant.version >= last,
+                "{key} was granted {} after its sequence was at {last}",
+                grant.version
+            );
+            scene.release(key, token).await?;
         }
     }
     Ok(())
