@@ -5,10 +5,11 @@ use larder_core::{
 };
 
 use crate::{
+    change::{Answer, Change},
     frame::{Draft, Kind, Life},
     log::Batch,
     shared::Shared,
-    writer::{Answer, Change, used_up},
+    writer::used_up,
 };
 
 /// What to do about a change.

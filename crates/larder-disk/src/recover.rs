@@ -38,7 +38,7 @@ use larder_core::{Clock, Error, ErrorKind, Result};
 
 use crate::{
     files::{Folder, boot_id},
-    frame::{Kind, Position, SEGMENT_HEAD_BYTES, read_segment_head},
+    frame::{Head, Kind, Position, SEGMENT_HEAD_BYTES, read_segment_head},
     index::{Index, Slot},
     index_file::{self, Saved},
     segment::{Segment, Step, Walk, id_of, name_of},
@@ -259,7 +259,7 @@ impl Scanned {
         }
     }
 
-    fn take(&mut self, head: &crate::frame::Head, at: Position, key: &[u8], clock: &dyn Clock) {
+    fn take(&mut self, head: &Head, at: Position, key: &[u8], clock: &dyn Clock) {
         if head.drawn {
             self.sequence = self.sequence.max(head.version.get());
         }

@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    change::{Answer, Change, Message, Request},
     cleaner::Cleaner,
     clock::SystemClock,
     files::{Faults, Folder},
@@ -32,7 +33,7 @@ use crate::{
     settings::DiskSettings,
     shared::{AtOnce, Counters, Place, Shared, closed},
     stats::DiskStats,
-    writer::{Answer, Change, Message, Request, Writer},
+    writer::Writer,
 };
 
 /// How much may wait for the writer, in KiB; a request counts as one more than its bytes. Beyond it callers wait.
@@ -130,7 +131,7 @@ impl DiskStore {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        let bytes: usize = changes.iter().map(bytes_of).sum();
+        let bytes: usize = changes.iter().map(Change::value_bytes).sum();
         let share = u32::try_from(bytes / 1_024 + changes.len()).unwrap_or(QUEUE_KIB).min(QUEUE_KIB);
         let answers = async {
             let permit = Arc::clone(&self.queue).acquire_many_owned(share).await.map_err(|_| closed())?;
@@ -216,14 +217,6 @@ fn open_blocking(settings: &DiskSettings, clock: Arc<dyn Clock>, faults: Arc<Fau
 
 fn lost_thread(cause: impl Into<BoxError>) -> Error {
     Error::because(ErrorKind::Closed, "the runtime is shutting down", cause)
-}
-
-fn bytes_of(change: &Change) -> usize {
-    match change {
-        Change::Write(write) => write.bytes.len(),
-        Change::Fill(fill) => fill.bytes.len(),
-        Change::Remove(_) | Change::Clear(_) => 0,
-    }
 }
 
 /// The error for an answer that belongs to another question; only a failure is expected.

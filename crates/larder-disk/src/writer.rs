@@ -13,14 +13,15 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{Error, ErrorKind, Fill, Filled, Key, KeyPrefix, Removed, Result, Version, Write, Written};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use larder_core::{Error, ErrorKind, KeyPrefix, Removed, Result, Version};
+use tokio::sync::watch;
 
 use crate::{
+    change::{Answer, Change, Message, Request},
     cleaner::Cleaner,
     decide::{Decision, Effect, Happens, decide},
     files::FolderLock,
-    frame::{Draft, Kind},
+    frame::{Draft, Kind, Position},
     index::Slot,
     index_file,
     log::{Batch, Log},
@@ -35,41 +36,6 @@ const GATHER_REQUESTS: usize = 256;
 /// How many entries are taken out of the index while readers wait.
 const CLEAR_CHUNK: usize = 1_024;
 const PROBE: &str = "larder.probe";
-
-/// A change of what the store holds.
-#[derive(Debug)]
-pub(crate) enum Change {
-    Write(Write),
-    Fill(Fill),
-    Remove(Key),
-    Clear(KeyPrefix),
-}
-
-/// What became of a change.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Written(Written),
-    Filled(Filled),
-    Removed(Removed),
-    Cleared(u64),
-    /// It is not known to have happened.
-    Failed(Error),
-}
-
-/// Changes and where their answers go; nobody may be waiting there any more.
-pub(crate) struct Request {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) reply: oneshot::Sender<Vec<Answer>>,
-    /// The request's share of the queue, given back when it is done.
-    pub(crate) permit: OwnedSemaphorePermit,
-}
-
-/// What the writer can be asked.
-pub(crate) enum Message {
-    Change(Request),
-    Ping(oneshot::Sender<Result<()>>),
-    Close,
-}
 
 /// The writer's own state.
 pub(crate) struct Writer {
@@ -176,7 +142,7 @@ impl Writer {
         let most = BATCH_CHANGES.min(self.log.limits.max_entries);
         pending.effects.len() >= most
             || pending.batch.len_bytes() >= self.most_bytes()
-            || pending.keys.contains(&key_of(change).fingerprint())
+            || pending.keys.contains(&change.key().fingerprint())
     }
 
     /// How large a batch may grow, and the removals that wait for the device to work again. Beyond that, everything is
@@ -186,7 +152,7 @@ impl Writer {
     }
 
     fn take_up(&self, change: Change, slot: (usize, usize), pending: &mut Pending, answers: &mut Answers) {
-        let fingerprint = key_of(&change).fingerprint();
+        let fingerprint = change.key().fingerprint();
         match decide(&self.shared, self.log.limits.max_value_bytes, change, &mut pending.batch) {
             Decision::Now(answer) => answers[slot.0][slot.1] = Some(answer),
             Decision::Append { key, happens, answer } => {
@@ -215,7 +181,7 @@ impl Writer {
     }
 
     /// Makes room and appends; on a full device gives the oldest segment for it.
-    fn write(&mut self, batch: &mut Batch, entries: usize) -> io::Result<Vec<crate::frame::Position>> {
+    fn write(&mut self, batch: &mut Batch, entries: usize) -> io::Result<Vec<Position>> {
         self.settle()?;
         self.make_room(batch.len_bytes(), entries)?;
         self.append(batch)
@@ -231,7 +197,7 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, batch: &mut Batch) -> io::Result<Vec<crate::frame::Position>> {
+    fn append(&mut self, batch: &mut Batch) -> io::Result<Vec<Position>> {
         match self.log.append(batch) {
             Err(cause) if is_full(&cause) && self.cleaner.drop_oldest(&mut self.log) => {
                 self.log.append(batch)
@@ -250,7 +216,7 @@ impl Writer {
         self.append(&mut owed).map(drop).inspect_err(|_| self.owed = owed)
     }
 
-    fn apply(&self, effects: Vec<Effect>, places: &[crate::frame::Position], answers: &mut Answers) {
+    fn apply(&self, effects: Vec<Effect>, places: &[Position], answers: &mut Answers) {
         let mut index = self.shared.index.write();
         let mut leases = self.shared.leases.lock();
         for (effect, &at) in effects.into_iter().zip(places) {
@@ -378,15 +344,6 @@ fn clear_index(shared: &Shared, prefix: &KeyPrefix) -> u64 {
             cleared += u64::from(index.get_live(&key, now).is_some());
             index.remove(&key);
         }
-    }
-}
-
-fn key_of(change: &Change) -> &Key {
-    match change {
-        Change::Write(write) => &write.key,
-        Change::Fill(fill) => &fill.key,
-        Change::Remove(key) => key,
-        Change::Clear(_) => unreachable!("a clear is never batched"),
     }
 }
 

@@ -228,3 +228,31 @@ async fn opening_a_folder_that_cannot_be_written_is_a_clear_error() {
         assert_eq!(count(&open(&small(&fresh)).await).await, 0);
     }
 }
+
+#[tokio::test]
+async fn what_a_failed_write_left_behind_does_not_spoil_what_follows() {
+    for truncate_fails in [false, true] {
+        let root = tempfile::tempdir().expect("folder");
+        let settings = small(root.path());
+        let (store, faults) = open_faulty(&settings).await;
+        put(&store, "n:a", "before").await;
+        faults.plan("write", 0, 1, IoKind::ReadOnlyFilesystem);
+        if truncate_fails {
+            // The write is the first call of an append that the log has room for, cutting back the second.
+            faults.plan("", 0, 2, IoKind::ReadOnlyFilesystem);
+        }
+        try_put(&store, "n:b", vec![b'x'; 5_000]).await.expect_err("fails");
+        faults.heal();
+        put(&store, "n:c", "after").await;
+        crash(store).await;
+        let store = open(&settings).await;
+        assert_eq!(
+            get(&store, "n:a").await.as_deref(),
+            Some(&b"before"[..]),
+            "truncate fails: {truncate_fails}"
+        );
+        assert_eq!(get(&store, "n:b").await, None);
+        assert_eq!(get(&store, "n:c").await.as_deref(), Some(&b"after"[..]));
+        assert_eq!(store.stats().segments, if truncate_fails { 2 } else { 1 });
+    }
+}
