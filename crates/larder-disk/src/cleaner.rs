@@ -72,7 +72,7 @@ impl Cleaner {
     /// Makes room for `bytes` and `entries` more, before they are written. Usually [`pace`](Self::pace) has done it.
     pub(crate) fn make_room(&mut self, log: &mut Log, bytes: u64, entries: usize) -> io::Result<()> {
         let bound = log.limits.max_bytes - log.limits.segment_bytes;
-        while log.shared.index.read().used_bytes() + bytes > bound || self.has_too_many_segments(log) {
+        while is_over(log, bytes, bound) {
             if self.step(log, Keep::Visited, u64::MAX)? == Progress::Stuck {
                 break;
             }
@@ -208,11 +208,13 @@ impl Cleaner {
             count(&log.shared.counters.evicted);
         }
     }
+}
 
-    fn has_too_many_segments(&self, log: &Log) -> bool {
-        let index = log.shared.index.read();
-        index.segments().len() as u64 > 2 * log.limits.max_bytes / log.limits.segment_bytes + SPARE_SEGMENTS
-    }
+/// Whether these bytes do not fit, or there are too many segments.
+fn is_over(log: &Log, bytes: u64, bound: u64) -> bool {
+    let most = 2 * log.limits.max_bytes / log.limits.segment_bytes + SPARE_SEGMENTS;
+    let index = log.shared.index.read();
+    index.used_bytes() + bytes > bound || index.segments().len() as u64 > most
 }
 
 impl Moves {

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Where an entry is and what must be known of it without reading it: 32 bytes. The tree adds the key, its
-/// allocation and its own slack, about 120 bytes an entry in all beside the key's own.
+/// allocation and its own slack: about 100 bytes an entry in all, beside the key's own (measured: 110 with a key of
+/// 20 bytes, written in random order).
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) at: Position,

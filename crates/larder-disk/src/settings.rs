@@ -31,7 +31,7 @@ pub struct DiskSettings {
     /// file that a clean close writes comes on top: about 44 bytes and the key for each entry. Default: 1 GiB; the
     /// least is 1 MiB.
     pub max_bytes: u64,
-    /// How many entries there may be. Each costs about 120 bytes of memory beside its key. Default: 1 000 000.
+    /// How many entries there may be. Each costs about 100 bytes of memory beside its key. Default: 1 000 000.
     pub max_entries: usize,
     /// How large a file of the log grows. Space is given back file by file. Default: `None`, which means a
     /// thirty-second of `max_bytes`, but between 64 KiB and 64 MiB.

@@ -256,3 +256,26 @@ async fn what_a_failed_write_left_behind_does_not_spoil_what_follows() {
         assert_eq!(store.stats().segments, if truncate_fails { 2 } else { 1 });
     }
 }
+
+#[tokio::test]
+async fn a_failed_fsync_in_the_background_ends_its_segment() {
+    let root = tempfile::tempdir().expect("folder");
+    let faults = Arc::<Faults>::default();
+    let clock = HandClock::at(10_000_000_000);
+    let store = DiskStore::open_with_faults(small(root.path()), clock.clone(), Arc::clone(&faults))
+        .await
+        .expect("opens");
+    put(&store, "n:a", "1").await;
+    faults.plan("sync", 0, 1, IoKind::Other);
+    clock.pass(Duration::from_secs(1));
+    // The writer looks at the clock when it has something to do.
+    store.ping().await.expect("writable");
+    store.ping().await.expect("writable");
+    while store.stats().failures == 0 {
+        tokio::task::yield_now().await;
+    }
+    put(&store, "n:b", "2").await;
+    assert_eq!(store.stats().segments, 2);
+    assert!(get(&store, "n:a").await.is_some());
+    store.close().await.expect_err("says that not everything may be on the device");
+}
