@@ -111,7 +111,7 @@ impl Connection {
     {
         let mut waiting = Waiting { shared: &self.shared, incarnation: 0 };
         let outcome = timeout(self.shared.command_timeout, async {
-            let (incarnation, link) = self.shared.link().await?;
+            let (incarnation, link) = self.link().await?;
             waiting.incarnation = incarnation;
             operation(link).await.map_err(|fault| self.shared.judge(incarnation, &fault))
         });
@@ -125,6 +125,18 @@ impl Connection {
             self.shared.retire(incarnation, Phase::Connecting);
             Err(late)
         })
+    }
+
+    async fn link(&self) -> Result<(u64, Link)> {
+        if let Some(answer) = usable(&self.shared.phase.borrow()) {
+            return answer;
+        }
+        if self.supervisor.is_finished() {
+            return Err(fault::runtime_ended());
+        }
+        let mut phase = self.shared.phase.subscribe();
+        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Connecting)).await;
+        settled.ok().and_then(|phase| usable(&phase)).unwrap_or_else(|| Err(fault::closed()))
     }
 
     /// The error behind an answer that is one; acts on it if it concerns the whole connection.
@@ -171,15 +183,6 @@ impl Drop for Waiting<'_> {
 }
 
 impl Shared {
-    async fn link(&self) -> Result<(u64, Link)> {
-        if let Some(answer) = usable(&self.phase.borrow()) {
-            return answer;
-        }
-        let mut phase = self.phase.subscribe();
-        let settled = phase.wait_for(|phase| !matches!(phase, Phase::Connecting)).await;
-        settled.ok().and_then(|phase| usable(&phase)).unwrap_or_else(|| Err(fault::closed()))
-    }
-
     fn judge(&self, incarnation: u64, failed: &redis::RedisError) -> Error {
         let (error, verdict) = fault::error_of(failed, &self.server);
         match verdict {

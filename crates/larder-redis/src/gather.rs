@@ -82,12 +82,12 @@ impl Lane {
                 let batch = queue.batch(1)?;
                 batch.push(layout, key);
                 batch.asks.push(Ask::One(sender));
-                self.send_soon(&mut queue);
+                self.send_soon(queue);
                 Some(answer)
             }
         };
         match waiting {
-            Some(answer) => answer.await.unwrap_or_else(|_| Err(fault::closed())),
+            Some(answer) => answer.await.unwrap_or_else(|_| Err(fault::runtime_ended())),
             None => {
                 let _place = Place(self);
                 self.fetch_one(layout, key).await
@@ -110,17 +110,17 @@ impl Lane {
             let batch = queue.batch(keys.len())?;
             batch.asks.push(Ask::Several(keys.len(), sender));
             keys.for_each(|key| batch.push(layout, key));
-            self.send_soon(&mut queue);
+            self.send_soon(queue);
             answer
         };
-        answer.await.unwrap_or_else(|_| Err(fault::closed()))
+        answer.await.unwrap_or_else(|_| Err(fault::runtime_ended()))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("no panics under this lock")
     }
 
-    fn send_soon(self: &Arc<Self>, queue: &mut Queue) {
+    fn send_soon(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
         if !queue.sender_awaits && queue.travelling < DEPTH {
             queue.travelling += 1;
             self.start_sender(queue);
@@ -128,18 +128,12 @@ impl Lane {
     }
 
     /// Ends within the command timeout after its turn; giving up its place starts the next.
-    fn start_sender(self: &Arc<Self>, queue: &mut Queue) {
+    fn start_sender(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>) {
         queue.sender_awaits = true;
-        self.connection.runtime().spawn(Arc::clone(self).send());
-    }
-
-    async fn send(self: Arc<Self>) {
-        let place = Place(&self);
-        yield_now().await;
-        let Some(Batch { command, keys, asks }) = self.take() else { return };
-        let found = self.fetch_several(command, keys).await;
-        drop(place);
-        distribute(found, asks);
+        // A runtime that has ended drops the task at once, which needs the queue.
+        drop(queue);
+        let sender = Sender { lane: Arc::clone(self), began: false };
+        self.connection.runtime().spawn(sender.send());
     }
 
     fn take(&self) -> Option<Batch> {
@@ -221,7 +215,36 @@ impl Drop for Place<'_> {
         if queue.waiting.is_empty() || queue.sender_awaits {
             queue.travelling -= 1;
         } else {
-            self.0.start_sender(&mut queue);
+            self.0.start_sender(queue);
+        }
+    }
+}
+
+/// Sends one command. Should its runtime end before it begins, nobody is left waiting.
+struct Sender {
+    lane: Arc<Lane>,
+    began: bool,
+}
+
+impl Sender {
+    async fn send(mut self) {
+        yield_now().await;
+        self.began = true;
+        let place = Place(&self.lane);
+        let Some(Batch { command, keys, asks }) = self.lane.take() else { return };
+        let found = self.lane.fetch_several(command, keys).await;
+        drop(place);
+        distribute(found, asks);
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if !self.began {
+            let mut queue = self.lane.queue();
+            queue.sender_awaits = false;
+            queue.travelling -= 1;
+            queue.waiting.clear();
         }
     }
 }

@@ -123,7 +123,8 @@ async fn scripts_that_are_left_midway_shift_nobodys_answer() {
 #[tokio::test]
 async fn a_store_that_is_closed_answers_everybody_who_waits() {
     let redis = RedisServer::start().await;
-    let store = connect(redis.url()).await;
+    let limit = std::time::Duration::from_millis(500);
+    let store = connect(RedisSettings::new(redis.url()).with_command_timeout(limit)).await;
     redis.pause();
     let readers: Vec<_> = (0..32)
         .map(|n| {
@@ -140,4 +141,31 @@ async fn a_store_that_is_closed_answers_everybody_who_waits() {
         assert!(matches!(failed.kind(), ErrorKind::Closed | ErrorKind::Timeout), "{failed}");
     }
     redis.resume();
+}
+
+#[test]
+fn a_store_that_outlives_its_runtime_answers_everybody_too() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime can be made");
+    let (first, second) = (runtime(), runtime());
+    let (redis, store) = first.block_on(async {
+        let redis = RedisServer::start().await;
+        let store = connect(redis.url()).await;
+        set(&store, "u:1").await;
+        (redis, store)
+    });
+    second.block_on(expect_own(&store, "u:1"));
+    drop(first);
+    let all = async {
+        for _ in 0..3 {
+            let several = ["u:1", "u:2"].map(|text| Read { key: key(text), lease: None });
+            store.read(several.to_vec()).await.expect_err("nobody sends it");
+            get(&store, "u:1").await.expect_err("nobody sends it");
+            store.ping().await.expect_err("nobody sends it");
+        }
+        store.read(vec![Read { key: key("u:1"), lease: None }]).await.expect_err("nobody sends it").kind()
+    };
+    let kind =
+        second.block_on(async { tokio::time::timeout(support::PATIENCE, all).await.expect("nobody waits") });
+    assert_eq!(kind, ErrorKind::Closed);
+    drop(redis);
 }
