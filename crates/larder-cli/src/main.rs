@@ -1,6 +1,5 @@
 //! The `larder` command: one file (or folder) for each verb.
 
-#[allow(dead_code, reason = "the stages with Larder come with its engine")]
 mod demo;
 mod fault;
 

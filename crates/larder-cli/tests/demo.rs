@@ -34,6 +34,71 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }
 
+/// The one JSON object of a run that ended well.
+#[track_caller]
+fn report(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.as_ref()), (Some(0), ""), "the run ends well");
+    serde_json::from_slice(&output.stdout).expect("one JSON object and nothing else")
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {report}"))
+}
+
+#[test]
+fn a_run_reports_every_stage_without_a_wrong_answer_and_a_second_one_finds_the_disk_tier() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = in_folder(folder.path(), &["--for", "1s", "--report", "json", "--writes", "5%"]);
+    let first = report(&run(&arguments));
+    for (phase, fields) in [
+        ("uncached", &["requests", "rps", "p50_us", "p95_us", "p99_us", "origin_calls"][..]),
+        (
+            "cached",
+            &["requests", "rps", "p50_us", "p95_us", "p99_us", "origin_calls", "hit_ratio", "coalesced"],
+        ),
+        ("cached/hits", &["memory", "disk", "redis"]),
+        ("restart", &["reopen_ms", "first_reads", "origin_calls"]),
+    ] {
+        for field in fields {
+            number(&first, &format!("/{phase}/{field}"));
+        }
+    }
+    assert!(number(&first, "/uncached/requests") > 0.0 && number(&first, "/cached/hits/memory") > 0.0);
+    assert_eq!((&first["wrong_answers"], &first["failed_requests"]), (&0.into(), &0.into()), "{first}");
+    assert_eq!(first["stampede"]["callers"], first["stampede"]["answered"]);
+    assert_eq!(
+        (number(&first, "/stampede/callers"), number(&first, "/stampede/origin_calls")),
+        (1_000.0, 1.0)
+    );
+    assert!(number(&first, "/restart/disk_share") >= 0.9, "{first}");
+    let chart = fs::read_to_string(folder.path().join("latency.svg")).unwrap();
+    assert!(chart.starts_with("<svg"));
+
+    let second = report(&run(&arguments));
+    assert!(number(&second, "/cached/hits/disk") > 0.0, "the first run's entries are found: {second}");
+    assert_eq!(second["wrong_answers"], 0, "{second}");
+}
+
+#[test]
+fn changes_that_no_cache_was_told_of_are_told_to_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = in_folder(folder.path(), &["--for", "300ms", "--report", "json", "--writes", "0%"]);
+    report(&run(&arguments));
+    // As if the process had been killed between the commit and the caches.
+    let database = rusqlite::Connection::open(folder.path().join("cities.db")).unwrap();
+    database
+        .execute_batch(
+            "UPDATE state SET change = change + 1;
+             UPDATE city SET population = 5, version = (SELECT change FROM state) WHERE id = 1796236;
+             INSERT INTO pending SELECT change, 1796236, 'Shanghai' FROM state;",
+        )
+        .unwrap();
+    drop(database);
+    let second = report(&run(&arguments));
+    assert_eq!(second["wrong_answers"], 0, "{second}");
+}
+
 #[test]
 fn a_busy_port_is_a_clear_error_before_any_work() {
     let folder = tempfile::tempdir().unwrap();
@@ -71,6 +136,7 @@ fn wrong_arguments_are_refused_in_one_line_with_exit_code_two() {
         (&["--writes", "101%"], "between"),
         (&["--concurrency", "0"], "concurrency"),
         (&["--report", "xml"], "report"),
+        (&["--skew", "9"], "between"),
     ] {
         let arguments: Vec<String> =
             arguments.chunks(2).map(|pair| format!("{}={}", pair[0], pair[1])).collect();
@@ -90,6 +156,23 @@ fn a_reader_that_leaves_ends_the_demo_quietly() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+#[test]
+fn a_redis_url_that_is_none_is_refused_without_repeating_its_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&in_folder(folder.path(), &["--redis", "http://user:hunter2@localhost"]));
+    assert_refused(&output, 2, &["--redis"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
+}
+
+#[test]
+fn a_redis_that_does_not_answer_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = run(&in_folder(folder.path(), &["--redis", &format!("redis://:hunter2@{free}")]));
+    assert_refused(&output, 1, &["--redis", &free.port().to_string()]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
 }
 
 #[cfg(unix)]

@@ -24,6 +24,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = ten_thousandths)]
     pub(crate) writes: u64,
 
+    /// How unequal the popularity of cities is: the n-th is asked for in proportion to 1/n^SKEW (Zipf); 0 to 3
+    #[arg(long, value_name = "SKEW", default_value = "1.1", value_parser = skew)]
+    pub(crate) skew: f64,
+
     /// Where the demo keeps its database, its disk tier and its chart; the next run finds them there
     #[arg(long, value_name = "DIR", default_value = "larder-demo")]
     pub(crate) data: PathBuf,
@@ -60,9 +64,9 @@ pub(crate) enum Form {
 }
 
 const NOTES: &str = "\
-The questions: of 100 reads 40 ask for a city by its id, 25 for the five cities nearest to a point (on a grid of a tenth \
-of a degree), 20 for the ten largest cities by the first one to four letters of their name, 15 for the statistics of a \
-country. Cities are popular in proportion to 1/rank^0.99 (Zipf), ranked by population. Both phases get the same stream.
+The questions: of 100 reads 35 ask for a city by its id, 25 for the five cities nearest to a point (on a grid of a tenth \
+of a degree), 20 for the ten largest cities by the first one to four letters of their name, 20 for the statistics of a \
+country. Popularity follows the rank by population. Both phases get the same stream.
 
 The queries: SQLite with the indexes they want (id, folded name, place, country), its whole file in its page cache, \
 write-ahead log, four connections on blocking threads. No delay is added anywhere.
@@ -112,6 +116,13 @@ fn ten_thousandths(text: &str) -> Result<u64, String> {
     Ok((percent * 100.0).round() as u64)
 }
 
+fn skew(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(skew) if (0.0..=3.0).contains(&skew) => Ok(skew),
+        _ => Err("write a number between 0 and 3, like 0.99".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +151,12 @@ mod tests {
         ] {
             assert!(span(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_skew_is_a_number_that_makes_sense() {
+        assert_eq!((skew("0"), skew("0.99"), skew("3")), (Ok(0.0), Ok(0.99), Ok(3.0)));
+        assert!(["", "-1", "3.1", "NaN", "inf", "x"].into_iter().all(|bad| skew(bad).is_err()));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) struct Load {
     /// Of every answer, in microseconds.
     pub(crate) latencies: Histogram<u64>,
     pub(crate) tally: Tally,
+    /// How many questions each user asked.
+    pub(crate) asked: Vec<u64>,
 }
 
 /// How answers turned out.
@@ -118,19 +120,24 @@ pub(crate) async fn drive(
     }
     let began = clock::now();
     let mut users = JoinSet::new();
-    for (client, questions) in waiting {
-        users.spawn(ask_on(Arc::clone(&shared), Arc::clone(&plan.checker), client, questions));
+    for (user, (client, questions)) in waiting.into_iter().enumerate() {
+        let asking = ask_on(Arc::clone(&shared), Arc::clone(&plan.checker), client, questions);
+        users.spawn(async move { (user, asking.await) });
     }
     progress.follow(plan.span, &shared.done, interrupt).await;
     shared.stop.store(true, Ordering::Relaxed);
-    let (mut latencies, mut tally) = (new_histogram(), Tally::default());
-    while let Some(user) = users.join_next().await {
-        let (own, counted) =
-            user.map_err(|error| Fault::because("a user of the load generator broke", &error))?;
-        latencies.add(own).expect("the bounds are the same");
-        tally.merge(counted);
+    let mut load =
+        Load { took: Duration::ZERO, latencies: new_histogram(), tally: Tally::default(), asked: Vec::new() };
+    load.asked.resize(users.len(), 0);
+    while let Some(ended) = users.join_next().await {
+        let (user, (latencies, tally)) =
+            ended.map_err(|error| Fault::because("a user of the load generator broke", &error))?;
+        load.latencies.add(latencies).expect("the bounds are the same");
+        load.asked[user] = tally.right + tally.wrong + tally.failed;
+        load.tally.merge(tally);
     }
-    Ok(Load { took: began.elapsed(), latencies, tally })
+    load.took = began.elapsed();
+    Ok(load)
 }
 
 async fn connect(address: SocketAddr, users: u16) -> Result<Client, Fault> {

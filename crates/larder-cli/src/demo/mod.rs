@@ -1,6 +1,8 @@
 //! `larder demo`: a real service over real data, first without Larder, then with it.
 
+mod again;
 mod args;
+mod caches;
 mod chart;
 mod checker;
 mod client;
@@ -17,6 +19,8 @@ mod report;
 mod run;
 mod service;
 mod sql;
+mod stages;
+mod stampede;
 mod table;
 mod text;
 mod traffic;

@@ -86,7 +86,7 @@ pub(crate) struct Near<C> {
 }
 
 /// The answer to `GET /search`: the ten largest cities whose name begins with the prefix.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Search {
     /// The last change that the database had seen when this was read.
     pub(crate) as_of: u64,
@@ -123,6 +123,8 @@ pub(crate) struct TimeZone {
     pub(crate) name: String,
     pub(crate) cities: u32,
     pub(crate) population: u64,
+    /// The name of its largest city.
+    pub(crate) largest: String,
 }
 
 /// A name as the search compares it.

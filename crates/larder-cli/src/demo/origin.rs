@@ -54,6 +54,13 @@ pub(crate) struct OriginCount {
     pub(crate) busy: Duration,
 }
 
+impl OriginCount {
+    /// What was done since an earlier count.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { calls: self.calls - before.calls, busy: self.busy.saturating_sub(before.busy) }
+    }
+}
+
 impl Origin {
     /// Connections: two for each of the usual two to four cores of a small service.
     const CONNECTIONS: usize = 4;
@@ -141,6 +148,12 @@ impl Origin {
     /// Says that the caches know a change.
     pub(crate) async fn settle(&self, change: u64) -> Result<()> {
         self.with_connection(move |connection| sql::settle(connection, change)).await
+    }
+
+    /// The number of the era in which the caches include this shared server (or "none"): a new one begins when the last
+    /// run had another.
+    pub(crate) async fn era(&self, shared: String) -> Result<u64> {
+        self.with_connection(move |connection| sql::era(connection, &shared)).await
     }
 
     /// Every city as it is now: what a client that knows the service well starts from.

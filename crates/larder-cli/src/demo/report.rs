@@ -119,6 +119,7 @@ pub(crate) struct Settings {
     pub(crate) for_ms: u64,
     pub(crate) concurrency: u16,
     pub(crate) writes: f64,
+    pub(crate) skew: f64,
     pub(crate) seed: u64,
     pub(crate) tiers: Vec<&'static str>,
 }
@@ -142,6 +143,7 @@ impl Report {
                 for_ms: millis(args.load_for),
                 concurrency: args.concurrency,
                 writes: args.writes as f64 / 10_000.0,
+                skew: args.skew,
                 seed: args.seed,
                 tiers,
             },
@@ -214,6 +216,7 @@ mod tests {
             took: Duration::ZERO,
             latencies: super::super::load::new_histogram(),
             tally: Tally::default(),
+            asked: Vec::new(),
         };
         let phase = Phase::new(&load, OriginCount::default());
         assert_eq!((phase.requests, phase.p99_us, phase.max_us), (0, 0, 0));

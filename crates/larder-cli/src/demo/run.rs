@@ -1,23 +1,23 @@
-//! The demo from its first stage to its report.
+//! The demo from its arguments to its exit code.
 
-use std::{fs, io::Write, net::Ipv4Addr, path::PathBuf, sync::Arc};
+use std::{fs, io::Write, path::PathBuf, sync::Arc};
 
 use hdrhistogram::Histogram;
 use tokio::{net::TcpListener, task};
 
 use super::{
     args::{DemoArgs, Form},
+    caches::{Caches, Redis, Tiers},
     chart::{self, Series},
     checker::Checker,
     data,
     folder::Folder,
     http::Server,
     interrupt::Interrupt,
-    load::{Load, Plan, drive},
-    origin::{Origin, OriginCount},
+    load::Plan,
+    origin::Origin,
     progress::Progress,
-    report::{Phase, Report},
-    service::Service,
+    report::Report,
     table,
     traffic::Traffic,
 };
@@ -31,79 +31,68 @@ pub(crate) async fn run(args: DemoArgs) -> Result<u8, Fault> {
     let interrupt =
         Interrupt::listen().map_err(|error| Fault::because("cannot listen for signals", &error))?;
     let mut demo = Demo::prepare(args, interrupt).await?;
-    demo.stages().await?;
-    demo.report.interrupted = demo.interrupt.code().is_some();
-    demo.write_chart()?;
-    let told = tell(&demo.report, demo.args.report)?;
-    let code = demo.interrupt.code().unwrap_or_else(|| verdict(&demo.report));
-    if told == Told::Everything && demo.interrupt.code().is_none() {
-        demo.serve_on().await?;
-    }
-    Ok(code)
+    let ran = demo.stages().await;
+    let code = match ran {
+        Ok(()) => demo.tell_and_serve().await,
+        Err(fault) => Err(fault),
+    };
+    demo.caches.close().await?;
+    code
 }
 
-struct Demo {
-    args: DemoArgs,
-    interrupt: Interrupt,
-    folder: Folder,
+/// Everything that the stages share.
+pub(crate) struct Demo {
+    pub(crate) args: DemoArgs,
+    pub(crate) interrupt: Interrupt,
+    pub(crate) origin: Origin,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) tiers: Tiers,
+    pub(crate) plan: Plan,
+    pub(crate) report: Report,
+    /// Of each load phase: its name, its requests a second, its latencies.
+    pub(crate) latencies: Vec<(&'static str, f64, Histogram<u64>)>,
     /// Taken at the start, so that a busy port is known before the work.
     listener: Option<TcpListener>,
-    origin: Origin,
-    plan: Plan,
-    report: Report,
-    latencies: Vec<(&'static str, f64, Histogram<u64>)>,
+    folder: Folder,
 }
 
 impl Demo {
+    /// Opens everything, so that whatever is wrong is known before the work.
     async fn prepare(args: DemoArgs, interrupt: Interrupt) -> Result<Self, Fault> {
         let folder = Folder::open(&args.data)?;
         let listener = match &args.listen {
             None => None,
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|error| Fault::because(format!("cannot listen on `{address}`"), &error))?,
-            ),
+            Some(address) => Some(listen(address).await?),
         };
         let _progress = Progress::stage("Opening the database");
-        let path = folder.database();
-        let shown = path.display().to_string();
-        let origin = task::spawn_blocking(move || Origin::open(&path))
-            .await
-            .map_err(|error| Fault::because("cannot open the database", &error))?
-            .map_err(|error| Fault::because(format!("cannot open the database `{shown}`"), &error))?;
+        let origin = open(folder.database()).await?;
+        let tiers = tiers(&folder, &origin, args.redis.as_deref()).await?;
+        let caches = Arc::new(Caches::open(&tiers).await?);
         let rows =
             origin.everything().await.map_err(|error| Fault::because("cannot read the cities", &error))?;
         let plan = Plan {
-            traffic: Traffic::new(data::cities(), args.writes),
+            traffic: Traffic::new(data::cities(), args.skew, args.writes),
             checker: Arc::new(Checker::new(rows)),
             users: args.concurrency,
             span: args.load_for,
             seed: args.seed,
         };
-        let report = Report::new(&args);
-        Ok(Self { args, interrupt, folder, listener, origin, plan, report, latencies: Vec::new() })
+        let (report, latencies) = (Report::new(&args), Vec::new());
+        Ok(Self { args, interrupt, origin, caches, tiers, plan, report, latencies, listener, folder })
     }
 
-    /// Each stage, unless somebody interrupts before it.
-    async fn stages(&mut self) -> Result<(), Fault> {
-        let (phase, load) = self.load("Without Larder", Service::uncached(self.origin.clone())).await?;
-        self.latencies.push(("without Larder", phase.rps, load.latencies));
-        self.report.count(load.tally);
-        self.report.uncached = Some(phase);
-        Ok(())
-    }
-
-    /// One load phase against a server of its own.
-    async fn load(&self, name: &'static str, service: Arc<Service>) -> Result<(Phase, Load), Fault> {
-        let progress = Progress::stage(name);
-        let server = start(service).await?;
-        let before = self.origin.count();
-        let load = drive(&self.plan, server.address(), &progress, &self.interrupt).await;
-        let origin = since(before, self.origin.count());
-        server.end().await;
-        let load = load?;
-        Ok((Phase::new(&load, origin), load))
+    /// Draws, reports, serves on if asked to. Returns the exit code.
+    async fn tell_and_serve(&mut self) -> Result<u8, Fault> {
+        self.report.interrupted = self.interrupt.code().is_some();
+        self.write_chart()?;
+        let told = tell(&self.report, self.args.report)?;
+        if let Some(code) = self.interrupt.code() {
+            return Ok(code);
+        }
+        if told == Told::Everything {
+            self.serve_on().await?;
+        }
+        Ok(if self.report.wrong_answers + self.report.failed_requests > 0 { 3 } else { 0 })
     }
 
     fn write_chart(&mut self) -> Result<(), Fault> {
@@ -123,11 +112,12 @@ impl Demo {
         Ok(())
     }
 
-    /// Serves on the address asked for, until somebody interrupts.
+    /// Serves on the address asked for, until somebody interrupts: that is how it ends, so the exit code is the report's.
     async fn serve_on(&mut self) -> Result<(), Fault> {
         let Some(listener) = self.listener.take() else { return Ok(()) };
-        let server = Server::start(listener, Service::uncached(self.origin.clone()))
-            .map_err(|error| Fault::because("cannot serve", &error))?;
+        let service = self.cached_service().await?;
+        let server =
+            Server::start(listener, service).map_err(|error| Fault::because("cannot serve", &error))?;
         drop(writeln!(std::io::stderr(), "Serving on http://{}/ until Ctrl-C.", server.address()));
         self.interrupt.wait().await;
         server.end().await;
@@ -135,16 +125,29 @@ impl Demo {
     }
 }
 
-/// A server on a free port of this machine.
-async fn start(service: Arc<Service>) -> Result<Server, Fault> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+async fn listen(address: &str) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address)
         .await
-        .map_err(|error| Fault::because("cannot listen on this machine", &error))?;
-    Server::start(listener, service).map_err(|error| Fault::because("cannot serve on this machine", &error))
+        .map_err(|error| Fault::because(format!("cannot listen on `{address}`"), &error))
 }
 
-fn since(before: OriginCount, now: OriginCount) -> OriginCount {
-    OriginCount { calls: now.calls - before.calls, busy: now.busy.saturating_sub(before.busy) }
+async fn open(path: PathBuf) -> Result<Origin, Fault> {
+    let shown = path.display().to_string();
+    task::spawn_blocking(move || Origin::open(&path))
+        .await
+        .map_err(|error| Fault::because("cannot open the database", &error))?
+        .map_err(|error| Fault::because(format!("cannot open the database `{shown}`"), &error))
+}
+
+/// The Redis tier gets a prefix that no other database uses, and a new one whenever the last run was without this
+/// server: it did not hear of the changes of that run.
+async fn tiers(folder: &Folder, origin: &Origin, redis: Option<&str>) -> Result<Tiers, Fault> {
+    let server = redis.map_or("none", |url| url.rsplit('@').next().unwrap_or(url));
+    let era = origin.era(server.to_owned()).await;
+    let era = era.map_err(|error| Fault::because("cannot use the database", &error))?;
+    let instance = origin.instance();
+    let prefix = format!("larder-demo-{instance}-{era}");
+    Ok(Tiers { folder: folder.tier(instance), redis: redis.map(|url| Redis { url: url.to_owned(), prefix }) })
 }
 
 /// Whether the report found a reader.
@@ -169,8 +172,4 @@ fn tell(report: &Report, form: Form) -> Result<Told, Fault> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Told::NobodyListens),
         Err(error) => Err(Fault::because("cannot write the report", &error)),
     }
-}
-
-fn verdict(report: &Report) -> u8 {
-    if report.wrong_answers + report.failed_requests > 0 { 3 } else { 0 }
 }

@@ -19,8 +19,12 @@ pub(crate) const SCHEMA: &str = "
     CREATE INDEX city_by_name ON city (folded);
     CREATE INDEX city_by_place ON city (latitude, longitude);
     CREATE INDEX city_by_country ON city (country, population);
-    -- The one row: the number of the last change, whose table was loaded, and this database's own name.
-    CREATE TABLE state (change INTEGER NOT NULL, table_read TEXT NOT NULL, instance TEXT NOT NULL) STRICT;
+    -- The one row: the number of the last change, whose table was loaded, this database's own name, the shared server
+    -- that the caches included last, and how often that was another one.
+    CREATE TABLE state (
+        change INTEGER NOT NULL, table_read TEXT NOT NULL, instance TEXT NOT NULL, shared TEXT NOT NULL,
+        era INTEGER NOT NULL
+    ) STRICT;
     -- Changes that the caches may not know yet: written with the change, removed when they know.
     CREATE TABLE pending (change INTEGER PRIMARY KEY, city INTEGER NOT NULL, previous_name TEXT NOT NULL) STRICT;
 ";
@@ -164,11 +168,15 @@ pub(crate) fn stats(connection: &mut Connection, country: &str) -> Result<Option
 
 fn time_zones(connection: &Connection, country: &str) -> Result<Vec<TimeZone>> {
     let mut found = connection.prepare_cached(
-        "SELECT timezone, count(*), sum(population) FROM city WHERE country = ?1
+        "SELECT timezone, count(*), sum(population), max(CASE WHEN place = 1 THEN name END)
+         FROM (SELECT timezone, population, name,
+                      row_number() OVER (PARTITION BY timezone ORDER BY population DESC, id) AS place
+               FROM city WHERE country = ?1)
          GROUP BY timezone ORDER BY sum(population) DESC, timezone",
     )?;
-    let read =
-        |row: &Row<'_>| Ok(TimeZone { name: row.get(0)?, cities: row.get(1)?, population: row.get(2)? });
+    let read = |row: &Row<'_>| {
+        Ok(TimeZone { name: row.get(0)?, cities: row.get(1)?, population: row.get(2)?, largest: row.get(3)? })
+    };
     found.query_map([country], read)?.collect()
 }
 
@@ -211,6 +219,15 @@ pub(crate) fn settle(connection: &Connection, change: u64) -> Result<()> {
     connection.prepare_cached("DELETE FROM pending WHERE change = ?1")?.execute([change]).map(drop)
 }
 
+/// The number of the era that begins, or goes on, with this shared server.
+pub(crate) fn era(connection: &Connection, shared: &str) -> Result<u64> {
+    connection.query_row(
+        "UPDATE state SET era = era + (shared <> ?1), shared = ?1 RETURNING era",
+        [shared],
+        |row| row.get(0),
+    )
+}
+
 /// Every city.
 pub(crate) fn everything(connection: &Connection) -> Result<Vec<City>> {
     connection.prepare(&format!("SELECT {CITY} FROM city"))?.query_map([], read_city)?.collect()
@@ -233,7 +250,8 @@ pub(crate) fn fill(transaction: &Transaction<'_>, cities: &[City], table_read: &
             version
         ])?;
     }
-    transaction.execute("INSERT INTO state VALUES (1, ?1, lower(hex(randomblob(8))))", [table_read])?;
+    transaction
+        .execute("INSERT INTO state VALUES (1, ?1, lower(hex(randomblob(8))), 'none', 0)", [table_read])?;
     transaction.execute_batch("ANALYZE")
 }
 

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use super::model::{Around, City, folded};
 
-/// How skewed the popularity of cities is: the n-th most popular is asked for in proportion to 1/n^0.99.
-const SKEW: f64 = 0.99;
 /// Of a hundred reads: how many ask for a city by its id, for the nearest five, by a prefix; the rest for a country.
-const MIX: [u64; 3] = [40, 25, 20];
+const MIX: [u64; 3] = [35, 25, 20];
 /// How many cities a question for the nearest asks for.
 const NEAREST: u32 = 5;
 /// What a renamed city's name ends in.
@@ -94,12 +92,13 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Traffic for these cities, the most popular first; `writes` of 10 000 requests are changes.
-    pub(crate) fn new(cities: Vec<City>, writes: u64) -> Arc<Self> {
+    /// Traffic for these cities, the most popular first: the n-th is asked for in proportion to `1/n^skew` (Zipf).
+    /// Of 10 000 requests `writes` are changes.
+    pub(crate) fn new(cities: Vec<City>, skew: f64, writes: u64) -> Arc<Self> {
         let mut sum = 0.0;
         let sums: Vec<f64> = (1..=cities.len())
             .map(|rank| {
-                sum += (rank as f64).powf(-SKEW);
+                sum += (rank as f64).powf(-skew);
                 sum
             })
             .collect();
@@ -195,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_the_stream_and_users_and_seeds_differ() {
-        let traffic = Traffic::new(data::cities(), 100);
+        let traffic = Traffic::new(data::cities(), 0.99, 100);
         let stream = |seed, user| traffic.user(seed, user).take(500).collect::<Vec<_>>();
         assert_eq!(stream(7, 0), stream(7, 0));
         assert_ne!(stream(7, 0), stream(7, 1));
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn reads_writes_and_popularity_come_in_the_shares_promised() {
-        let traffic = Traffic::new(data::cities(), 100);
+        let traffic = Traffic::new(data::cities(), 0.99, 100);
         let mut kinds: HashMap<&str, f64> = HashMap::new();
         let mut shanghai = 0.0;
         for ask in traffic.user(1, 1).take(100_000) {
@@ -221,7 +220,7 @@ mod tests {
             *kinds.entry(kind).or_default() += 0.001;
         }
         for (kind, share) in
-            [("city", 39.6), ("nearest", 24.75), ("search", 19.8), ("stats", 14.85), ("put", 1.0)]
+            [("city", 34.65), ("nearest", 24.75), ("search", 19.8), ("stats", 19.8), ("put", 1.0)]
         {
             assert!((kinds[kind] - share).abs() < 0.5, "{kinds:?}");
         }

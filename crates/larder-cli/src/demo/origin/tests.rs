@@ -79,7 +79,7 @@ async fn the_stats_of_every_country_are_those_of_a_scan() {
         );
         for zone in &stats.time_zones {
             let there: Vec<&City> = cities.iter().filter(|city| city.timezone == zone.name).collect();
-            assert_eq!(zone.cities as usize, there.len());
+            assert_eq!((zone.cities as usize, &zone.largest), (there.len(), &there[0].name));
             assert_eq!(zone.population, there.iter().map(|city| u64::from(city.population)).sum::<u64>());
         }
         let capital = (cities[0].latitude, cities[0].longitude);
@@ -137,4 +137,14 @@ async fn reads_are_counted_writes_are_not_and_a_caller_that_leaves_loses_no_conn
     assert_eq!(origin.0.idle.lock().len(), Origin::CONNECTIONS);
     drop(all);
     assert!(origin.count().calls > before && origin.count().busy > Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_new_era_begins_whenever_the_shared_server_is_another_than_in_the_last_run() {
+    let (_folder, origin) = origin();
+    let mut eras = Vec::new();
+    for shared in ["none", "a:6379", "a:6379", "none", "a:6379", "b:6379"] {
+        eras.push(origin.era(shared.to_owned()).await.unwrap());
+    }
+    assert_eq!(eras, [0, 1, 1, 2, 3, 4]);
 }
