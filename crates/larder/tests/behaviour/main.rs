@@ -1,0 +1,8 @@
+//! What a stack promises its users, on test stores and paused time.
+
+mod flights;
+mod freshness;
+mod nodes;
+mod reads;
+mod support;
+mod writes;
