@@ -38,6 +38,9 @@ const TRIES: usize = 3;
 impl Scope {
     /// Removes keys from every tier.
     pub(crate) async fn remove(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
+        if spots.is_empty() {
+            return self.reached(Ok(()), mode);
+        }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
         let outcome = self.detached(async move { Ok(scope.remove_everywhere_here(&spots).await) }).await?;
@@ -104,6 +107,9 @@ impl Scope {
 
     /// Makes entries stale now; their stale windows stand.
     pub(crate) async fn expire(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
+        if spots.is_empty() {
+            return self.reached(Ok(()), mode);
+        }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
         let outcome = self.detached(async move { Ok(scope.expire_here(&spots).await) }).await?;
@@ -249,10 +255,23 @@ impl Core {
 
     /// Tries to pay what is owed to a store: some at a time, as long as it goes well.
     pub(crate) async fn pay(&self, place: usize) {
+        self.pay_those(place, |_| true).await;
+    }
+
+    /// The same on a reader's time, who shall not wait for a clear: keys only.
+    pub(crate) async fn pay_keys(&self, place: usize) {
+        self.pay_those(place, |debt| matches!(debt, Debt::Key(_))).await;
+    }
+
+    async fn pay_those(&self, place: usize, wanted: impl Fn(&Debt) -> bool) {
         let tier = self.store(place);
         let Some(_paying) = tier.try_pay() else { return };
-        while tier.owes_anything() {
-            let claims = tier.claims(CLAIMS);
+        loop {
+            let mut claims = tier.claims(CLAIMS);
+            claims.retain(|claim| wanted(&claim.debt));
+            if claims.is_empty() {
+                return;
+            }
             let paid = self.pay_claims(place, &claims).await;
             tier.paid(&paid);
             if !paid.is_empty() {

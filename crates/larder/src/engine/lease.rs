@@ -49,7 +49,11 @@ impl Scope {
         if held.is_empty() {
             return free;
         }
-        free.extend(self.wait_for_lease(place, plan, held).await);
+        let leases = granted(free.iter().chain(&held));
+        tokio::select! {
+            waited = self.wait_for_lease(place, plan, held) => free.extend(waited),
+            () = self.renew_leases(&leases) => unreachable!("renewing never ends by itself"),
+        }
         free
     }
 
@@ -83,9 +87,12 @@ impl Scope {
     async fn wait_for_lease(&self, place: usize, plan: &Plan, mut waiting: Vec<Item>) -> Vec<Item> {
         let mut ours = Vec::new();
         if plan.background {
-            // Nobody waits for this one, and somebody refreshes already.
-            waiting.into_iter().for_each(|item| item.land_candidate(None));
-            return ours;
+            // Nobody waits for these, and somebody refreshes them already. What left memory meanwhile is not among
+            // them: a caller may have joined who has nothing else.
+            let (refreshed, wanted): (Vec<Item>, Vec<Item>) =
+                waiting.into_iter().partition(|item| item.candidate.is_some());
+            refreshed.into_iter().for_each(|item| item.land_candidate(None));
+            waiting = wanted;
         }
         let give_up = self.core.clock.now().after(self.space.policy.load_limit);
         let mut pause = FIRST_PAUSE;
@@ -125,7 +132,7 @@ impl Scope {
         for ((mut item, lease), found) in waiting.into_iter().zip(leases).zip(found) {
             let token = lease.map_or(Token(0), |lease| lease.token);
             if let Found::Hit(stored) = &found {
-                match self.usable(place, plan, &item, stored) {
+                match self.usable(place, &mut item, stored) {
                     Some(held) if held.life == Life::Fresh => self.land_held(place, item, held),
                     // Its load ended without an entry: ask for the lease although the old one is still there.
                     _ if self.take_refresh_lease(place, plan, &mut item).await => ours.push(item),
@@ -173,4 +180,10 @@ impl Scope {
             let _ = tier.call(&self.core, "release", tier.store.release(key.clone(), lease.token)).await;
         }
     }
+}
+
+/// The leases that these items hold, with their keys.
+pub(crate) fn granted<'i>(items: impl IntoIterator<Item = &'i Item>) -> Vec<(larder_core::Key, Lease)> {
+    let of_item = |item: &'i Item| item.leases.iter().map(|lease| (item.spot.key.clone(), *lease));
+    items.into_iter().flat_map(of_item).collect()
 }

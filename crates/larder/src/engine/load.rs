@@ -3,14 +3,14 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use larder_core::{BoxError, Error, ErrorKind, Event, Key, Life, Result, StaleReason};
+use larder_core::{BoxError, Error, ErrorKind, Event, Life, Result, StaleReason};
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     MEMORY, Scope,
-    flight::Landed,
-    lease::Lease,
+    flight::{Landed, Purpose},
+    lease::granted,
     seal::{Lives, Making},
     store::Loadable,
     waits::{Job, as_job},
@@ -41,10 +41,7 @@ impl Scope {
         let ended = CancellationToken::new();
         let _ended = ended.clone().drop_guard();
         let requests = items.iter().map(|item| self.request(plan, item, &ended)).collect();
-        let leases: Vec<(Key, Lease)> = items
-            .iter()
-            .flat_map(|item| item.leases.iter().map(|lease| (item.spot.key.clone(), *lease)))
-            .collect();
+        let leases = granted(&items);
         let abandoned = self.abandoned(plan, &items);
         let answers = tokio::select! {
             answers = self.run(job, items.len(), loader, requests) => answers,
@@ -131,9 +128,6 @@ impl Scope {
                 self.count(Count::uncoalesced, 1);
                 self.core.tell(|| Event::Uncoalesced { namespace: self.name(), key: item.spot.key.clone() });
             }
-            if item.candidate.is_none() && item.replaces.is_none() {
-                self.note_miss(&item.spot.key);
-            }
             let cause = plan.cause;
             self.core.tell(|| Event::LoadStarted {
                 namespace: self.name(),
@@ -209,7 +203,7 @@ impl Scope {
         for (item, loaded) in items.into_iter().zip(answers) {
             match self.understand(plan, &item, loaded, took) {
                 Ok(Understood::Keep(making)) => keep.push(Loadable { item, making }),
-                Ok(Understood::Forget(slot)) => self.land_unkept(item, slot).await,
+                Ok(Understood::Forget(slot)) => self.land_unkept(plan, item, slot).await,
                 Err(error) => {
                     self.note_failure(std::slice::from_ref(&item), &error, took);
                     self.land_failed(vec![item], &error, took).await;
@@ -274,9 +268,11 @@ impl Scope {
     }
 
     /// Gives the callers an answer that is kept nowhere. An absence also ends what was kept before it.
-    async fn land_unkept(&self, item: Item, slot: Slot) {
+    async fn land_unkept(&self, plan: &Plan, item: Item, slot: Slot) {
         let (spot, leases) = (item.spot.clone(), item.leases.clone());
-        let outdated = matches!(slot, Slot::Absent) && (item.candidate.is_some() || item.replaces.is_some());
+        // A forced load did not look what there was.
+        let replaces = item.candidate.is_some() || item.replaces.is_some() || plan.purpose == Purpose::Forced;
+        let outdated = matches!(slot, Slot::Absent) && replaces;
         if outdated {
             // Whatever fails here is owed and told.
             let _ = self.remove_everywhere_here(std::slice::from_ref(&spot)).await;

@@ -45,7 +45,7 @@ use crate::{
     memory::MemoryTier,
     options::{Settings, TierChoice},
     policy::coherence::Coherence,
-    stats::Since,
+    stats::{Count, Since},
 };
 
 /// The place of the memory tier in every list of tiers; stores follow in their order.
@@ -187,6 +187,12 @@ impl Core {
 
     pub(crate) fn token(&self) -> Token {
         Token(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()))
+    }
+
+    pub(crate) fn count(&self, space: &Space, what: Count, n: u64) {
+        if self.settings.statistics {
+            space.counts.add(what, n);
+        }
     }
 
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {

@@ -76,6 +76,7 @@ impl Scope {
             }
             (Quick::Look(Some(entry)), Accept::Any) => {
                 let now = self.core.clock.now();
+                self.note_quick_hit(key, &entry, Life::Fallback);
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }

@@ -148,7 +148,7 @@ impl Scope {
                 }
                 Joined::Leader(landing, phase) => {
                     flights.push((index, job, phase));
-                    let base = self.base_version(&spot.key);
+                    let base = self.base_version(&spot);
                     let access = smallvec![Access::default(); self.core.tier_names.len()];
                     let (leases, candidate) = (smallvec![], None);
                     items.push(Item {
@@ -180,12 +180,19 @@ impl Scope {
         }
     }
 
-    /// What an entry bears that is loaded without asking the authority.
-    fn base_version(&self, key: &Key) -> Version {
-        match self.authority_place() {
-            Some(_) => self.core.coherence.floor(key.stripe()),
-            None => self.core.current_version(),
+    /// What an entry bears that is loaded without asking the authority: it is no older than the last invalidation
+    /// that is known, nor than what memory holds, which it may replace.
+    fn base_version(&self, spot: &Spot) -> Version {
+        if self.authority_place().is_none() {
+            return self.core.current_version();
         }
+        let floor = self.core.coherence.floor(spot.key.stripe());
+        let memory = self.core.memory.as_ref();
+        let there = memory.and_then(|memory| {
+            let version = |entry: &Entry| self.is_live(entry).then_some(entry.version);
+            memory.peek_with(spot.hash, spot.key.as_bytes(), version)
+        });
+        floor.max(there.flatten().unwrap_or_default())
     }
 
     /// Waits for a flight: for its end, or for a stale value that the caller takes.

@@ -55,9 +55,7 @@ impl Scope {
     }
 
     pub(crate) fn count(&self, what: Count, n: u64) {
-        if self.core.settings.statistics {
-            self.space.counts.add(what, n);
-        }
+        self.core.count(&self.space, what, n);
     }
 
     pub(crate) fn count_tier(&self, place: usize, outcome: Outcome) {
@@ -117,7 +115,7 @@ impl Scope {
         for group in namespaces.chunk_by(|a, b| a == b) {
             let entries = group.len() as u64;
             if let Some(space) = self.core.space(group[0]) {
-                space.counts.add(Count::evictions, entries);
+                self.core.count(&space, Count::evictions, entries);
                 self.core.tell(|| larder_core::Event::Evicted { namespace: space.name.shared(), entries });
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use larder_core::{Error, ErrorKind, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Version};
 
 use super::Core;
-use crate::{policy::freshness::classify, stats::Count};
+use crate::{policy::freshness::classify, stats::Count, value::Entry};
 
 /// How often memory is swept and debts are tried.
 const ROUND: Duration = Duration::from_millis(250);
@@ -39,20 +39,16 @@ impl Core {
         let Some(memory) = &self.memory else { return };
         let now = self.clock.now();
         let spaces = self.spaces();
-        let expired: Vec<_> = spaces.iter().map(|_| std::cell::Cell::new(0_u64)).collect();
-        memory.sweep(budget, |entry| {
-            let place = entry.namespace as usize;
-            let Some(space) = spaces.get(place) else { return false };
-            let cleared = entry.epoch != self.coherence.clears(&space.fence);
-            let dead = classify(&entry.deadlines, now) == Life::Dead;
-            if dead && !cleared {
-                expired[place].set(expired[place].get() + 1);
+        let space = |entry: &Entry| spaces.get(entry.namespace as usize);
+        let cleared = |entry: &Entry| {
+            space(entry).is_some_and(|space| entry.epoch != self.coherence.clears(&space.fence))
+        };
+        let gone = |entry: &Entry| cleared(entry) || classify(&entry.deadlines, now) == Life::Dead;
+        memory.sweep(budget, gone, |entry| {
+            if let Some(space) = space(entry).filter(|_| !cleared(entry)) {
+                self.count(space, Count::expirations, 1);
             }
-            cleared || dead
         });
-        for (space, expired) in spaces.iter().zip(expired) {
-            space.counts.add(Count::expirations, expired.get());
-        }
     }
 
     /// Learns how far the authority's sequence is, so that what an earlier process left in other persistent tiers

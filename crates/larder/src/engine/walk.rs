@@ -86,6 +86,7 @@ impl Scope {
             return items.into_iter().for_each(|item| self.land_unfound(item));
         };
         for item in &items {
+            self.account(plan, item);
             if let Some((place, entry)) = &item.candidate {
                 item.landing.offer(Landed::found(*place, entry.clone()));
             }
@@ -103,6 +104,9 @@ impl Scope {
         }
         let check = |mut item: Item| match self.peek(item.spot.hash, item.spot.key.as_bytes()) {
             Some((entry, Life::Fresh)) if !item.is_replaced(&entry) => {
+                if !plan.background && item.replaces.is_none() {
+                    self.note_hit(MEMORY, &item.spot.key, &entry, Life::Fresh);
+                }
                 item.land(Landed::found(MEMORY, entry));
                 None
             }
@@ -118,9 +122,9 @@ impl Scope {
     /// Asks one store for all items; returns those that it did not settle.
     async fn ask(&self, place: usize, plan: &Plan, items: Vec<Item>, loading: bool) -> Vec<Item> {
         let tier = self.core.store(place);
-        if tier.owes_anything() {
+        if items.iter().any(|item| tier.owes(&item.spot.key)) {
             // If somebody pays already, or it cannot be paid now, what is owed is not read.
-            self.core.pay(place).await;
+            self.core.pay_keys(place).await;
         }
         let (owed, items): (Vec<Item>, Vec<Item>) =
             items.into_iter().partition(|item| tier.owes(&item.spot.key));
@@ -160,7 +164,7 @@ impl Scope {
     ) -> Option<Item> {
         item.note_access(place, token, &found);
         let held = match &found {
-            Found::Hit(stored) => self.usable(place, plan, &item, stored),
+            Found::Hit(stored) => self.usable(place, &mut item, stored),
             Found::Foreign(_) => {
                 self.reject(place, &item, RejectedPayload::Foreign);
                 None
@@ -183,7 +187,7 @@ impl Scope {
     }
 
     /// The entry that a store holds, if it may be used at all.
-    pub(crate) fn usable(&self, place: usize, _plan: &Plan, item: &Item, stored: &Stored) -> Option<Held> {
+    pub(crate) fn usable(&self, place: usize, item: &mut Item, stored: &Stored) -> Option<Held> {
         let stripe = item.spot.key.stripe();
         if self.versions_compare(place) && self.core.coherence.is_outdated(stripe, stored.version) {
             self.reject(place, item, RejectedPayload::Outdated);
@@ -199,6 +203,10 @@ impl Scope {
             }
             Err(why) => {
                 self.reject(place, item, why);
+                if why == RejectedPayload::Newer {
+                    // Those who wrote it can read it: a load does not replace it.
+                    item.access[place] = Access::Foreign;
+                }
                 None
             }
         }
@@ -257,16 +265,34 @@ impl Scope {
     }
 
     /// No loader: lands with the best there is, or with a miss.
-    fn land_unfound(&self, item: Item) {
-        if let Some((place, entry)) = &item.candidate {
-            let life = classify(&entry.deadlines, self.core.clock.now());
-            if *place != MEMORY {
-                self.note_hit(*place, &item.spot.key, entry, life);
-            }
-        } else {
-            self.note_miss(&item.spot.key);
+    fn land_unfound(&self, mut item: Item) {
+        let now = self.core.clock.now();
+        // The walk took its time.
+        item.candidate.take_if(|(_, entry)| classify(&entry.deadlines, now) == Life::Dead);
+        match &item.candidate {
+            Some((place, entry)) => match classify(&entry.deadlines, now) {
+                // Memory's own look counted it.
+                Life::Stale if *place == MEMORY => {}
+                life => self.note_hit(*place, &item.spot.key, entry, life),
+            },
+            None => self.note_miss(&item.spot.key),
         }
         item.land_candidate(None);
+    }
+
+    /// Counts what the walk of a waiting reader came to, before the load: each read is one hit of one tier, or one
+    /// miss, or coalesced.
+    fn account(&self, plan: &Plan, item: &Item) {
+        if plan.background || item.replaces.is_some() {
+            return;
+        }
+        let stale = |entry: &Entry| classify(&entry.deadlines, self.core.clock.now()) == Life::Stale;
+        match item.candidate.as_ref().filter(|(_, entry)| stale(entry)) {
+            // Memory's own look counted it.
+            Some((MEMORY, _)) => {}
+            Some((place, entry)) => self.note_hit(*place, &item.spot.key, entry, Life::Stale),
+            None => self.note_miss(&item.spot.key),
+        }
     }
 
     pub(crate) fn note_miss(&self, key: &larder_core::Key) {

@@ -186,15 +186,21 @@ impl MemoryTier {
     }
 
     /// Looks at `budget` slots at most, from where the last sweep ended, and removes the entries for which `dead`
-    /// holds. No lock is held for longer than a short stretch of slots; one call goes round once.
-    pub(crate) fn sweep(&self, budget: usize, dead: impl Fn(&Entry) -> bool) -> Swept {
+    /// holds, which may be asked twice; `gone` is shown what was removed, after the lock is free. No lock is held for
+    /// longer than a short stretch of slots; one call goes round once.
+    pub(crate) fn sweep(
+        &self,
+        budget: usize,
+        dead: impl Fn(&Entry) -> bool,
+        mut gone: impl FnMut(&Entry),
+    ) -> Swept {
         let mut cursor = MemoryCursor::unpack(self.swept.load(Ordering::Relaxed));
         let mut swept = Swept::default();
         // The shard it begins in is passed again at the end, wholly: where slots were removed, others moved in.
         let mut shards_left = self.shards.len() + 1;
         while swept.examined < budget && shards_left > 0 {
             let stretch = u32::try_from(budget - swept.examined).unwrap_or(STRETCH).min(STRETCH);
-            let (examined, removed) = self.sweep_stretch(&mut cursor, stretch, &dead);
+            let (examined, removed) = self.sweep_stretch(&mut cursor, stretch, &dead, &mut gone);
             swept.examined += examined;
             swept.removed += removed;
             if cursor.below == 0 {
@@ -275,6 +281,7 @@ impl MemoryTier {
         cursor: &mut MemoryCursor,
         stretch: u32,
         dead: &impl Fn(&Entry) -> bool,
+        gone: &mut impl FnMut(&Entry),
     ) -> (usize, usize) {
         let Stripe(lock) = &self.shards[cursor.shard as usize];
         let shard = lock.read();
@@ -295,6 +302,7 @@ impl MemoryTier {
             }
         }
         drop(shard);
+        removed.iter().for_each(gone);
         (examined, removed.len())
     }
 

@@ -3,6 +3,7 @@
 mod flights;
 mod freshness;
 mod nodes;
+mod outages;
 mod reads;
 mod support;
 mod writes;

@@ -46,7 +46,7 @@ fn under_many_threads_a_value_belongs_to_its_key_and_the_bounds_hold() {
             recount += 1;
         });
         assert_eq!(recount, tier.len());
-        assert_eq!(tier.sweep(usize::MAX, |_| true).removed as u64, recount);
+        assert_eq!(tier.sweep(usize::MAX, |_| true, |_| {}).removed as u64, recount);
         assert_eq!((tier.len(), tier.weight()), (0, 0));
     }
 }
@@ -67,7 +67,7 @@ fn disturb(tier: &MemoryTier, key: u64, draws: &mut Draws) {
             });
         }
         13 => _ = tier.remove(hash, &bytes).as_ref().map(belongs),
-        14 => _ = tier.sweep(20, |entry| number(entry) % 7 == 3),
+        14 => _ = tier.sweep(20, |entry| number(entry) % 7 == 3, |_| {}),
         _ => {
             _ = tier.page(MemoryCursor::default(), 5, |key, entry| {
                 assert_eq!(key, (number(entry) % 1_000).to_le_bytes());
@@ -121,7 +121,7 @@ impl Drop for Clinging {
         if let Some(tier) = self.tier.upgrade() {
             put(&tier, b"last words", 1);
             tier.get(tier.hash(b"k"), b"k");
-            tier.sweep(10, |_| false);
+            tier.sweep(10, |_| false, |_| {});
             tier.len();
         }
     }
@@ -153,7 +153,7 @@ fn a_value_that_calls_the_tier_when_it_is_dropped_finds_no_lock_held() {
             put(b"k", 1, true);
             tier.remove(tier.hash(b"k"), b"k");
             put(b"k", 1, true);
-            tier.sweep(100, |_| true);
+            tier.sweep(100, |_| true, |_| {});
             put(b"k", 1, true);
             tier.clear();
             let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -191,7 +191,7 @@ fn panics_of_values_and_callers_leave_a_tier_that_works() {
         explode(&|| _ = tier.with(hash, b"k", |_| panic!("with")));
         explode(&|| _ = tier.update(hash, b"k", |_| panic!("update")));
         explode(&|| _ = tier.remove_if(hash, b"k", |_| panic!("remove_if")));
-        explode(&|| _ = tier.sweep(10, |_| panic!("dead")));
+        explode(&|| _ = tier.sweep(10, |_| panic!("dead"), |_| {}));
         explode(&|| _ = tier.page(MemoryCursor::default(), 10, |_, _| panic!("page")));
         explode(&|| _ = tier.put_if(hash, b"k", entry(2), 1, |_| panic!("admit"), |_, _| ()));
         assert_eq!((value(&tier, b"k"), tier.len()), (Some(1), 1));

@@ -94,7 +94,7 @@ fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
         Step::RemoveUnless { key } => assert!(tier.remove_if(hash(key), &name(key), |_| false).is_none()),
         Step::Sweep { budget, key } => {
             let dead = model.peek(key);
-            let swept = tier.sweep(budget, |entry| Some(self::number(entry)) == dead);
+            let swept = tier.sweep(budget, |entry| Some(self::number(entry)) == dead, |_| {});
             assert!(swept.examined <= budget);
             if swept.removed == 1 {
                 model.remove(key);

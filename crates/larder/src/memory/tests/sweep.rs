@@ -16,7 +16,7 @@ fn sweeps_stay_within_their_budget_and_find_all_the_dead_over_time() {
     let odd = |entry: &Entry| number(entry) % 2 == 1;
     let (mut rounds, mut removed) = (0, 0);
     while tier.count(odd) > 0 {
-        let swept = tier.sweep(100, odd);
+        let swept = tier.sweep(100, odd, |_| {});
         assert!(swept.examined <= 100);
         removed += swept.removed;
         rounds += 1;
@@ -29,13 +29,13 @@ fn sweeps_stay_within_their_budget_and_find_all_the_dead_over_time() {
 fn a_sweep_with_a_large_budget_goes_round_once_from_wherever_the_last_one_ended() {
     let tier = filled(10_000, 4);
     for begin in [0, 17, 128, 3_000, 5_555] {
-        tier.sweep(begin, |_| false);
-        let swept = tier.sweep(usize::MAX, |_| false);
+        tier.sweep(begin, |_| false, |_| {});
+        let swept = tier.sweep(usize::MAX, |_| false, |_| {});
         assert!((10_000..13_000).contains(&swept.examined), "{swept:?} from {begin}");
     }
-    assert_eq!(tier.sweep(usize::MAX, |_| true).removed, 10_000);
-    assert_eq!(tier.sweep(usize::MAX, |_| true).removed, 0);
-    assert_eq!(tier.sweep(0, |_| true), Swept::default());
+    assert_eq!(tier.sweep(usize::MAX, |_| true, |_| {}).removed, 10_000);
+    assert_eq!(tier.sweep(usize::MAX, |_| true, |_| {}).removed, 0);
+    assert_eq!(tier.sweep(0, |_| true, |_| {}), Swept::default());
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_dead_entry_that_came_back_to_life_between_two_looks_stays() {
     let tier = filled(100, 1);
     let looks = std::cell::Cell::new(0);
     // Dead at the first look, under the shared lock; alive at the second, under the exclusive one.
-    let swept = tier.sweep(1, |_| looks.replace(looks.get() + 1) == 0);
+    let swept = tier.sweep(1, |_| looks.replace(looks.get() + 1) == 0, |_| {});
     assert_eq!((swept, looks.get()), (Swept { examined: 1, removed: 0 }, 2));
 }
 
