@@ -148,7 +148,6 @@ struct Pile {
     plain: Faults,
     local: Faults,
     shared: Faults,
-    local_store: MemoryStore,
 }
 
 async fn pile(policy: Policy) -> Pile {
@@ -156,9 +155,8 @@ async fn pile(policy: Policy) -> Pile {
     let mut local = Capabilities::none();
     (local.leases, local.scan, local.persistent) = (true, true, false);
     let fresh = || MemoryStore::new(clock.clone());
-    let local_store = fresh().with_capabilities(local);
     let (plain, plain_faults) = Faulty::new(fresh().with_capabilities(plain_capabilities()), 1);
-    let (local, local_faults) = Faulty::new(local_store.clone(), 2);
+    let (local, local_faults) = Faulty::new(fresh().with_capabilities(local), 2);
     let (shared, shared_faults) = Faulty::new(fresh(), 3);
     let named = |name: &str| TierSettings::new().with_name(name);
     let stack = Stack::builder()
@@ -171,7 +169,7 @@ async fn pile(policy: Policy) -> Pile {
         .await
         .unwrap();
     let cache = stack.cache("n").policy(policy).build().unwrap();
-    Pile { cache, stack, plain: plain_faults, local: local_faults, shared: shared_faults, local_store }
+    Pile { cache, stack, plain: plain_faults, local: local_faults, shared: shared_faults }
 }
 
 impl Pile {

@@ -148,15 +148,6 @@ impl Origin {
         self.runs(|_| Box::pin(async { Err(BoxError::from("the origin is down")) }))
     }
 
-    pub fn fails_after(&self, after: Duration) -> impl FnOnce(LoadContext<u64>) -> Loading + Send + 'static {
-        self.runs(move |_| {
-            Box::pin(async move {
-                sleep(after).await;
-                Err(BoxError::from("the origin is down"))
-            })
-        })
-    }
-
     pub fn panics(&self) -> impl FnOnce(LoadContext<u64>) -> Loading + Send + 'static {
         self.runs(|_| Box::pin(async { panic!("a loader's own fault") }))
     }
