@@ -20,7 +20,7 @@ mod value;
 pub use builder::StackBuilder;
 pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, WarmEntry, WarmProgress, Wrapped};
 pub use clock::{SystemClock, SystemRng};
-pub use engine::{Copy, Inspection, Invalidated, Reach, TierHealth};
+pub use engine::{Inspection, Invalidated, Reach, TierCopy, TierHealth};
 pub use hub::Subscription;
 pub use key::{Args, CacheKey};
 pub use larder_core::{

@@ -39,7 +39,6 @@ impl Validator {
 }
 
 /// What a loader is told.
-#[derive(Clone, Debug)]
 pub struct LoadContext<V> {
     pub(crate) key: Key,
     pub(crate) cause: LoadCause,
@@ -47,6 +46,28 @@ pub struct LoadContext<V> {
     pub(crate) validator: Option<Validator>,
     pub(crate) uncoordinated: bool,
     pub(crate) ended: CancellationToken,
+}
+
+impl<V> Clone for LoadContext<V> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            cause: self.cause,
+            previous: self.previous.clone(),
+            validator: self.validator.clone(),
+            uncoordinated: self.uncoordinated,
+            ended: self.ended.clone(),
+        }
+    }
+}
+
+impl<V> std::fmt::Debug for LoadContext<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadContext")
+            .field("key", &self.key)
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<V> LoadContext<V> {
@@ -95,17 +116,28 @@ impl<V> LoadContext<V> {
 /// let loaded = Loaded::value("body").ttl(minutes(1)).tags(["team:7"]).validator(Validator::etag("v1"));
 /// # let _ = loaded;
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded<V> {
     pub(crate) what: What<V>,
     pub(crate) details: Details,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum What<V> {
     Value(V),
     Absent,
     NotModified,
+}
+
+impl<V> std::fmt::Debug for Loaded<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.what {
+            What::Value(_) => "Value(..)",
+            What::Absent => "Absent",
+            What::NotModified => "NotModified",
+        };
+        f.debug_tuple("Loaded").field(&format_args!("{what}")).finish()
+    }
 }
 
 /// What a loader may decide besides the value.
@@ -220,7 +252,7 @@ impl<V> IntoLoaded<V> for Loaded<V> {
 }
 
 /// One key of a load, without its type.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct LoadItem {
     /// Which of the caller's keys.
     pub(crate) index: usize,

@@ -11,7 +11,7 @@ use larder_core::StaleReason;
 /// let answer: Answer<u32> = Answer::Absent;
 /// assert!(answer.is_hit() && answer.value().is_none());
 /// ```
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Answer<V> {
     /// The value. Shared with the cache and all other readers.
     Value(Arc<V>),
@@ -19,6 +19,17 @@ pub enum Answer<V> {
     Absent,
     /// Nothing is known.
     Miss,
+}
+
+/// Says what kind of answer it is, never the value: answers end up in logs.
+impl<V> std::fmt::Debug for Answer<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Value(_) => "Value(..)",
+            Self::Absent => "Absent",
+            Self::Miss => "Miss",
+        })
+    }
 }
 
 impl<V> Clone for Answer<V> {
@@ -68,7 +79,7 @@ pub struct Stale {
 }
 
 /// An answer with its story.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lookup<V> {
     /// The answer.
@@ -79,4 +90,11 @@ pub struct Lookup<V> {
     pub tier: Option<Arc<str>>,
     /// Whether it was loaded for this call, or for one that this call shared.
     pub loaded: bool,
+}
+
+impl<V> Clone for Lookup<V> {
+    fn clone(&self) -> Self {
+        let Self { answer, stale, tier, loaded } = self;
+        Self { answer: answer.clone(), stale: *stale, tier: tier.clone(), loaded: *loaded }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, marker::PhantomData, sync::Arc};
 
-use larder_core::{Codec, KeyPrefix, Namespace, Result};
+use larder_core::{Codec, Error, ErrorKind, KeyPrefix, Namespace, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -100,7 +100,7 @@ impl<K: ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V,
         );
         let shape = Arc::new(MemoryOnly { custom: self.custom, values: PhantomData });
         Making { core: self.core, name: self.name, policy: self.policy, shape, memory_only: true }
-            .build(problems)
+            .build(problems, Taken::IsAFault)
     }
 }
 
@@ -133,7 +133,7 @@ where
         let shape = Arc::new(Storable::new(self.custom, self.codec, self.readers, self.schema));
         let making =
             Making { core: self.core, name: self.name, policy: self.policy, shape, memory_only: false };
-        making.build(Problems::default())
+        making.build(Problems::default(), Taken::IsAFault)
     }
 }
 
@@ -145,25 +145,25 @@ struct Making {
     memory_only: bool,
 }
 
+/// What it means that a namespace exists already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    IsAFault,
+    IsShared,
+}
+
 impl Making {
     fn build<K: ?Sized + 'static, V: Send + Sync + 'static>(
         self,
         mut problems: Problems,
+        taken: Taken,
     ) -> Result<Cache<K, V>> {
         let name = Namespace::new(&self.name)?;
         let names: Vec<&str> = self.core.tier_names.iter().map(|name| &**name).collect();
         self.policy.check(&names, &mut problems);
-        let taken = self.core.spaces().iter().any(|space| space.name == name);
-        problems.fault_if(
-            taken,
-            "namespace",
-            "is in use already",
-            "build a cache once and clone it, or give this one another name",
-        );
         let advisories = problems.into_result()?;
         advise(&name, &advisories);
-        let types = (TypeId::of::<K>(), TypeId::of::<V>());
-        let space = register(&self.core, |id| space(id, name, types, &self));
+        let space = register(&name, (TypeId::of::<K>(), TypeId::of::<V>()), &self, taken)?;
         Ok(Cache::of(Scope { core: self.core, space }, advisories))
     }
 }
@@ -173,27 +173,14 @@ pub(crate) fn nested<K: ?Sized + 'static, V: Send + Sync + 'static>(
     outer: &Scope,
     name: &str,
 ) -> Result<Cache<K, V>> {
-    let name = outer.space.name.nested(name)?;
-    let types = (TypeId::of::<K>(), TypeId::of::<V>());
-    if let Some(space) = outer.core.spaces().into_iter().find(|space| space.name == name) {
-        let mut problems = Problems::default();
-        problems.fault_if(
-            space.types != types,
-            "namespace",
-            "exists with other types of key or value",
-            "give this one another name",
-        );
-        problems.into_result()?;
-        return Ok(Cache::of(Scope { core: Arc::clone(&outer.core), space }, Vec::new()));
-    }
     let making = Making {
         core: Arc::clone(&outer.core),
-        name: name.to_string(),
+        name: outer.space.name.nested(name)?.to_string(),
         policy: outer.space.policy.clone(),
         shape: Arc::clone(&outer.space.shape),
         memory_only: outer.space.memory_only,
     };
-    making.build(Problems::default())
+    making.build(Problems::default(), Taken::IsShared)
 }
 
 fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> Space {
@@ -214,12 +201,32 @@ fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> 
     }
 }
 
-fn register(core: &Core, make: impl FnOnce(u32) -> Space) -> Arc<Space> {
-    let mut spaces = core.spaces.write().expect("no panics under this lock");
-    let id = u32::try_from(spaces.len()).expect("namespaces are named in code, not by the billion");
-    let space = Arc::new(make(id));
+/// Enters a namespace, or finds it: in one hold of the lock, so that there is never a second of the same name.
+fn register(name: &Namespace, types: (TypeId, TypeId), making: &Making, taken: Taken) -> Result<Arc<Space>> {
+    let fault = |fault: &str, remedy: &str| {
+        let mut problems = Problems::default();
+        problems.fault("namespace", fault, remedy);
+        problems.into_result().map(|_| unreachable!("a fault was added"))
+    };
+    let mut spaces = making.core.spaces.write().expect("no panics under this lock");
+    match spaces.iter().find(|space| space.name == *name) {
+        Some(space) if space.types == types && taken == Taken::IsShared => return Ok(Arc::clone(space)),
+        Some(_) if taken == Taken::IsShared => {
+            return fault("exists with other types of key or value", "give this one another name");
+        }
+        Some(_) => {
+            return fault("is in use already", "build a cache once and clone it, or take another name");
+        }
+        None => {}
+    }
+    if spaces.len() >= making.core.settings.namespaces_max {
+        let text = "there are as many namespaces as namespaces_max allows; put what varies into the key";
+        return Err(Error::new(ErrorKind::Overloaded, text));
+    }
+    let id = u32::try_from(spaces.len()).expect("the bound on namespaces fits");
+    let space = Arc::new(space(id, name.clone(), types, making));
     spaces.push(Arc::clone(&space));
-    space
+    Ok(space)
 }
 
 fn advise(name: &Namespace, advisories: &[Problem]) {

@@ -11,7 +11,7 @@ use std::{
 use larder_core::{Error, ErrorKind, Key, Result, StaleReason};
 use tokio::sync::watch;
 
-use super::waits::Job;
+use super::{TierSet, waits::Job};
 use crate::{policy::coherence::ReadVersion, value::Entry};
 
 const SHARDS: usize = 64;
@@ -33,6 +33,8 @@ pub(crate) struct FlightKey {
     pub(crate) key: Key,
     pub(crate) noted: ReadVersion,
     pub(crate) purpose: Purpose,
+    /// Which tiers are asked: others may hold something else.
+    pub(crate) read: TierSet,
 }
 
 /// Where a flight landed.

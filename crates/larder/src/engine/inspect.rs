@@ -10,7 +10,7 @@ use crate::value::{Entry, Slot};
 /// One tier's copy of an entry.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Copy {
+pub struct TierCopy {
     /// The tier.
     pub tier: Arc<str>,
     /// How good it still is.
@@ -38,7 +38,7 @@ pub struct Copy {
 #[non_exhaustive]
 pub struct Inspection {
     /// The copies that are not dead. Tiers that are skipped or hold nothing usable are left out.
-    pub copies: Vec<Copy>,
+    pub copies: Vec<TierCopy>,
 }
 
 impl Inspection {
@@ -114,9 +114,9 @@ impl Scope {
         Ok(held.filter(|held| held.life != Life::Dead).map(|held| (held, stored.bytes.len() as u64)))
     }
 
-    fn copy(&self, place: usize, entry: &Entry, life: Life, stored_bytes: Option<u64>) -> Copy {
+    fn copy(&self, place: usize, entry: &Entry, life: Life, stored_bytes: Option<u64>) -> TierCopy {
         let now = self.core.clock.now();
-        Copy {
+        TierCopy {
             tier: self.tier_name(place),
             life,
             absent: matches!(entry.slot, Slot::Absent),

@@ -91,6 +91,7 @@ impl Scope {
     /// Removes keys from one store; what fails is owed to it.
     pub(crate) async fn remove_or_owe(&self, place: usize, keys: Vec<Key>) -> Vec<Result<Version>> {
         let tier = self.core.store(place);
+        let mark = tier.mark();
         let removed = tier.call(&self.core, "remove", tier.store.remove(keys.clone())).await;
         let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
@@ -98,7 +99,7 @@ impl Scope {
         };
         for (key, outcome) in keys.iter().zip(&outcomes) {
             match outcome {
-                Ok(_) => tier.settled(key),
+                Ok(_) => tier.settled(key, mark),
                 Err(_) => self.core.owe(place, [Debt::Key(key.clone())]),
             }
         }
@@ -151,6 +152,7 @@ impl Scope {
     async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<Version> {
         let tier = self.core.store(place);
         for _ in 0..TRIES {
+            let mark = tier.mark();
             let read = vec![Read { key: spot.key.clone(), lease: None }];
             let Ok(found) = tier.call(&self.core, "read", tier.store.read(read)).await else { break };
             let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
@@ -160,7 +162,7 @@ impl Scope {
             };
             match written.into_iter().next() {
                 Some(Written::Stored(version)) => {
-                    tier.settled(&spot.key);
+                    tier.settled(&spot.key, mark);
                     return Ok(version);
                 }
                 Some(Written::Unchanged) => {}

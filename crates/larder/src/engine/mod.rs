@@ -35,7 +35,7 @@ pub(crate) use upkeep::start;
 pub(crate) use wants::{Answered, Quick, Wants};
 pub(crate) use write::{Manner, NewValue};
 pub use {
-    inspect::{Copy, Inspection, TierHealth},
+    inspect::{Inspection, TierCopy, TierHealth},
     invalidate::{Invalidated, Reach},
 };
 
@@ -52,7 +52,7 @@ use crate::{
 pub(crate) const MEMORY: usize = 0;
 
 /// A set of tiers, a bit for each place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TierSet(u32);
 
 /// More store tiers than anybody stacks; the set of tiers has a bit for each.

@@ -140,7 +140,8 @@ impl Scope {
         let mut flights = Vec::with_capacity(spots.len());
         for (index, spot, replaces) in spots {
             let noted = self.note(&spot.key);
-            let flight_key = FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose };
+            let flight_key =
+                FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose, read: plan.read };
             match self.core.flights.join(flight_key, job)? {
                 Joined::Follower(job, phase) => {
                     self.note_coalesced(&spot.key, plan.background);

@@ -14,7 +14,7 @@ use crate::{
     envelope::{self, Format, Header, StoredDeadlines},
     policy::{
         coherence::ReadVersion,
-        expiry::{Spans, from_wall, refresh_at, to_wall},
+        expiry::{LONGEST, Spans, from_wall, refresh_at, to_wall},
         freshness::{Deadlines, classify},
     },
     value::{AnyValue, Entry, Extra, Slot},
@@ -265,7 +265,10 @@ impl Encoded {
 fn overridden(spans: Spans, lives: Lives) -> Spans {
     let stale = lives.stale_while_revalidate.unwrap_or(spans.stale);
     let fallback = lives.stale_if_error.unwrap_or(spans.fallback).max(stale);
-    Spans { ttl: lives.ttl.unwrap_or(spans.ttl), stale, fallback }
+    // Whatever a call or a loader asks for: no sum of these overflows.
+    let [ttl, stale, fallback] =
+        [lives.ttl.unwrap_or(spans.ttl), stale, fallback].map(|span| span.min(LONGEST));
+    Spans { ttl, stale, fallback }
 }
 
 fn with_sliding(extra: Option<Arc<Extra>>, spans: Spans) -> Arc<Extra> {

@@ -16,7 +16,7 @@ use crate::{
     options::TierSettings,
     policy::{
         breaker::{Breaker, Ending, Permit},
-        journal::{Claim, Debt, Journal},
+        journal::{Claim, Debt, Journal, Mark},
     },
     stats::{TierCounters, TierStats},
 };
@@ -57,7 +57,7 @@ impl Tier {
 
     /// Makes a call within the tier's timeout, unless its breaker is open.
     ///
-    /// A caller that vanishes drops the call; a probe among them is given up after the longest pause.
+    /// A caller that vanishes drops the call; if it was the probe, the next caller is.
     pub(crate) async fn call<T>(
         &self,
         core: &Core,
@@ -82,6 +82,7 @@ impl Tier {
             return Err(Error::new(ErrorKind::Unavailable, "skipped: the tier failed a short while ago")
                 .at_tier(&self.name));
         }
+        let probe = Probe { tier: self, core, permit };
         let began = core.clock.nanos();
         let answer = match tokio::time::timeout(timeout, call).await {
             Ok(answer) => answer,
@@ -90,6 +91,7 @@ impl Tier {
             }
         };
         self.ended(core, operation, permit, &answer, core.clock.nanos().saturating_sub(began));
+        drop(probe);
         answer.map_err(|error| error.at_tier(&self.name))
     }
 
@@ -165,11 +167,16 @@ impl Tier {
         self.owed.store(journal.len(), Ordering::Release);
     }
 
-    /// A write or removal of the key was executed.
-    pub(crate) fn settled(&self, key: &Key) {
+    /// To be noted before a write or removal, for [`settled`](Self::settled).
+    pub(crate) fn mark(&self) -> Mark {
+        if self.owes_anything() { self.journal().mark() } else { Mark::default() }
+    }
+
+    /// A write or removal of the key was executed: what was owed when it began is settled, what came since is not.
+    pub(crate) fn settled(&self, key: &Key, mark: Mark) {
         if self.owes_anything() {
             let mut journal = self.journal();
-            journal.settled(key);
+            journal.settled(key, mark);
             self.owed.store(journal.len(), Ordering::Release);
         }
     }
@@ -208,6 +215,19 @@ impl Tier {
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().expect("no panics under this lock: the journal only moves keys")
+    }
+}
+
+/// A call that tries whether the tier is well again: if it is dropped before it told, another may try.
+struct Probe<'t> {
+    tier: &'t Tier,
+    core: &'t Core,
+    permit: Permit,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.tier.breaker().forget(self.permit, self.core.clock.now());
     }
 }
 

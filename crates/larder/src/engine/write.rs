@@ -136,6 +136,7 @@ impl Scope {
 
     async fn write_to(&self, place: usize, writes: Vec<Write>, writing: Vec<&mut Setting>) {
         let tier = self.core.store(place);
+        let mark = tier.mark();
         let outcome = tier.call(&self.core, "write", tier.store.write(writes)).await;
         let outcomes: Vec<Result<Written>> = match outcome {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
@@ -147,12 +148,12 @@ impl Scope {
                 Ok(Written::Stored(version)) => {
                     setting.version = setting.version.max(version);
                     setting.kept += 1;
-                    tier.settled(key);
+                    tier.settled(key, mark);
                 }
                 // A newer entry stands there already.
                 Ok(Written::Unchanged) => setting.kept += 1,
                 Ok(Written::Rejected(error)) => {
-                    tier.settled(key);
+                    tier.settled(key, mark);
                     self.set_failed(place, setting, refused(error));
                 }
                 Err(error) => {

@@ -5,7 +5,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{problem::Problems, serde_span, write::WriteMode};
-use crate::policy::breaker::BreakerRule;
+use crate::policy::{breaker::BreakerRule, expiry::LONGEST};
+
+/// Larger bounds are mistakes, and more than semaphores and queues can count.
+const COUNT_MAX: usize = 1 << 30;
+/// More waiting events than anybody wants; a queue reserves their room at once.
+const EVENTS_MAX: usize = 1 << 20;
 
 /// How a stack behaves: its bounds, and what is the same for all of its caches.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -28,6 +33,8 @@ pub struct Settings {
     /// How many keys a failed invalidation may leave owed to a store before they collapse into "everything".
     /// Default: 10 000.
     pub journal_max: usize,
+    /// How many namespaces there may be, nested ones included; they are never forgotten. Default: 10 000.
+    pub namespaces_max: usize,
     /// The largest stored value in bytes, decompressed. Default: 16 MiB.
     pub max_value_bytes: usize,
     /// How many events may wait for each observer before it misses some. Default: 4 096.
@@ -46,6 +53,7 @@ impl Default for Settings {
             unleased_loads_max: 64,
             lease: Duration::from_secs(2),
             journal_max: 10_000,
+            namespaces_max: 10_000,
             max_value_bytes: 16 << 20,
             events_max: 4_096,
             statistics: true,
@@ -66,12 +74,25 @@ impl Settings {
             ("flights_max", self.flights_max),
             ("unleased_loads_max", self.unleased_loads_max),
             ("journal_max", self.journal_max),
+            ("namespaces_max", self.namespaces_max),
             ("max_value_bytes", self.max_value_bytes),
             ("events_max", self.events_max),
         ];
         for (name, count) in counts {
             problems.fault_if(count == 0, name, "is zero", "give at least 1");
+            problems.fault_if(
+                count > COUNT_MAX,
+                name,
+                "is more than 1 073 741 824",
+                "a bound that large is none",
+            );
         }
+        problems.fault_if(
+            self.events_max > EVENTS_MAX,
+            "events_max",
+            "is more than 1 048 576, and room for all is reserved at once",
+            "an observer that falls so far behind should take less in hand",
+        );
         problems.fault_if(
             self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(30),
             "lease",
@@ -100,6 +121,8 @@ setters! { Settings:
     with_lease: Duration => lease = lease;
     /// Sets [`journal_max`](Self::journal_max).
     with_journal_max: usize => journal_max = journal_max;
+    /// Sets [`namespaces_max`](Self::namespaces_max).
+    with_namespaces_max: usize => namespaces_max = namespaces_max;
     /// Sets [`max_value_bytes`](Self::max_value_bytes).
     with_max_value_bytes: usize => max_value_bytes = max_value_bytes;
     /// Sets [`events_max`](Self::events_max).
@@ -165,8 +188,8 @@ impl TierSettings {
     pub(crate) fn rule(&self) -> BreakerRule {
         BreakerRule {
             failures: self.breaker_failures,
-            first_pause: self.retry_after,
-            longest_pause: self.retry_after_max.max(self.retry_after),
+            first_pause: self.retry_after.min(LONGEST),
+            longest_pause: self.retry_after_max.max(self.retry_after).min(LONGEST),
         }
     }
 

@@ -86,6 +86,13 @@ impl Breaker {
         }
     }
 
+    /// The caller vanished before its call ended. A probe that did leaves its turn to the next caller.
+    pub(crate) fn forget(&mut self, permit: Permit, now: Moment) {
+        if let (State::Probing { pause, .. }, Permit::Probe) = (self.state, permit) {
+            self.state = State::Open { until: now, pause };
+        }
+    }
+
     fn open(&mut self, now: Moment, pause: Duration, draw: f64) {
         let pause = pause.min(self.rule.longest_pause);
         self.state = State::Open { until: now.after(pause.mul_f64(1.0 - 0.2 * draw)), pause };
@@ -160,6 +167,20 @@ mod tests {
         assert_eq!(breaker.permit(at(6_001)), Permit::Probe, "three seconds, not four");
         breaker.record(Permit::Probe, Ending::Ok, at(6_002), 0.5);
         assert_eq!(breaker.state(), TierState::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_leaves_its_turn_to_the_next_caller() {
+        let mut breaker = Breaker::new(RULE);
+        breaker.record(Permit::Go, Ending::TimedOut, at(0), 0.5);
+        assert_eq!(breaker.permit(at(1_000)), Permit::Probe);
+        breaker.forget(Permit::Go, at(1_001));
+        assert_eq!(breaker.permit(at(1_001)), Permit::Skip, "another call's end is not the probe's");
+        breaker.forget(Permit::Probe, at(1_002));
+        assert_eq!(breaker.permit(at(1_002)), Permit::Probe);
+        breaker.record(Permit::Probe, Ending::Ok, at(1_003), 0.5);
+        breaker.forget(Permit::Probe, at(1_004));
+        assert_eq!(breaker.state(), TierState::Closed, "what ended is not forgotten");
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) struct Claim {
     number: u64,
 }
 
+/// A point in the numbering of debts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark(u64);
+
 const PREFIXES_MAX: usize = 64;
 
 impl Journal {
@@ -87,9 +91,17 @@ impl Journal {
         }
     }
 
-    /// A later write or removal of the key was executed: whatever was owed for it is settled.
-    pub(crate) fn settled(&mut self, key: &Key) {
-        self.keys.remove(key);
+    /// How far the debts are numbered.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.next)
+    }
+
+    /// A write or removal of the key that began at `mark` was executed: what was owed by then is settled. What was
+    /// incurred while it ran may come after it in the store's order, and stands.
+    pub(crate) fn settled(&mut self, key: &Key, mark: Mark) {
+        if self.keys.get(key).is_some_and(|number| *number <= mark.0) {
+            self.keys.remove(key);
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -115,6 +127,18 @@ mod tests {
         assert!(journal.owes(&key("a:1")), "it was incurred again while it was being paid");
         journal.paid(&journal.claims(10).remove(0).clone());
         assert!(!journal.owes(&key("a:1")) && journal.len() == 0);
+    }
+
+    #[test]
+    fn a_removal_settles_what_was_owed_when_it_began_and_nothing_newer() {
+        let mut journal = Journal::new(10);
+        journal.owe(Debt::Key(key("a:1")));
+        let mark = journal.mark();
+        journal.settled(&key("a:1"), mark);
+        assert!(!journal.owes(&key("a:1")));
+        journal.owe(Debt::Key(key("a:1")));
+        journal.settled(&key("a:1"), mark);
+        assert!(journal.owes(&key("a:1")), "incurred after that removal began");
     }
 
     #[test]
