@@ -64,11 +64,12 @@ pub(crate) enum Form {
 }
 
 const NOTES: &str = "\
-The questions: of 100 reads 35 ask for a city by its id, 25 for the five cities nearest to a point (on a grid of a tenth \
-of a degree), 20 for the ten largest cities by the first one to four letters of their name, 20 for the statistics of a \
-country. Popularity follows the rank by population. Both phases get the same stream.
+The questions: somebody types the first letters of a name, opens a city, sees what is near and what its country is like. \
+Of 100 reads 20 ask for the ten largest cities by the first two to four letters of their name, 25 for a city by its id, \
+25 for the five cities nearest to a point (on a grid of a tenth of a degree), 30 for the statistics of a country. \
+Popularity follows the rank by population. Both phases get the same stream.
 
-The queries: SQLite with the indexes they want (id, folded name, place, country), its whole file in its page cache, \
+The queries: SQLite with the indexes they want (id, folded name, place, country), room for the whole file in memory, \
 write-ahead log, four connections on blocking threads. No delay is added anywhere.
 
 The caches: typed values, serialised for each answer. Lists of the nearest hold ids and distances, which no change \

@@ -107,8 +107,8 @@ pub(crate) struct Stats {
     pub(crate) country: String,
     pub(crate) cities: u32,
     pub(crate) population: u64,
-    /// The population of the city in the middle.
-    pub(crate) median_population: u32,
+    /// The population of the largest city in each quarter of its cities, smallest quarter first.
+    pub(crate) quarters: Vec<u32>,
     /// How far the average inhabitant lives from the largest city, in kilometres.
     pub(crate) spread_km: f64,
     /// By population, largest first.

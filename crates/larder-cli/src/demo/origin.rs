@@ -135,19 +135,20 @@ impl Origin {
         self.read(move |connection| sql::stats(connection, &country)).await
     }
 
-    /// Changes a city, commits, and remembers that the caches are to be told.
-    pub(crate) async fn change(&self, id: u32, to: Change) -> Result<Option<Changed>> {
-        self.with_connection(move |connection| sql::change(connection, id, &to)).await
+    /// Changes a city, commits, and remembers that the caches are to be told; forgets that for changes of which they
+    /// have been `told`.
+    pub(crate) async fn change(&self, id: u32, to: Change, told: Vec<u64>) -> Result<Option<Changed>> {
+        self.with_connection(move |connection| sql::change(connection, id, &to, &told)).await
     }
 
-    /// Changes that the caches may not know, oldest first: at most `limit`.
-    pub(crate) async fn pending(&self, limit: u32) -> Result<Vec<Changed>> {
+    /// Changes that the caches may not know, by number, oldest first: at most `limit`.
+    pub(crate) async fn pending(&self, limit: u32) -> Result<Vec<(u64, Changed)>> {
         self.with_connection(move |connection| sql::pending(connection, limit)).await
     }
 
-    /// Says that the caches know a change.
-    pub(crate) async fn settle(&self, change: u64) -> Result<()> {
-        self.with_connection(move |connection| sql::settle(connection, change)).await
+    /// Forgets pending changes: the caches have been told.
+    pub(crate) async fn forget(&self, told: Vec<u64>) -> Result<()> {
+        self.with_connection(move |connection| sql::forget(connection, &told)).await
     }
 
     /// The number of the era in which the caches include this shared server (or "none"): a new one begins when the last

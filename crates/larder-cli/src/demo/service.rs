@@ -39,15 +39,16 @@ const BATCH: u32 = 256;
 pub(crate) struct Service {
     origin: Origin,
     caches: Option<Arc<Caches>>,
-    /// Held from the commit of a change until the caches know it, so that they learn changes in the order of the
-    /// database. SQLite has one writer anyway.
-    changing: Mutex<()>,
+    /// The changes that the caches were told of and the database still keeps as pending. Held from the commit of a
+    /// change until the caches know it, so that they learn changes in the order of the database; SQLite has one
+    /// writer anyway.
+    told: Mutex<Vec<u64>>,
 }
 
 impl Service {
     /// The service that asks the database every time.
     pub(crate) fn uncached(origin: Origin) -> Arc<Self> {
-        Arc::new(Self { origin, caches: None, changing: Mutex::default() })
+        Arc::new(Self { origin, caches: None, told: Mutex::default() })
     }
 
     /// The service that asks its caches first. Tells them of changes that an earlier run could not tell them.
@@ -55,15 +56,15 @@ impl Service {
     /// # Errors
     /// If the database or a tier fails.
     pub(crate) async fn cached(origin: Origin, caches: Arc<Caches>) -> Result<Arc<Self>> {
-        let service = Arc::new(Self { origin, caches: Some(caches), changing: Mutex::default() });
         loop {
-            let pending = service.origin.pending(BATCH).await?;
-            for changed in &pending {
-                service.tell(changed).await?;
-            }
+            let pending = origin.pending(BATCH).await?;
             if pending.is_empty() {
-                return Ok(service);
+                return Ok(Arc::new(Self { origin, caches: Some(caches), told: Mutex::default() }));
             }
+            for (_, changed) in &pending {
+                caches.changed(changed).await?;
+            }
+            origin.forget(pending.into_iter().map(|(change, _)| change).collect()).await?;
         }
     }
 
@@ -117,24 +118,17 @@ impl Service {
     /// Database first, then the caches. Until they know, the database keeps the change as pending: a process that ends
     /// in between leaves the rest to the next one.
     async fn change_to_the_end(&self, id: u32, to: Change) -> Result<Option<Changed>> {
-        let _in_order = self.changing.lock().await;
-        let changed = self.origin.change(id, to).await?;
-        match &changed {
-            None => Ok(changed),
-            Some(known) => match self.tell(known).await {
-                // A tier could not be told. Larder will tell it, and reads nothing there until then; the database
-                // keeps the change as pending, should this process end before that.
-                Ok(()) | Err(ServiceError::Cache(_)) => Ok(changed),
-                Err(error) => Err(error),
-            },
+        let mut told = self.told.lock().await;
+        let changed = self.origin.change(id, to, told.clone()).await?;
+        told.clear();
+        // Without caches the change stays pending: whoever has some is told before using them.
+        if let (Some(changed), Some(caches)) = (&changed, &self.caches) {
+            // Where a tier could not be told, Larder will tell it, and reads nothing there until then; the database
+            // keeps the change as pending, should this process end before that.
+            if caches.changed(changed).await.is_ok() {
+                told.push(changed.city.version);
+            }
         }
-    }
-
-    async fn tell(&self, changed: &Changed) -> Result<()> {
-        if let Some(caches) = &self.caches {
-            caches.changed(changed).await?;
-            self.origin.settle(changed.city.version).await?;
-        }
-        Ok(())
+        Ok(changed)
     }
 }

@@ -36,8 +36,10 @@ pub(crate) fn prepare(connection: &Connection) -> Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
-    // 16 MiB: the whole database, so that reads are never slowed by the disk.
+    // Room for the whole database twice over. The map matters where there are writers: each change makes every other
+    // connection forget the pages it keeps, and without the map read them anew from the file.
     connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "mmap_size", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
     let pure =
         FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
@@ -144,12 +146,9 @@ pub(crate) fn stats(connection: &mut Connection, country: &str) -> Result<Option
     let snapshot = connection.transaction()?;
     let as_of = last_change(&snapshot)?;
     let mut ordered = snapshot.prepare_cached(&format!(
-        "SELECT {CITY} FROM city WHERE country = ?1 ORDER BY population DESC, id LIMIT ?2 OFFSET ?3"
+        "SELECT {CITY} FROM city WHERE country = ?1 ORDER BY population DESC, id LIMIT 5"
     ))?;
-    let mut ranked = |count: u32, from: u32| -> Result<Vec<City>> {
-        ordered.query_map(params![country, count, from], read_city)?.collect()
-    };
-    let largest = ranked(5, 0)?;
+    let largest = ordered.query_map([country], read_city)?.collect::<Result<Vec<City>>>()?;
     let Some(first) = largest.first() else { return Ok(None) };
     let (cities, population, spread_km) = snapshot
         .prepare_cached(
@@ -160,10 +159,19 @@ pub(crate) fn stats(connection: &mut Connection, country: &str) -> Result<Option
         .query_row(params![country, first.latitude, first.longitude], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
-    let median_population = ranked(1, cities / 2)?.first().map_or(0, |city| city.population);
+    let quarters = quarters(&snapshot, country)?;
     let time_zones = time_zones(&snapshot, country)?;
     let country = country.to_owned();
-    Ok(Some(Stats { as_of, country, cities, population, median_population, spread_km, time_zones, largest }))
+    Ok(Some(Stats { as_of, country, cities, population, quarters, spread_km, time_zones, largest }))
+}
+
+fn quarters(connection: &Connection, country: &str) -> Result<Vec<u32>> {
+    let mut found = connection.prepare_cached(
+        "SELECT max(population)
+         FROM (SELECT population, ntile(4) OVER (ORDER BY population, id) AS quarter FROM city WHERE country = ?1)
+         GROUP BY quarter ORDER BY quarter",
+    )?;
+    found.query_map([country], |row| row.get(0))?.collect()
 }
 
 fn time_zones(connection: &Connection, country: &str) -> Result<Vec<TimeZone>> {
@@ -180,9 +188,16 @@ fn time_zones(connection: &Connection, country: &str) -> Result<Vec<TimeZone>> {
     found.query_map([country], read)?.collect()
 }
 
-/// Changes a city and raises its version, in one transaction; `None` if there is no such city.
-pub(crate) fn change(connection: &mut Connection, id: u32, to: &Change) -> Result<Option<Changed>> {
+/// Changes a city and raises its version, in one transaction; `None` if there is no such city. In passing forgets the
+/// pending changes of which the caches have been `told`.
+pub(crate) fn change(
+    connection: &mut Connection,
+    id: u32,
+    to: &Change,
+    told: &[u64],
+) -> Result<Option<Changed>> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    forget(&transaction, told)?;
     let Some(before) = city(&transaction, id)? else { return Ok(None) };
     let version: u64 = transaction
         .prepare_cached("UPDATE state SET change = change + 1 RETURNING change")?
@@ -201,22 +216,22 @@ pub(crate) fn change(connection: &mut Connection, id: u32, to: &Change) -> Resul
     Ok(Some(Changed { city, previous_name }))
 }
 
-/// Changes that the caches may not know, oldest first: at most `limit`.
-pub(crate) fn pending(connection: &Connection, limit: u32) -> Result<Vec<Changed>> {
+/// Changes that the caches may not know, by number, oldest first: at most `limit`. The row is the one of today, which
+/// may be newer than the change.
+pub(crate) fn pending(connection: &Connection, limit: u32) -> Result<Vec<(u64, Changed)>> {
     let mut found = connection.prepare_cached(&format!(
         "SELECT {CITY}, change, previous_name FROM pending JOIN city ON city.id = pending.city
          ORDER BY change LIMIT ?1"
     ))?;
-    let read = |row: &Row<'_>| {
-        let city = City { version: row.get(8)?, ..read_city(row)? };
-        Ok(Changed { city, previous_name: row.get(9)? })
-    };
+    let read =
+        |row: &Row<'_>| Ok((row.get(8)?, Changed { city: read_city(row)?, previous_name: row.get(9)? }));
     found.query_map([limit], read)?.collect()
 }
 
-/// Forgets a pending change: the caches know it.
-pub(crate) fn settle(connection: &Connection, change: u64) -> Result<()> {
-    connection.prepare_cached("DELETE FROM pending WHERE change = ?1")?.execute([change]).map(drop)
+/// Forgets pending changes: the caches know them.
+pub(crate) fn forget(connection: &Connection, told: &[u64]) -> Result<()> {
+    let mut known = connection.prepare_cached("DELETE FROM pending WHERE change = ?1")?;
+    told.iter().try_for_each(|change| known.execute([change]).map(drop))
 }
 
 /// The number of the era that begins, or goes on, with this shared server.

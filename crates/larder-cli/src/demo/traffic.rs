@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::model::{Around, City, folded};
 
 /// Of a hundred reads: how many ask for a city by its id, for the nearest five, by a prefix; the rest for a country.
-const MIX: [u64; 3] = [35, 25, 20];
+const MIX: [u64; 3] = [25, 25, 20];
 /// How many cities a question for the nearest asks for.
 const NEAREST: u32 = 5;
 /// What a renamed city's name ends in.
@@ -142,8 +142,8 @@ impl Iterator for User {
             let around = Around::new(city.latitude, city.longitude, NEAREST);
             Ask::Nearest(around.expect("every city is on the globe, and so few may be asked for"))
         } else if kind < by_id + nearest + search {
-            // Somebody types the first one to four letters.
-            let letters = 1 + self.draws.below(4) as usize;
+            // Somebody has typed two to four letters; one finds half the world.
+            let letters = 2 + self.draws.below(3) as usize;
             Ask::Search(folded(&city.name).chars().take(letters).collect())
         } else {
             Ask::Stats(city.country.clone())
@@ -220,7 +220,7 @@ mod tests {
             *kinds.entry(kind).or_default() += 0.001;
         }
         for (kind, share) in
-            [("city", 34.65), ("nearest", 24.75), ("search", 19.8), ("stats", 19.8), ("put", 1.0)]
+            [("city", 24.75), ("nearest", 24.75), ("search", 19.8), ("stats", 29.7), ("put", 1.0)]
         {
             assert!((kinds[kind] - share).abs() < 0.5, "{kinds:?}");
         }

@@ -34,7 +34,7 @@ async fn an_answer_that_differs_from_the_database_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old.db"), folder.path().join("new.db"));
     let (stale, fresh) = (Origin::open(&old).unwrap(), Origin::open(&new).unwrap());
-    fresh.change(2_950_159, Change { name: "Berlin".into(), population: 1 }).await.unwrap();
+    fresh.change(2_950_159, Change { name: "Berlin".into(), population: 1 }, vec![]).await.unwrap();
     let (service, database) = (router(Service::uncached(stale)), router(Service::uncached(fresh)));
     let reads =
         [Ask::City(2_950_159), Ask::Search("berlin".into()), Ask::Stats("DE".into()), Ask::City(1_796_236)];

@@ -77,7 +77,7 @@ fn the_stats_of_a_country_read_before_a_change_in_it_are_wrong() {
         country: "DE".into(),
         cities: 2,
         population: 50,
-        median_population: 20,
+        quarters: vec![],
         spread_km: 1.0,
         time_zones: vec![],
         largest: vec![largest],

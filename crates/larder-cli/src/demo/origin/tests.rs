@@ -59,6 +59,15 @@ async fn a_search_finds_what_a_scan_of_all_names_finds() {
     }
 }
 
+/// The last of each of four parts; the first parts get what is left over.
+fn naive_quarters(sorted: &[u32]) -> Vec<u32> {
+    let (each, more) = (sorted.len() / 4, sorted.len() % 4);
+    let ends = (1..=4).map(|quarter| each * quarter + more.min(quarter));
+    let mut ends: Vec<usize> = ends.collect();
+    ends.dedup();
+    ends.iter().map(|end| sorted[end - 1]).collect()
+}
+
 #[tokio::test]
 async fn the_stats_of_every_country_are_those_of_a_scan() {
     let (_folder, origin) = origin();
@@ -72,7 +81,9 @@ async fn the_stats_of_every_country_are_those_of_a_scan() {
             cities.iter().map(|city| city.timezone.as_str()).collect();
         assert_eq!(stats.cities as usize, cities.len());
         assert_eq!(stats.population, cities.iter().map(|city| u64::from(city.population)).sum::<u64>());
-        assert_eq!(stats.median_population, cities[cities.len() / 2].population);
+        let mut sizes: Vec<u32> = cities.iter().map(|city| city.population).collect();
+        sizes.sort_unstable();
+        assert_eq!(stats.quarters, naive_quarters(&sizes), "{country}");
         assert_eq!(
             (stats.time_zones.len(), &stats.largest[..]),
             (zones.len(), &cities[..cities.len().min(5)])
@@ -96,17 +107,17 @@ async fn a_change_raises_the_version_and_is_pending_until_settled() {
     let (folder, origin) = origin();
     let id = data::cities()[0].id;
     let to = Change { name: "Somewhere".into(), population: 7 };
-    let changed = origin.change(id, to.clone()).await.unwrap().unwrap();
+    let changed = origin.change(id, to.clone(), vec![]).await.unwrap().unwrap();
     assert_eq!((changed.previous_name.as_str(), changed.city.version), ("Shanghai", 2));
     assert_eq!(origin.city(id).await.unwrap(), Some(changed.city.clone()));
     assert_eq!(origin.search("somewhere".into()).await.unwrap().cities, std::slice::from_ref(&changed.city));
-    assert_eq!(origin.pending(10).await.unwrap(), [changed]);
-    assert_eq!(origin.change(1, to).await.unwrap(), None, "there is no city 1");
+    assert_eq!(origin.pending(10).await.unwrap(), [(2, changed)]);
+    assert_eq!(origin.change(1, to, vec![]).await.unwrap(), None, "there is no city 1");
 
     drop(origin);
     let again = Origin::open(&folder.path().join("origin.db")).unwrap();
     assert_eq!(again.pending(10).await.unwrap().len(), 1, "it outlives the process");
-    again.settle(2).await.unwrap();
+    again.forget(vec![2]).await.unwrap();
     assert!(again.pending(10).await.unwrap().is_empty());
 }
 
@@ -132,7 +143,7 @@ async fn reads_are_counted_writes_are_not_and_a_caller_that_leaves_loses_no_conn
     }
     let before = origin.count().calls;
     assert!(origin.city(2_950_159).await.unwrap().is_some());
-    origin.change(2_950_159, Change { name: "B".into(), population: 1 }).await.unwrap();
+    origin.change(2_950_159, Change { name: "B".into(), population: 1 }, vec![]).await.unwrap();
     let all = origin.0.permits.acquire_many(Origin::CONNECTIONS as u32).await.unwrap();
     assert_eq!(origin.0.idle.lock().len(), Origin::CONNECTIONS);
     drop(all);
