@@ -110,8 +110,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
         let (mut completed, mut warmed) = (0, 0);
         while let Some((key, outcome)) = running.next().await {
             completed += 1;
-            warmed += usize::from(outcome.is_ok());
-            progress(WarmProgress { completed, total, key, ok: outcome.is_ok() });
+            let ok = matches!(outcome, Ok(true));
+            warmed += usize::from(ok);
+            progress(WarmProgress { completed, total, key, ok });
             if let (Err(error), false) = (outcome, options.continue_on_error) {
                 return Err(error);
             }
@@ -121,7 +122,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
         Ok(warmed)
     }
 
-    async fn warm_one(&self, entry: WarmEntry<K>) -> (String, Result<()>) {
+    async fn warm_one(&self, entry: WarmEntry<K>) -> (String, Result<bool>) {
         let WarmEntry { key, loader, .. } = entry;
         let spot = match self.spot(&key) {
             Ok(spot) => spot,
@@ -130,12 +131,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
         let wants = Wants { cause: LoadCause::Warm, ..Wants::of_policy(&self.scope) };
         let quick = self.scope.quick(spot.hash, spot.key.as_bytes());
         let outcome = self.scope.read(spot.clone(), quick, &wants, Some(loader)).await;
-        let ok = outcome.is_ok();
+        // A loader may find nothing, or say that its answer is not to be kept.
+        let ok = outcome.is_ok() && self.scope.first_copy(&spot).await.is_some();
         if ok {
             self.scope.count(Count::warmed, 1);
         }
         let (namespace, key) = (Arc::clone(&self.scope.name()), || spot.key.clone());
         self.scope.core.tell(|| Event::Warmed { namespace, key: key(), ok });
-        (spot.key.to_string(), outcome.map(|_| ()))
+        (spot.key.to_string(), outcome.map(|_| ok))
     }
 }

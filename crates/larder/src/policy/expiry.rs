@@ -55,9 +55,15 @@ pub(crate) fn from_wall(
     now: Moment,
     wall: Timestamp,
 ) -> Deadlines {
-    let local = |deadline: Timestamp| now.after(wall.until(deadline).min(made_at.until(deadline)));
-    // A deadline that has passed must not become "now", which would round a dead entry up to a live one.
-    let local = |deadline: Timestamp| if deadline <= wall { now } else { local(deadline) };
+    let local = |deadline: Timestamp| {
+        if deadline <= wall {
+            // It has passed, and how long ago is the age of what is served all the same.
+            let ago = wall.as_millis() - deadline.as_millis();
+            Moment::from_millis(now.as_millis().saturating_sub(ago))
+        } else {
+            now.after(wall.until(deadline).min(made_at.until(deadline)))
+        }
+    };
     Deadlines::new(local(fresh), local(stale), local(fallback))
 }
 
@@ -125,7 +131,9 @@ mod tests {
         let slow = from_wall(wall, made, now, Timestamp::from_millis(0));
         assert_eq!(slow.fresh, now.after(MINUTE), "our clock is behind: at most its first life");
         let ahead = from_wall(wall, made, now, Timestamp::from_millis(9_000_000));
-        assert_eq!(ahead.fallback, now, "our clock is ahead: dead at once");
+        assert!(ahead.fallback <= now, "our clock is ahead: dead at once");
+        let aged = from_wall(wall, made, now, Timestamp::from_millis(1_062_000));
+        assert_eq!(aged.fresh.until(now), Duration::from_secs(2), "what has passed is told by how much");
     }
 
     #[test]

@@ -3,10 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a wrong assumption of a test may panic")]
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
+mod cancel;
 mod flights;
 mod freshness;
 mod nodes;
 mod outages;
+mod payloads;
 mod reads;
+mod settings;
+mod shutdown;
 mod support;
+mod warming;
+mod watching;
 mod writes;
