@@ -28,16 +28,23 @@ impl Inner {
         !self.settings.prefix.is_empty() || self.settings.allow_unprefixed_clear
     }
 
+    /// Two scans: once all leases that stood are void, no load from before can fill what the second one has passed.
     pub(crate) async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
         self.demand_prefix("clear")?;
-        let pattern = self.layout.pattern(&prefix, true);
+        self.unlink_all(&prefix, Kind::Lease).await?;
+        self.unlink_all(&prefix, Kind::Value).await
+    }
+
+    /// Removes everything of a kind under a prefix and answers how many that were.
+    async fn unlink_all(&self, prefix: &KeyPrefix, kind: Kind) -> Result<u64> {
+        let pattern = self.layout.pattern(prefix, kind == Kind::Lease);
         let mut removed = 0;
         for node in self.nodes().await? {
             let mut at = 0;
             loop {
                 let step = self.step(&node, at, &pattern, self.settings.scan_count).await?;
                 for names in step.names.chunks(self.settings.delete_batch) {
-                    removed += self.unlink(&prefix, names).await?;
+                    removed += self.unlink(prefix, kind, names).await?;
                 }
                 at = step.next;
                 if at == 0 {
@@ -48,35 +55,26 @@ impl Inner {
         Ok(removed)
     }
 
-    /// Removes what is ours among `names` and answers how many values that were.
-    async fn unlink(&self, prefix: &KeyPrefix, names: &[Vec<u8>]) -> Result<u64> {
-        let mut values: BTreeMap<u16, Vec<&[u8]>> = BTreeMap::new();
-        let mut leases: BTreeMap<u16, Vec<&[u8]>> = BTreeMap::new();
+    /// Removes what is ours and of this kind among `names` and answers how many that were.
+    async fn unlink(&self, prefix: &KeyPrefix, kind: Kind, names: &[Vec<u8>]) -> Result<u64> {
+        let mut ours: BTreeMap<u16, Vec<&[u8]>> = BTreeMap::new();
         for name in names {
             match self.layout.parse(name) {
-                Some((partition, Kind::Value, key)) if prefix.covers(key) => {
-                    values.entry(partition).or_default().push(name);
-                }
-                Some((partition, Kind::Lease, key)) if prefix.covers(key) => {
-                    leases.entry(partition).or_default().push(name);
+                Some((partition, of_kind, key)) if of_kind == kind && prefix.covers(key) => {
+                    ours.entry(partition).or_default().push(name);
                 }
                 _ => {}
             }
         }
-        let counted = values.len();
-        // Leases go first: a fill that slips in between is removed with its value.
-        let commands = leases.into_iter().chain(values).map(|(partition, names)| {
+        let commands = ours.into_iter().map(|(partition, names)| {
             let mut command = redis::cmd(self.settings.delete_strategy.command());
             command.arg(names);
             Routed { partition, command }
         });
-        let answers = self.batches.run(commands.collect(), None).await?;
-        let uncounted = answers.len() - counted;
         let mut removed = 0;
-        for (at, answer) in answers.into_iter().enumerate() {
+        for answer in self.batches.run(commands.collect(), None).await? {
             match self.connection.answer(answer)? {
-                Value::Int(count) if at >= uncounted => removed += u64::try_from(count).unwrap_or(0),
-                Value::Int(_) => {}
+                Value::Int(count) => removed += u64::try_from(count).unwrap_or(0),
                 _ => return Err(unexpected_reply()),
             }
         }

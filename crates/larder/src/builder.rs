@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use larder_core::{Clock, DynStore, Error, ErrorKind, Observer, Result, Rng, Store, erase};
 
+use tokio::runtime::Handle;
+
 use crate::{
     clock::{SystemClock, SystemRng},
     engine::{Core, Parts, STORES_MAX, Tier, start},
@@ -97,12 +99,12 @@ impl StackBuilder {
     /// # }
     /// ```
     pub async fn build(self) -> Result<Stack> {
-        if tokio::runtime::Handle::try_current().is_err() {
+        let Ok(runtime) = Handle::try_current() else {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "a stack is built on a tokio runtime; call it from one",
             ));
-        }
+        };
         let tiers = self.name_tiers();
         let advisories = self.check(&tiers)?;
         let Self { settings, memory, observers, clock, rng, .. } = self;
@@ -113,7 +115,7 @@ impl StackBuilder {
         let memory = memory.map(|memory| MemoryTier::new(&memory, rng.next_u64()));
         let tiers =
             tiers.into_iter().map(|(name, store, tier)| Tier::new(name, store, &tier, settings.journal_max));
-        let parts = Parts { clock, rng, memory, tiers: tiers.collect(), hub, settings };
+        let parts = Parts { clock, rng, memory, tiers: tiers.collect(), hub, settings, runtime };
         let core = Arc::new(Core::new(parts));
         core.distrust_the_past().await;
         start(&core);

@@ -114,7 +114,8 @@ impl Stack {
     pub async fn clear(&self) -> Result<Invalidated> {
         self.core.check_open()?;
         let core = Arc::clone(&self.core);
-        let cleared = self.core.tasks.spawn(async move { core.clear(&KeyPrefix::all(), false).await });
+        let cleared =
+            self.core.tasks.spawn_on(async move { core.clear(&KeyPrefix::all()).await }, &self.core.runtime);
         match cleared.await {
             Ok(outcome) => outcome?,
             Err(_) => return Err(crate::engine::runtime_gone()),

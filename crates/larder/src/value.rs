@@ -16,6 +16,17 @@ pub(crate) enum Slot {
     Absent,
 }
 
+impl Slot {
+    /// Whether both hold the very same value, or both none.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Value(one), Self::Value(other)) => Arc::ptr_eq(one, other),
+            (Self::Absent, Self::Absent) => true,
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

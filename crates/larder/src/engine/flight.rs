@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -64,6 +64,8 @@ pub(crate) struct Flights {
     aloft: AtomicUsize,
     max: usize,
     next_job: AtomicU64,
+    /// What is ended from here on is ended by shutdown.
+    pub(crate) closed: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -83,7 +85,13 @@ pub(crate) enum Joined {
 impl Flights {
     pub(crate) fn new(max: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, aloft: AtomicUsize::new(0), max, next_job: AtomicU64::new(1) }
+        Self {
+            shards,
+            aloft: AtomicUsize::new(0),
+            max,
+            next_job: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn next_job(&self) -> Job {
@@ -92,30 +100,34 @@ impl Flights {
 
     /// Joins the flight that is under way, or starts it as `job`.
     ///
-    /// Beyond the bound a flight is not entered into the table and so not shared.
+    /// Beyond the bound a flight is not entered into the table and so not shared. The keys of one call count as one
+    /// flight: only the `first` of them is counted and refused.
     ///
     /// # Errors
     /// `Overloaded` at twice the bound.
-    pub(crate) fn join(self: &Arc<Self>, flight_key: FlightKey, job: Job) -> Result<Joined> {
+    pub(crate) fn join(self: &Arc<Self>, flight_key: FlightKey, job: Job, first: bool) -> Result<Joined> {
         let mut shard = self.shard(&flight_key.key);
         if let Some(flight) = shard.get(&flight_key) {
             return Ok(Joined::Follower(flight.job, flight.phase.subscribe()));
         }
         let aloft = self.aloft.load(Ordering::Relaxed);
-        if aloft >= self.max.saturating_mul(2) {
+        if first && aloft >= self.max.saturating_mul(2) {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 "too many loads at once; slow down or raise flights_max",
             ));
         }
-        self.aloft.fetch_add(1, Ordering::Relaxed);
+        if first {
+            self.aloft.fetch_add(1, Ordering::Relaxed);
+        }
         let (sender, receiver) = watch::channel(Phase::Aloft);
         let shared = aloft < self.max;
         if shared {
             shard.insert(flight_key.clone(), Flight { job, phase: sender.clone() });
         }
         drop(shard);
-        let landing = Landing { flights: Arc::clone(self), flight_key, sender, shared, ended: false };
+        let landing =
+            Landing { flights: Arc::clone(self), flight_key, sender, shared, counted: first, ended: false };
         Ok(Joined::Leader(landing, receiver))
     }
 
@@ -139,6 +151,7 @@ pub(crate) struct Landing {
     sender: watch::Sender<Phase>,
     /// Whether it stands in the table.
     pub(crate) shared: bool,
+    counted: bool,
     ended: bool,
 }
 
@@ -153,9 +166,24 @@ impl Landing {
         self.end(outcome);
     }
 
-    /// Resolves when nobody waits any more.
+    /// Resolves when nobody waits any more. From then on nobody can: callers that come start another flight.
     pub(crate) async fn abandoned(&self) {
-        self.sender.closed().await;
+        loop {
+            self.sender.closed().await;
+            // Under the lock under which callers join.
+            let mut shard = self.flights.shard(&self.flight_key.key);
+            if self.sender.receiver_count() == 0 {
+                self.leave(&mut shard);
+                return;
+            }
+        }
+    }
+
+    /// Takes the flight out of the table, if it is this one that stands there.
+    fn leave(&self, shard: &mut HashMap<FlightKey, Flight>) {
+        if shard.get(&self.flight_key).is_some_and(|flight| flight.phase.same_channel(&self.sender)) {
+            shard.remove(&self.flight_key);
+        }
     }
 
     fn end(&mut self, outcome: Result<Landed>) {
@@ -163,9 +191,11 @@ impl Landing {
             return;
         }
         if self.shared {
-            self.flights.shard(&self.flight_key.key).remove(&self.flight_key);
+            self.leave(&mut self.flights.shard(&self.flight_key.key));
         }
-        self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
+        if self.counted {
+            self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
+        }
         self.sender.send_replace(Phase::Ended(outcome));
     }
 }

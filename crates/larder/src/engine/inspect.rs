@@ -104,13 +104,15 @@ impl Scope {
             return Ok(None);
         }
         let read = vec![Read { key: spot.key.clone(), lease: None }];
-        let found = tier.call(&self.core, "inspect", tier.store.read(read)).await?;
+        let found = tier.read(&self.core, "inspect", read).await?;
         let Some(Found::Hit(stored)) = found.into_iter().next() else { return Ok(None) };
-        if self.versions_compare(place) && self.core.coherence.is_outdated(spot.key.stripe(), stored.version)
-        {
+        if self.is_outdated(place, &spot.key, stored.version) {
             return Ok(None);
         }
-        let held = self.open(&spot.key, &stored, self.note(&spot.key)).ok();
+        let mut held = self.open(&spot.key, &stored, self.note(&spot.key)).ok();
+        if let Some(held) = held.as_mut().filter(|_| !tier.trusts(spot.key.stripe(), stored.version)) {
+            held.life = self.as_fallback(&mut held.entry);
+        }
         Ok(held.filter(|held| held.life != Life::Dead).map(|held| (held, stored.bytes.len() as u64)))
     }
 

@@ -1,8 +1,10 @@
 //! Invalidating: remove, expire, clear. Memory is fenced before and after, and Ok means that the stores did it.
 
+use std::sync::Arc;
+
 use larder_core::{
-    Condition, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removed, Result, Stamp, Store, Stored,
-    Version, Write, Written,
+    Condition, Error, ErrorKind, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removed, Result, Stamp,
+    Store, Stored, Version, Write, Written,
 };
 
 use super::{Core, Scope, space::Spot};
@@ -43,29 +45,30 @@ impl Scope {
         }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
-        let outcome = self.detached(async move { Ok(scope.remove_everywhere_here(&spots).await) }).await?;
-        self.count(Count::removes, keys.len() as u64);
-        self.core.tell(|| Event::Removed { namespace: self.name(), keys });
+        let work = async move {
+            let outcome = scope.remove_everywhere_here(&spots).await;
+            scope.count(Count::removes, keys.len() as u64);
+            scope.core.tell(|| Event::Removed { namespace: scope.name(), keys });
+            Ok(outcome)
+        };
+        let outcome = self.detached(work).await?;
         self.reached(outcome, mode)
     }
 
     /// Removes keys from every tier of this stack; the first failure, if any.
     pub(crate) async fn remove_everywhere_here(&self, spots: &[Spot]) -> Result<()> {
-        let _order = match self.store_places().count() {
-            0 | 1 => Vec::new(),
-            _ => self.core.key_locks.hold(spots.iter().map(|spot| &spot.key)).await,
-        };
+        let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
         spots.iter().for_each(|spot| self.fence(spot));
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let mut failure = None;
         let authority = self.authority_place();
-        let others = self.store_places().rev().filter(|place| Some(*place) != authority);
-        for place in authority.into_iter().chain(others) {
+        // Lowest first: a walk that finds nothing in a tier must not find the old value below it and bring it back.
+        for place in self.store_places().rev() {
             let removed = self.remove_or_owe(place, keys.clone()).await;
             for (spot, outcome) in spots.iter().zip(removed) {
                 match outcome {
                     Ok(version) if Some(place) == authority => {
-                        self.core.coherence.raise_floor(spot.key.stripe(), version);
+                        self.raise_floor(&spot.key, version);
                     }
                     Ok(_) => {}
                     Err(error) => drop(failure.get_or_insert(error.at_key(&spot.key))),
@@ -92,17 +95,19 @@ impl Scope {
     pub(crate) async fn remove_or_owe(&self, place: usize, keys: Vec<Key>) -> Vec<Result<Version>> {
         let tier = self.core.store(place);
         let mark = tier.mark();
-        let removed = tier.call(&self.core, "remove", tier.store.remove(keys.clone())).await;
+        let removed = tier.remove(&self.core, keys.clone()).await;
         let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
-        for (key, outcome) in keys.iter().zip(&outcomes) {
+        let mut owed = Vec::new();
+        for (key, outcome) in keys.into_iter().zip(&outcomes) {
             match outcome {
-                Ok(_) => tier.settled(key, mark),
-                Err(_) => self.core.owe(place, [Debt::Key(key.clone())]),
+                Ok(_) => tier.settled(&key, mark),
+                Err(_) => owed.push(Debt::Key(key)),
             }
         }
+        self.core.owe(place, owed);
         outcomes
     }
 
@@ -113,17 +118,18 @@ impl Scope {
         }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
-        let outcome = self.detached(async move { Ok(scope.expire_here(&spots).await) }).await?;
-        self.count(Count::expires, keys.len() as u64);
-        self.core.tell(|| Event::Expired { namespace: self.name(), keys });
+        let work = async move {
+            let outcome = scope.expire_here(&spots).await;
+            scope.count(Count::expires, keys.len() as u64);
+            scope.core.tell(|| Event::Expired { namespace: scope.name(), keys });
+            Ok(outcome)
+        };
+        let outcome = self.detached(work).await?;
         self.reached(outcome, mode)
     }
 
     async fn expire_here(&self, spots: &[Spot]) -> Result<()> {
-        let _order = match self.store_places().count() {
-            0 | 1 => Vec::new(),
-            _ => self.core.key_locks.hold(spots.iter().map(|spot| &spot.key)).await,
-        };
+        let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
         let mut failure = None;
         for spot in spots {
             // No fill that began before is admitted; the entry itself stays.
@@ -154,10 +160,10 @@ impl Scope {
         for _ in 0..TRIES {
             let mark = tier.mark();
             let read = vec![Read { key: spot.key.clone(), lease: None }];
-            let Ok(found) = tier.call(&self.core, "read", tier.store.read(read)).await else { break };
+            let Ok(found) = tier.read(&self.core, "read", read).await else { break };
             let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
             let Ok(write) = self.expired(spot, &stored, stamp) else { break };
-            let Ok(written) = tier.call(&self.core, "write", tier.store.write(vec![write])).await else {
+            let Ok(written) = tier.write(&self.core, vec![write]).await else {
                 break;
             };
             match written.into_iter().next() {
@@ -188,7 +194,7 @@ impl Scope {
     }
 
     fn expire_in_memory(&self, spot: &Spot, version: Version) {
-        self.core.coherence.raise_floor(spot.key.stripe(), version);
+        self.raise_floor(&spot.key, version);
         self.core.coherence.bump(spot.key.stripe());
         if let Some(memory) = &self.core.memory {
             let now = self.core.clock.now();
@@ -203,34 +209,50 @@ impl Scope {
 
     /// Removes every entry of this namespace and of those nested in it, in every tier.
     pub(crate) async fn clear(&self, mode: WriteMode) -> Result<Invalidated> {
-        let (core, prefix) = (std::sync::Arc::clone(&self.core), self.space.prefix.clone());
-        let memory_only = self.space.memory_only;
-        let outcome = self.detached(async move { Ok(core.clear(&prefix, memory_only).await) }).await?;
-        self.count(Count::clears, 1);
-        self.core.tell(|| Event::Cleared { namespace: self.name() });
-        self.reached(outcome, mode)
+        let scope = self.clone();
+        let work = async move {
+            let outcome = scope.core.clear(&scope.space.prefix).await;
+            scope.count(Count::clears, 1);
+            scope.core.tell(|| Event::Cleared { namespace: scope.name() });
+            Ok(outcome)
+        };
+        let outcome = self.detached(work).await?;
+        match outcome {
+            // Nothing was begun.
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+            outcome => self.reached(outcome, mode),
+        }
     }
 }
 
 impl Core {
     /// Clears a prefix in every tier. Memory pays one addition per namespace; a store pays a scan.
-    pub(crate) async fn clear(
-        self: &std::sync::Arc<Self>,
-        prefix: &KeyPrefix,
-        memory_only: bool,
-    ) -> Result<()> {
+    pub(crate) async fn clear(self: &Arc<Self>, prefix: &KeyPrefix) -> Result<()> {
+        let stored = self.is_stored(prefix);
+        if let Some(tier) = self.tiers.iter().find(|tier| stored && !tier.capabilities.scan) {
+            let text =
+                "the store cannot list its keys and so cannot clear; raise a version in the namespace's name";
+            return Err(Error::new(ErrorKind::Unsupported, text).at_tier(&tier.name));
+        }
         self.bump_namespaces(prefix);
         let mut failure = None;
-        let authority = self.authority_place();
-        let others = self.store_places().rev().filter(|place| Some(*place) != authority);
-        for place in authority.into_iter().chain(others).filter(|_| !memory_only) {
+        // Lowest first, as removals go.
+        for place in self.store_places().rev().filter(|_| stored) {
             if let Err(error) = self.clear_in(place, prefix).await {
-                self.owe(place, [Debt::Prefix(prefix.clone())]);
+                self.owe(place, vec![Debt::Prefix(prefix.clone())]);
                 failure.get_or_insert(error);
             }
         }
         self.bump_namespaces(prefix);
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether stores may hold keys under a prefix: unless every namespace there never leaves memory.
+    fn is_stored(&self, prefix: &KeyPrefix) -> bool {
+        let spaces = self.spaces();
+        let mut covered =
+            spaces.iter().filter(|space| space.prefix.as_bytes().starts_with(prefix.as_bytes())).peekable();
+        covered.peek().is_none() || covered.any(|space| !space.memory_only)
     }
 
     async fn clear_in(&self, place: usize, prefix: &KeyPrefix) -> Result<u64> {
@@ -247,12 +269,15 @@ impl Core {
         }
     }
 
-    /// Takes note that a store did not execute an invalidation, and sees to it that it will.
-    pub(crate) fn owe(&self, place: usize, debts: impl IntoIterator<Item = Debt>) {
+    /// Takes note that a store did not execute invalidations, and sees to it that it will.
+    pub(crate) fn owe(&self, place: usize, debts: Vec<Debt>) {
+        if debts.is_empty() {
+            return;
+        }
         let tier = self.store(place);
         let keys = tier.owe(debts) as u64;
-        tracing::warn!(target: "larder::invalidate", tier = &*tier.name, keys, "an invalidation is owed to the store");
-        self.tell(|| Event::InvalidationJournaled { tier: std::sync::Arc::clone(&tier.name), keys });
+        tracing::warn!(target: "larder::invalidate", tier = &*tier.name, keys, "invalidations are owed to the store");
+        self.tell(|| Event::InvalidationJournaled { tier: Arc::clone(&tier.name), keys });
     }
 
     /// Tries to pay what is owed to a store: some at a time, as long as it goes well.
@@ -278,7 +303,7 @@ impl Core {
             tier.paid(&paid);
             if !paid.is_empty() {
                 let keys = paid.len() as u64;
-                self.tell(|| Event::InvalidationReplayed { tier: std::sync::Arc::clone(&tier.name), keys });
+                self.tell(|| Event::InvalidationReplayed { tier: Arc::clone(&tier.name), keys });
             }
             if paid.len() < claims.len() {
                 return;
@@ -306,7 +331,7 @@ impl Core {
             return paid;
         }
         let authority = Some(place) == self.authority_place();
-        if let Ok(removed) = tier.call(self, "remove", tier.store.remove(keys.clone())).await {
+        if let Ok(removed) = tier.remove(self, keys.clone()).await {
             for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
                 if let Removed::Done(version) = outcome {
                     if authority {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use larder_core::{Event, Found, LeaseFor, LeaseRequest, Life, Read, Store, Token, Version};
 
 use super::{
@@ -13,6 +14,8 @@ use super::{
 /// The first pause before a held lease is asked for again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How many leases are renewed or released at once.
+const AT_ONCE: usize = 64;
 
 /// A lease that was granted to a flight.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +76,7 @@ impl Scope {
         let tokens: Vec<Token> =
             reads.iter().filter_map(|read| read.lease).map(|lease| lease.token).collect();
         let tier = self.core.store(place);
-        match tier.call(&self.core, "lease", tier.store.read(reads)).await {
+        match tier.read(&self.core, "lease", reads).await {
             Ok(found) => {
                 for ((item, token), found) in asking.iter_mut().zip(tokens).zip(found) {
                     item.note_access(place, token, &found);
@@ -91,7 +94,11 @@ impl Scope {
             // them: a caller may have joined who has nothing else.
             let (refreshed, wanted): (Vec<Item>, Vec<Item>) =
                 waiting.into_iter().partition(|item| item.candidate.is_some());
-            refreshed.into_iter().for_each(|item| item.land_candidate(None));
+            for item in refreshed {
+                let (key, leases) = (item.spot.key.clone(), item.leases.clone());
+                item.land_candidate(None);
+                self.release(&key, &leases).await;
+            }
             waiting = wanted;
         }
         let give_up = self.core.clock.now().after(self.space.policy.load_limit);
@@ -124,7 +131,7 @@ impl Scope {
             .iter()
             .zip(&leases)
             .map(|(item, lease)| Read { key: item.spot.key.clone(), lease: *lease });
-        let Ok(found) = tier.call(&self.core, "lease", tier.store.read(reads.collect())).await else {
+        let Ok(found) = tier.read(&self.core, "lease", reads.collect()).await else {
             ours.extend(waiting.into_iter().map(|item| item.with_access(place, Access::Down)));
             return Vec::new();
         };
@@ -133,7 +140,7 @@ impl Scope {
             let token = lease.map_or(Token(0), |lease| lease.token);
             if let Found::Hit(stored) = &found {
                 match self.usable(place, &mut item, stored) {
-                    Some(held) if held.life == Life::Fresh => self.land_held(place, item, held),
+                    Some(held) if held.life == Life::Fresh => self.land_held(place, plan, item, held).await,
                     // Its load ended without an entry: ask for the lease although the old one is still there.
                     _ if self.take_refresh_lease(place, plan, &mut item).await => ours.push(item),
                     _ => still.push(item),
@@ -164,21 +171,29 @@ impl Scope {
         let ttl = self.core.settings.lease;
         loop {
             tokio::time::sleep(ttl / 3).await;
-            for (key, lease) in leases {
-                let tier = self.core.store(lease.place);
+            let renew = |(key, lease): &(larder_core::Key, Lease)| {
+                let (tier, key, token) = (self.core.store(lease.place), key.clone(), lease.token);
                 // A lease that was lost is found out by its fill; a tier that fails has told so.
-                let _ = tier.call(&self.core, "renew", tier.store.renew(key.clone(), lease.token, ttl)).await;
-            }
+                async move { drop(tier.call(&self.core, "renew", tier.store.renew(key, token, ttl)).await) }
+            };
+            // As many at once as a connection takes well; one after the other, large batches would run out.
+            stream::iter(leases.iter().map(renew)).for_each_concurrent(AT_ONCE, |renewed| renewed).await;
         }
     }
 
     /// Gives leases back unused, so that others need not wait for them to run out.
     pub(crate) async fn release(&self, key: &larder_core::Key, leases: &[Lease]) {
-        for lease in leases {
+        self.release_all(leases.iter().map(|lease| (key.clone(), *lease)).collect()).await;
+    }
+
+    /// The same for many keys, as many at once as a connection takes well.
+    pub(crate) async fn release_all(&self, leases: Vec<(larder_core::Key, Lease)>) {
+        let release = |(key, lease): (larder_core::Key, Lease)| async move {
             let tier = self.core.store(lease.place);
             // If it cannot be given back, it runs out.
-            let _ = tier.call(&self.core, "release", tier.store.release(key.clone(), lease.token)).await;
-        }
+            drop(tier.call(&self.core, "release", tier.store.release(key, lease.token)).await);
+        };
+        stream::iter(leases.into_iter().map(release)).for_each_concurrent(AT_ONCE, |released| released).await;
     }
 }
 

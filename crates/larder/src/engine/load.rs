@@ -34,27 +34,30 @@ impl Scope {
     pub(crate) async fn load(&self, plan: &Plan, job: Job, items: Vec<Item>, loader: ErasedLoader) {
         let Ok(turn) = self.turn(&items).await else {
             let text = "too many loads without a lease while the shared store is down; try again later";
-            return self.land_failed(items, &Error::new(ErrorKind::Overloaded, text), Duration::ZERO).await;
+            return self.land_failed(items, &Error::new(ErrorKind::Overloaded, text)).await;
         };
         self.note_start(plan, &items);
         let began = self.core.clock.nanos();
         let ended = CancellationToken::new();
-        let _ended = ended.clone().drop_guard();
+        let guard = ended.clone().drop_guard();
         let requests = items.iter().map(|item| self.request(plan, item, &ended)).collect();
         let leases = granted(&items);
         let abandoned = self.abandoned(plan, &items);
         let answers = tokio::select! {
-            answers = self.run(job, items.len(), loader, requests) => answers,
+            answers = self.run(job, loader, requests) => answers,
             () = self.renew_leases(&leases) => unreachable!("renewing never ends by itself"),
             () = abandoned => Err(Error::new(ErrorKind::LoadFailed, "ended, since nobody waits for it any more")),
         };
         let took = Duration::from_nanos(self.core.clock.nanos().saturating_sub(began));
         drop(turn);
         match answers {
-            Ok(answers) => self.land_loaded(plan, items, answers, took).await,
+            Ok(answers) => {
+                guard.disarm();
+                self.land_loaded(plan, items, answers, took).await;
+            }
             Err(error) => {
                 self.note_failure(&items, &error, took);
-                self.land_failed(items, &error, took).await;
+                self.land_failed(items, &error).await;
             }
         }
     }
@@ -90,11 +93,13 @@ impl Scope {
     }
 
     /// Runs the loader as this job, within its limit; a panic is an error.
-    async fn run(&self, job: Job, count: usize, loader: ErasedLoader, requests: Vec<LoadItem>) -> Answers {
+    async fn run(&self, job: Job, loader: ErasedLoader, requests: Vec<LoadItem>) -> Answers {
         let limit = self.space.policy.load_limit;
+        let keys: Arc<[_]> = requests.iter().map(|request| request.key.clone()).collect();
+        let count = keys.len();
         // The call itself may panic before there is a future.
         let loading = AssertUnwindSafe(async move { loader(requests).await }).catch_unwind();
-        match tokio::time::timeout(limit, as_job(job, loading)).await {
+        match tokio::time::timeout(limit, as_job(job, keys, loading)).await {
             Ok(Ok(Ok(answers))) if answers.len() == count => Ok(answers),
             Ok(Ok(Ok(_))) => {
                 Err(Error::new(ErrorKind::LoadFailed, "the loader answered for other keys than asked"))
@@ -154,11 +159,11 @@ impl Scope {
     }
 
     /// Lands items whose load failed: with what they had before, if that is not dead, else with the error.
-    async fn land_failed(&self, items: Vec<Item>, error: &Error, _took: Duration) {
+    async fn land_failed(&self, items: Vec<Item>, error: &Error) {
         let now = self.core.clock.now();
+        let mut unused = Vec::new();
         for item in items {
-            let leases = item.leases.clone();
-            let spot = item.spot.clone();
+            unused.extend(item.leases.iter().map(|lease| (item.spot.key.clone(), *lease)));
             let previous = item.candidate.as_ref().map(|(_, entry)| entry).or(item.replaces.as_ref());
             match previous.filter(|entry| classify(&entry.deadlines, now) != Life::Dead) {
                 Some(entry) => {
@@ -167,10 +172,14 @@ impl Scope {
                     let stale = Some(StaleReason::LoadFailed);
                     item.land(Landed { stale, failure: Some(error.clone()), ..Landed::found(place, entry) });
                 }
-                None => item.landing.land(Err(error.clone().at_key(&spot.key))),
+                None => {
+                    let error = error.clone().at_key(&item.spot.key);
+                    item.landing.land(Err(error));
+                }
             }
-            self.release(&spot.key, &leases).await;
         }
+        // After everybody has an answer.
+        self.release_all(unused).await;
     }
 
     /// Keeps readers from trying again at once: until the re-arm time, but not past the entry's own end.
@@ -206,7 +215,7 @@ impl Scope {
                 Ok(Understood::Forget(slot)) => self.land_unkept(plan, item, slot).await,
                 Err(error) => {
                     self.note_failure(std::slice::from_ref(&item), &error, took);
-                    self.land_failed(vec![item], &error, took).await;
+                    self.land_failed(vec![item], &error).await;
                 }
             }
         }
@@ -270,9 +279,10 @@ impl Scope {
     /// Gives the callers an answer that is kept nowhere. An absence also ends what was kept before it.
     async fn land_unkept(&self, plan: &Plan, item: Item, slot: Slot) {
         let (spot, leases) = (item.spot.clone(), item.leases.clone());
-        // A forced load did not look what there was.
+        // A forced load did not look into the stores.
         let replaces = item.candidate.is_some() || item.replaces.is_some() || plan.purpose == Purpose::Forced;
-        let outdated = matches!(slot, Slot::Absent) && replaces;
+        // What was set meanwhile is newer than this absence.
+        let outdated = matches!(slot, Slot::Absent) && replaces && self.still_stands(&item);
         if outdated {
             // Whatever fails here is owed and told.
             let _ = self.remove_everywhere_here(std::slice::from_ref(&spot)).await;

@@ -24,7 +24,7 @@ use std::sync::{
 };
 
 use larder_core::{Clock, Error, ErrorKind, Event, Result, Rng, Token, Version};
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use load::check_tags;
@@ -89,6 +89,10 @@ pub(crate) struct Core {
     /// How many loads may run without leases.
     pub(crate) unleased: Semaphore,
     pub(crate) tasks: TaskTracker,
+    /// Where all work runs, whichever runtime a caller is on: that of the builder.
+    pub(crate) runtime: Handle,
+    /// Held by whoever shuts down; a second caller waits for the first.
+    pub(crate) shutting_down: tokio::sync::Mutex<bool>,
     pub(crate) ending: CancellationToken,
     pub(crate) closed: AtomicBool,
     pub(crate) since: Since,
@@ -102,11 +106,12 @@ pub(crate) struct Parts {
     pub(crate) memory: Option<MemoryTier>,
     pub(crate) tiers: Vec<Tier>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) runtime: Handle,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, rng, settings, memory, tiers, hub } = parts;
+        let Parts { clock, rng, settings, memory, tiers, hub, runtime } = parts;
         let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
         let tier_names = std::iter::once("memory".into()).chain(names).collect();
         let authority = authority(&tiers);
@@ -128,6 +133,8 @@ impl Core {
             spaces: RwLock::default(),
             unleased: Semaphore::new(settings.unleased_loads_max),
             tasks: TaskTracker::new(),
+            runtime,
+            shutting_down: tokio::sync::Mutex::new(false),
             ending: CancellationToken::new(),
             closed: AtomicBool::new(false),
             since,

@@ -10,7 +10,7 @@ use super::{
     Core, MEMORY, Scope,
     flight::{FlightKey, Joined, Landed, Phase},
     space::Spot,
-    waits::Job,
+    waits::{Job, is_loading, reentrant},
     walk::{Access, Item, Plan},
     wants::{Accept, Answered, Quick, Wants},
 };
@@ -139,10 +139,13 @@ impl Scope {
         let mut items = Vec::new();
         let mut flights = Vec::with_capacity(spots.len());
         for (index, spot, replaces) in spots {
+            if loader.is_some() && !plan.background && is_loading(&spot.key) {
+                return Err(reentrant().at_key(&spot.key));
+            }
             let noted = self.note(&spot.key);
             let flight_key =
                 FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose, read: plan.read };
-            match self.core.flights.join(flight_key, job)? {
+            match self.core.flights.join(flight_key, job, items.is_empty())? {
                 Joined::Follower(job, phase) => {
                     self.note_coalesced(&spot.key, plan.background);
                     flights.push((index, job, phase));
@@ -272,7 +275,7 @@ impl Scope {
         };
         match (wants.accept, landed.failure) {
             (Accept::FreshOnly, Some(failure)) => Err(failure.at_key(key)),
-            (Accept::FreshOnly, None) if wants.only_if_cached => Ok(Answered::miss()),
+            (Accept::FreshOnly, None) if !loading => Ok(Answered::miss()),
             (Accept::FreshOnly, None) => Err(refreshed_elsewhere(key)),
             (Accept::Windows | Accept::Any, _) => {
                 Ok(self.told(key, Answered::stale(entry, place, stale, now)))
@@ -295,12 +298,13 @@ impl Core {
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
         let ending = self.ending.clone();
         let scope = current();
-        self.tasks.spawn(carried(scope, async move {
+        let work = carried(scope, async move {
             tokio::select! {
                 () = work => {}
                 () = ending.cancelled() => {}
             }
-        }));
+        });
+        self.tasks.spawn_on(work, &self.runtime);
     }
 }
 

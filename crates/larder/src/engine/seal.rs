@@ -188,10 +188,12 @@ impl Scope {
         let ttl = header.made_at.until(fresh);
         let due = refresh_at(self.space.policy.refresh_ahead, ttl, Moment::default()).as_millis();
         let refresh_at = if due == u64::MAX { Moment::NEVER } else { local(header.made_at, due, now, wall) };
-        let extra = if header.sliding {
-            Some(with_sliding(header.extra, self.space.tier_spans[MEMORY].0))
-        } else {
-            header.extra
+        let extra = match header.extra {
+            // Sealed by a version that did not tell the lives of a sliding entry.
+            extra if header.sliding && extra.as_deref().is_none_or(|extra| extra.sliding.is_none()) => {
+                Some(with_sliding(extra, self.space.tier_spans[MEMORY].0))
+            }
+            extra => extra,
         };
         let entry = Entry {
             slot: value,

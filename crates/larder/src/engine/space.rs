@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use larder_core::{Key, KeyPrefix, Life, Namespace, Version};
 
+use tokio::sync::MutexGuard;
+
 use super::{Core, MEMORY};
 use crate::{
     memory::Put,
@@ -97,11 +99,41 @@ impl Scope {
 
     /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there.
     pub(crate) fn keep_in_memory(&self, spot: &Spot, noted: ReadVersion, entry: Entry, weight: u64) -> Put {
+        let version = entry.version;
+        self.put(spot, noted, entry, weight, |there| there.version <= version)
+    }
+
+    /// The same for a copy of what a store holds. A load may have replaced the entry without drawing a new version,
+    /// so at equal versions the copy replaces only what its walk saw at its beginning.
+    pub(crate) fn copy_to_memory(
+        &self,
+        spot: &Spot,
+        noted: ReadVersion,
+        entry: Entry,
+        weight: u64,
+        seen: Option<&Entry>,
+    ) -> Put {
+        let (version, now) = (entry.version, self.core.clock.now());
+        self.put(spot, noted, entry, weight, |there| {
+            there.version < version
+                || classify(&there.deadlines, now) == Life::Dead
+                || (there.version == version && seen.is_some_and(|seen| seen.slot.is_same(&there.slot)))
+        })
+    }
+
+    fn put(
+        &self,
+        spot: &Spot,
+        noted: ReadVersion,
+        entry: Entry,
+        weight: u64,
+        replaces: impl FnOnce(&Entry) -> bool,
+    ) -> Put {
         let Some(memory) = &self.core.memory else { return Put::Refused };
-        let (stripe, version) = (spot.key.stripe(), entry.version);
+        let version = entry.version;
         let admit = |there: Option<&Entry>| {
-            self.core.coherence.admits(stripe, &self.space.fence, noted, version)
-                && there.is_none_or(|there| !self.is_live(there) || there.version <= version)
+            self.admits(&spot.key, noted, version)
+                && there.is_none_or(|there| !self.is_live(there) || replaces(there))
         };
         let mut evicted = Vec::new();
         let put = memory.put_if(spot.hash, spot.key.as_bytes(), entry, weight, admit, |_, gone| {
@@ -131,8 +163,36 @@ impl Scope {
 
     /// Fences memory after an invalidation got its place in the order.
     pub(crate) fn fence_at(&self, spot: &Spot, version: Version) {
-        self.core.coherence.raise_floor(spot.key.stripe(), version);
+        self.raise_floor(&spot.key, version);
         self.fence(spot);
+    }
+
+    /// Takes note of an invalidation's place in the order. A stripe's floor belongs to the stack's order: a namespace
+    /// outside of it, that never leaves memory while others have an authority, must not raise it. Its epochs suffice.
+    pub(crate) fn raise_floor(&self, key: &Key, version: Version) {
+        if self.is_in_order() {
+            self.core.coherence.raise_floor(key.stripe(), version);
+        }
+    }
+
+    /// Whether an entry that was read since `noted` and bears `version` may be kept.
+    pub(crate) fn admits(&self, key: &Key, noted: ReadVersion, version: Version) -> bool {
+        if self.is_in_order() {
+            self.core.coherence.admits(key.stripe(), &self.space.fence, noted, version)
+        } else {
+            self.note(key) == noted
+        }
+    }
+
+    /// Whether a store's entry is older than an invalidation that this node knows of.
+    pub(crate) fn is_outdated(&self, place: usize, key: &Key, version: Version) -> bool {
+        self.is_in_order()
+            && self.versions_compare(place)
+            && self.core.coherence.is_outdated(key.stripe(), version)
+    }
+
+    fn is_in_order(&self) -> bool {
+        self.authority_place() == self.core.authority_place()
     }
 
     /// What an answer with this entry counts as.
@@ -160,6 +220,21 @@ impl Scope {
     pub(crate) fn store_places(&self) -> std::ops::RangeInclusive<usize> {
         let last = if self.space.memory_only { MEMORY } else { *self.core.store_places().end() };
         MEMORY + 1..=last
+    }
+
+    /// Holds the keys' locks where explicit writes of one key must not overlap: more than one store could see them in
+    /// different orders, and a store without leases knows no late fill.
+    pub(crate) async fn in_order<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Key>,
+    ) -> Vec<MutexGuard<'_, ()>> {
+        let mut places = self.store_places();
+        let leaseless = |place| !self.core.store(place).capabilities.leases;
+        if places.clone().count() > 1 || places.any(leaseless) {
+            self.core.key_locks.hold(keys).await
+        } else {
+            Vec::new()
+        }
     }
 
     /// Whether the versions in a store belong to the order in which this node's floors stand. Without an authority

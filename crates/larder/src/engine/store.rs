@@ -1,8 +1,8 @@
 //! Keeping what was loaded: the authority first, whose lease decides, then the other stores, then memory.
 
 use larder_core::{
-    Condition, Error, ErrorKind, Event, Fill, Filled, Found, Key, Moment, Stamp, Store, Stored, Version,
-    Write,
+    Condition, Error, ErrorKind, Event, Fill, Filled, Found, Key, LeaseFor, LeaseRequest, Moment, Read,
+    Stamp, Store, Stored, Version, Write,
 };
 use smallvec::SmallVec;
 
@@ -56,8 +56,23 @@ impl Scope {
         for place in others {
             self.fill_place(place, plan, &mut keeping).await;
         }
+        let mut unused = Vec::new();
         for kept in keeping {
-            self.keep_and_land(plan, kept).await;
+            unused.extend(self.keep_and_land(plan, kept));
+        }
+        // After everybody has an answer.
+        for (key, leases, unstorable) in unused {
+            self.release(&key, &leases).await;
+            if unstorable {
+                self.drop_old_copies(&key).await;
+            }
+        }
+    }
+
+    /// What cannot be stored leaves no older copy behind that would be served instead.
+    async fn drop_old_copies(&self, key: &Key) {
+        for place in self.store_places().rev() {
+            drop(self.remove_or_owe(place, vec![key.clone()]).await);
         }
     }
 
@@ -106,7 +121,7 @@ impl Scope {
             return;
         }
         let tier = self.core.store(place);
-        let outcome = tier.call(&self.core, "fill", tier.store.fill(fills)).await;
+        let outcome = tier.fill(&self.core, fills).await;
         match outcome {
             Ok(outcomes) => {
                 filling
@@ -116,7 +131,13 @@ impl Scope {
             }
             Err(error) => {
                 self.count(Count::write_failures, filling.len() as u64);
-                filling.iter().for_each(|(kept, _)| self.note_rejected(place, &kept.item.spot.key, &error));
+                for (kept, _) in &mut filling {
+                    self.note_rejected(place, &kept.item.spot.key, &error);
+                    if Some(place) == self.authority_place() {
+                        // Nobody knows whether it took or refused the value.
+                        kept.fate = Fate::MemoryOnly;
+                    }
+                }
             }
         }
     }
@@ -163,6 +184,8 @@ impl Scope {
 
     /// A store without leases: written if no invalidation came between, and taken back if one comes during it.
     async fn write_guarded(&self, place: usize, keeping: &[Keeping]) {
+        // No removal of these keys begins on this node between the check and the write.
+        let _order = self.core.key_locks.hold(keeping.iter().map(|kept| &kept.item.spot.key)).await;
         let mut writing: Vec<&Keeping> = Vec::new();
         let mut writes: Vec<Write> = Vec::new();
         for kept in keeping.iter().filter(|kept| kept.fate == Fate::Kept && self.still_stands(&kept.item)) {
@@ -176,7 +199,7 @@ impl Scope {
             return;
         }
         let tier = self.core.store(place);
-        if let Err(error) = tier.call(&self.core, "write", tier.store.write(writes)).await {
+        if let Err(error) = tier.write(&self.core, writes).await {
             self.count(Count::write_failures, writing.len() as u64);
             writing.iter().for_each(|kept| self.note_rejected(place, &kept.item.spot.key, &error));
         }
@@ -188,11 +211,12 @@ impl Scope {
         }
     }
 
-    fn still_stands(&self, item: &Item) -> bool {
-        self.core.coherence.admits(item.spot.key.stripe(), &self.space.fence, item.noted, item.base)
+    pub(crate) fn still_stands(&self, item: &Item) -> bool {
+        self.admits(&item.spot.key, item.noted, item.base)
     }
 
-    async fn keep_and_land(&self, plan: &Plan, kept: Keeping) {
+    /// Keeps an item in memory and lands it. Answers what is left to do for it in the stores.
+    fn keep_and_land(&self, plan: &Plan, kept: Keeping) -> Option<(Key, SmallVec<[Lease; 2]>, bool)> {
         let Keeping { item, making, encoded, version, fate } = kept;
         let entry = self.entry(&making, version, item.noted);
         if matches!(making.slot, Slot::Absent) && fate != Fate::Fenced {
@@ -205,9 +229,11 @@ impl Scope {
                 self.note_fenced(MEMORY, &item.spot.key);
             }
         }
+        let stored = self.store_places().any(|place| item.access[place] == Access::Read);
+        let unstorable = encoded.is_none() && stored && fate == Fate::Kept;
         let (key, leases) = (item.spot.key.clone(), item.leases.clone());
         item.land(Landed::loaded(Some(entry)));
-        self.release(&key, &leases).await;
+        (unstorable || !leases.is_empty()).then_some((key, leases, unstorable))
     }
 
     fn note_absence(&self, key: &Key, entry: &Entry) {
@@ -252,7 +278,7 @@ impl Scope {
             let keep = now.until(deadlines.fallback);
             let fill = Fill { key: key.clone(), token: lease.token, version: found.version, bytes, keep };
             let tier = self.core.store(lease.place);
-            if let Ok(filled) = tier.call(&self.core, "fill", tier.store.fill(vec![fill])).await {
+            if let Ok(filled) = tier.fill(&self.core, vec![fill]).await {
                 match filled.first() {
                     Some(Filled::Stored) => self.note_fill(lease.place, key),
                     Some(Filled::Rejected(error)) => self.note_rejected(lease.place, key, error),
@@ -275,60 +301,74 @@ impl Scope {
         crate::envelope::reseal_deadlines(key, &found.bytes, self.on_the_wall(deadlines), &self.format()).ok()
     }
 
-    /// A value that was read with another codec than the one that writes is written again in the right one, with
-    /// the same life, behind the reader's back.
-    pub(crate) fn rewrite_if_foreign_codec(&self, place: usize, item: &Item, held: &Held) {
-        if held.codec == self.space.shape.codec() || matches!(held.entry.slot, Slot::Absent) {
+    /// Sees to the stored copy of an entry that was read, behind the reader's back: writes it anew if another codec
+    /// than the namespace's own wrote it, and grants a sliding entry its whole life once an eighth of it has passed.
+    pub(crate) fn tend(&self, place: usize, plan: &Plan, key: &Key, held: &Held, stored: &Stored) {
+        if !plan.write.has(place) || matches!(held.entry.slot, Slot::Absent) {
             return;
         }
-        let (scope, key, held) = (self.clone(), item.spot.key.clone(), held.clone());
-        self.core.tasks.spawn(async move {
-            let left = |deadline: Moment| scope.core.clock.now().until(deadline);
-            let lives = super::seal::Lives {
-                ttl: Some(left(held.entry.deadlines.fresh)),
-                stale_while_revalidate: Some(held.entry.deadlines.fresh.until(held.entry.deadlines.stale)),
-                stale_if_error: Some(held.entry.deadlines.fresh.until(held.entry.deadlines.fallback)),
-                negative_ttl: None,
-            };
-            let entry = &held.entry;
-            let Some(making) =
-                scope.make_exact(entry.slot.clone(), lives, entry.extra.clone(), entry.load_time)
-            else {
-                return;
-            };
-            let Ok(encoded) = scope.encode(&making) else { return };
-            let Ok((bytes, keep)) = scope.seal(&key, &making, &encoded, place) else { return };
-            let (stamp, condition) = (Stamp::Exactly(entry.version), Condition::IfVersion(entry.version));
-            let tier = scope.core.store(place);
-            // If it does not happen now, it happens at the next read.
-            let write = vec![Write { key, bytes, keep, stamp, condition }];
-            let _ = tier.call(&scope.core, "write", tier.store.write(write)).await;
-        });
+        let anew = match self.slid(place, held) {
+            Some(deadlines) => self.resealed(key, stored, held, &deadlines).map(|bytes| (bytes, deadlines)),
+            None if held.codec != self.space.shape.codec() => {
+                self.recoded(place, key, held).map(|bytes| (bytes, held.entry.deadlines))
+            }
+            None => None,
+        };
+        if let Some((bytes, deadlines)) = anew {
+            let (scope, key, stored) = (self.clone(), key.clone(), stored.clone());
+            self.core
+                .spawn(async move { scope.replace(place, key, &stored, bytes, deadlines.fallback).await });
+        }
     }
 
-    /// Grants a sliding entry its whole life anew in the store that had it, once an eighth of it has passed, behind
-    /// the reader's back.
-    pub(crate) fn slide_in_store(&self, place: usize, key: &Key, held: &Held, found: &Found) {
-        let (Some(_), Found::Hit(stored)) =
-            (held.entry.extra.as_deref().and_then(|extra| extra.sliding), found)
-        else {
-            return;
+    fn slid(&self, place: usize, held: &Held) -> Option<Deadlines> {
+        let spans = held.entry.extra.as_deref()?.sliding?;
+        let (own, _) = self.space.tier_spans[place];
+        // No longer than the entry's own life, nor than its tier's.
+        let ttl = spans.ttl.min(own.ttl);
+        let renewed = crate::policy::expiry::Spans { ttl, ..spans }.deadlines(self.core.clock.now());
+        (held.entry.deadlines.fresh.until(renewed.fresh) >= ttl / 8).then_some(renewed)
+    }
+
+    /// The entry in the namespace's own codec, with the life it has left.
+    fn recoded(&self, place: usize, key: &Key, held: &Held) -> Option<bytes::Bytes> {
+        let entry = &held.entry;
+        let left = |deadline: Moment| self.core.clock.now().until(deadline);
+        let window = |end: Moment| entry.deadlines.fresh.until(end);
+        let lives = super::seal::Lives {
+            ttl: Some(left(entry.deadlines.fresh)),
+            stale_while_revalidate: Some(window(entry.deadlines.stale)),
+            stale_if_error: Some(window(entry.deadlines.fallback)),
+            negative_ttl: None,
         };
-        let now = self.core.clock.now();
-        let (spans, _) = self.space.tier_spans[place];
-        let renewed = spans.deadlines(now);
-        if held.entry.deadlines.fresh.until(renewed.fresh) < spans.ttl / 8 {
+        let making = self.make_exact(entry.slot.clone(), lives, entry.extra.clone(), entry.load_time)?;
+        let encoded = self.encode(&making).ok()?;
+        self.seal(key, &making, &encoded, place).ok().map(|(bytes, _)| bytes)
+    }
+
+    /// Replaces the very entry that was read, under its version. A load may replace an entry without drawing a new
+    /// version, so comparing versions would not do: the lease keeps loads away while the bytes are compared. If it
+    /// does not happen now, it happens at a later read.
+    async fn replace(&self, place: usize, key: Key, read: &Stored, bytes: bytes::Bytes, until: Moment) {
+        let tier = self.core.store(place);
+        if !tier.capabilities.leases {
             return;
         }
-        let Some(bytes) = self.resealed(key, stored, held, &renewed) else { return };
-        let (stamp, condition) = (Stamp::Exactly(stored.version), Condition::IfVersion(stored.version));
-        let write = Write { key: key.clone(), bytes, keep: spans.keep(), stamp, condition };
-        let scope = self.clone();
-        self.core.spawn(async move {
-            let tier = scope.core.store(place);
-            // If it does not happen now, it happens at the next read.
-            let _ = tier.call(&scope.core, "write", tier.store.write(vec![write])).await;
-        });
+        let token = self.core.token();
+        let lease = LeaseRequest { when: LeaseFor::Refresh, token, ttl: self.core.settings.lease };
+        let question = |lease| vec![Read { key: key.clone(), lease }];
+        let granted = tier.read(&self.core, "lease", question(Some(lease))).await;
+        if !matches!(granted.as_deref(), Ok([Found::Granted(_)])) {
+            return;
+        }
+        let there = tier.read(&self.core, "read", question(None)).await;
+        let keep = self.core.clock.now().until(until);
+        if matches!(there.as_deref(), Ok([Found::Hit(stored)]) if stored == read) && !keep.is_zero() {
+            let fill = Fill { key, token, version: read.version, bytes, keep };
+            drop(tier.fill(&self.core, vec![fill]).await);
+        } else {
+            drop(tier.call(&self.core, "release", tier.store.release(key, token)).await);
+        }
     }
 
     /// An entry that no tier keeps, for the callers alone.

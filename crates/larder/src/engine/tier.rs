@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{Capabilities, DynStore, Error, ErrorKind, Event, Key, Result, Store, TierState, Version};
+use larder_core::{
+    Capabilities, DynStore, Error, ErrorKind, Event, Fill, Filled, Found, Key, Read, Removed, Result, Store,
+    TierState, Version, Write, Written,
+};
 
 use super::Core;
 use crate::{
@@ -32,9 +35,9 @@ pub(crate) struct Tier {
     /// How much is owed; read on every access, so that the journal's lock is taken only when something is.
     owed: AtomicUsize,
     lineage: AtomicU64,
-    /// Entries below this version were written by an earlier process, and the authority has moved on since. One for
-    /// each of the authority's sequences; empty if everything is trusted.
-    trusted_from: OnceLock<Box<[Version]>>,
+    /// Entries below these versions were written by an earlier process, and the authority may have moved on since: one
+    /// version for each of the authority's sequences, not known until it told one; empty if everything is trusted.
+    trusted_from: OnceLock<Box<[AtomicU64]>>,
     paying: AtomicBool,
 }
 
@@ -93,6 +96,35 @@ impl Tier {
         self.ended(core, operation, permit, &answer, core.clock.nanos().saturating_sub(began));
         drop(probe);
         answer.map_err(|error| error.at_tier(&self.name))
+    }
+
+    /// Reads; as many answers as questions.
+    pub(crate) async fn read(
+        &self,
+        core: &Core,
+        operation: &'static str,
+        reads: Vec<Read>,
+    ) -> Result<Vec<Found>> {
+        let count = reads.len();
+        self.call(core, operation, async { complete(count, self.store.read(reads).await?) }).await
+    }
+
+    /// Fills; as many answers as fills.
+    pub(crate) async fn fill(&self, core: &Core, fills: Vec<Fill>) -> Result<Vec<Filled>> {
+        let count = fills.len();
+        self.call(core, "fill", async { complete(count, self.store.fill(fills).await?) }).await
+    }
+
+    /// Writes; as many answers as writes.
+    pub(crate) async fn write(&self, core: &Core, writes: Vec<Write>) -> Result<Vec<Written>> {
+        let count = writes.len();
+        self.call(core, "write", async { complete(count, self.store.write(writes).await?) }).await
+    }
+
+    /// Removes; as many answers as keys.
+    pub(crate) async fn remove(&self, core: &Core, keys: Vec<Key>) -> Result<Vec<Removed>> {
+        let count = keys.len();
+        self.call(core, "remove", async { complete(count, self.store.remove(keys).await?) }).await
     }
 
     fn ended<T>(&self, core: &Core, operation: &'static str, permit: Permit, answer: &Result<T>, nanos: u64) {
@@ -181,16 +213,29 @@ impl Tier {
         }
     }
 
-    /// Entries below these versions are not to be served as fresh from here on; one version for each of the
-    /// authority's sequences.
-    pub(crate) fn trust_from(&self, versions: Box<[Version]>) {
+    /// From here on nothing that an earlier process left is served as fresh. Where the line is, the authority's
+    /// `sequences` will tell.
+    pub(crate) fn distrust(&self, sequences: u16) {
+        let unknown = (0..sequences.max(1)).map(|_| AtomicU64::new(u64::MAX)).collect();
         // Decided once, when the stack is built.
-        let _ = self.trusted_from.set(versions);
+        let _ = self.trusted_from.set(unknown);
+    }
+
+    /// The authority told how far its sequence is; the first word about it draws the line. What this process writes
+    /// comes after it.
+    pub(crate) fn trust_from(&self, stripe: u16, version: Version) {
+        if let Some(from) = self.line(stripe) {
+            let _ = from.compare_exchange(u64::MAX, version.get(), Ordering::AcqRel, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn trusts(&self, stripe: u16, version: Version) -> bool {
-        let from = self.trusted_from.get().filter(|versions| !versions.is_empty());
-        from.is_none_or(|versions| version >= versions[usize::from(stripe) % versions.len()])
+        self.line(stripe).is_none_or(|from| version.get() >= from.load(Ordering::Acquire))
+    }
+
+    fn line(&self, stripe: u16) -> Option<&AtomicU64> {
+        let lines = self.trusted_from.get().filter(|lines| !lines.is_empty())?;
+        lines.get(usize::from(stripe) % lines.len())
     }
 
     /// The right to pay what is owed; one at a time has it.
@@ -216,6 +261,18 @@ impl Tier {
     fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().expect("no panics under this lock: the journal only moves keys")
     }
+}
+
+/// The answers, if there is one for each question: a store that leaves some out has not answered.
+fn complete<T>(count: usize, answers: Vec<T>) -> Result<Vec<T>> {
+    if answers.len() == count {
+        return Ok(answers);
+    }
+    let text = format!(
+        "the store gave {} answers to {count} questions; its implementation is broken",
+        answers.len()
+    );
+    Err(Error::new(ErrorKind::Unavailable, text))
 }
 
 /// A call that tries whether the tier is well again: if it is dropped before it told, another may try.

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{Error, ErrorKind, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Version};
+use larder_core::{
+    Error, ErrorKind, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Token, Version,
+};
 
-use super::Core;
+use super::{Core, Tier};
 use crate::{policy::freshness::classify, stats::Count, value::Entry};
 
 /// How often memory is swept and debts are tried.
@@ -51,56 +53,54 @@ impl Core {
         });
     }
 
-    /// Learns how far the authority's sequence is, so that what an earlier process left in other persistent tiers
-    /// is not taken for fresh if the authority has moved on since.
+    /// What an earlier process left in a persistent tier of this host may have been invalidated by others since, if
+    /// the authority is shared. Asks the authority how far it is; if it does not answer, the first lease will tell.
     pub(crate) async fn distrust_the_past(&self) {
         let Some(authority) = self.authority.filter(|index| self.tiers[*index].capabilities.shared) else {
             return;
         };
-        let others = self.tiers.iter().enumerate().filter(|(index, tier)| {
-            *index != authority && tier.capabilities.persistent && !tier.capabilities.shared
-        });
-        let others: Vec<_> = others.map(|(_, tier)| tier).collect();
-        if others.is_empty() {
-            return;
+        let sequences = self.tiers[authority].capabilities.sequences;
+        let own = |tier: &&Tier| tier.capabilities.persistent && !tier.capabilities.shared;
+        let mut doubtful = self.tiers.iter().filter(own).peekable();
+        if doubtful.peek().is_some() {
+            doubtful.for_each(|tier| tier.distrust(sequences));
+            self.ask_for_sequences(authority, sequences).await;
         }
-        let from = self.sequences_of(authority).await;
-        others.into_iter().for_each(|tier| tier.trust_from(from.clone()));
     }
 
-    /// The authority's sequences as they stand; beyond everything if it does not answer. Leases tell them, and are
-    /// given back.
-    async fn sequences_of(&self, authority: usize) -> Box<[Version]> {
+    /// Leases of keys that nobody else uses tell the sequences, and are given back.
+    async fn ask_for_sequences(&self, authority: usize, sequences: u16) {
         let tier = &self.tiers[authority];
-        let keys = probes(tier.capabilities.sequences.max(1));
         let token = self.token();
+        let keys = probes(sequences.max(1), token);
         let lease = Some(LeaseRequest { when: LeaseFor::Refresh, token, ttl: Duration::from_millis(500) });
         let reads = keys.iter().map(|key| Read { key: key.clone(), lease }).collect();
-        let found = tier.call(self, "start", tier.store.read(reads)).await;
-        for key in &keys {
-            if found.is_ok() {
+        let Ok(found) = tier.read(self, "start", reads).await else { return };
+        for (key, found) in keys.into_iter().zip(found) {
+            if let Found::Granted(grant) = found {
+                self.heard_from_authority(key.stripe(), grant.version);
                 // If it cannot be given back, it runs out.
-                let _ = tier.call(self, "release", tier.store.release(key.clone(), token)).await;
+                drop(tier.call(self, "release", tier.store.release(key, token)).await);
             }
         }
-        let version = |found: Found| match found {
-            Found::Granted(grant) => grant.version,
-            Found::Hit(_) | Found::Miss | Found::Held | Found::Foreign(_) => Version::MAX,
-        };
-        match found {
-            Ok(found) => found.into_iter().map(version).collect(),
-            Err(_) => keys.iter().map(|_| Version::MAX).collect(),
-        }
+    }
+
+    /// The authority granted a lease at this version.
+    pub(crate) fn heard_from_authority(&self, stripe: u16, version: Version) {
+        self.tiers.iter().for_each(|tier| tier.trust_from(stripe, version));
     }
 
     /// Ends everything, within `limit`: refuses new calls, waits for what is under way, ends the rest, closes the
     /// stores. Idempotent.
     pub(crate) async fn shut_down(&self, limit: Duration) -> Result<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        self.closed.store(true, Ordering::Release);
+        let mut ended = self.shutting_down.lock().await;
+        if *ended {
             return Ok(());
         }
         self.tasks.close();
         let drained = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        self.flights.closed.store(true, Ordering::Release);
         self.ending.cancel();
         let mut failure = None;
         for tier in &self.tiers {
@@ -115,6 +115,7 @@ impl Core {
             memory.clear();
         }
         self.hub.close();
+        *ended = true;
         if let Some(failure) = failure {
             return Err(failure);
         }
@@ -131,15 +132,16 @@ impl Drop for Core {
     }
 }
 
-/// A key in each of the sequences, in their order.
-fn probes(sequences: u16) -> Vec<Key> {
+/// A key in each of the sequences, in their order; nobody else draws the same.
+fn probes(sequences: u16, token: Token) -> Vec<Key> {
     let mut probes: Vec<Option<Key>> = vec![None; usize::from(sequences)];
     let mut missing = probes.len();
     for attempt in 0_u64.. {
         if missing == 0 {
             break;
         }
-        let key = Key::from_escaped(format!("larder:start,{attempt}").into_bytes()).expect("a short key");
+        let text = format!("larder:start,{:032x},{attempt}", token.0);
+        let key = Key::from_escaped(text.into_bytes()).expect("a short key");
         let probe = &mut probes[usize::from(key.stripe() % sequences)];
         if probe.is_none() {
             *probe = Some(key);

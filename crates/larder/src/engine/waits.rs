@@ -3,22 +3,34 @@
 use std::{
     collections::{HashMap, HashSet},
     future::Future,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use larder_core::{Error, ErrorKind, Result};
+use larder_core::{Error, ErrorKind, Key, Result};
 
 /// One run of a loader.
 pub(crate) type Job = u64;
 
 tokio::task_local! {
-    static LOADING_FOR: Job;
+    static LOADING_FOR: (Job, Arc<[Key]>);
 }
 
 /// Runs a loader as the job's, so that what it asks for is known to be asked by it. Work that the loader spawns
 /// elsewhere is not; a circle through such a task ends at the load limit instead.
-pub(crate) async fn as_job<F: Future>(job: Job, loader: F) -> F::Output {
-    LOADING_FOR.scope(job, loader).await
+pub(crate) async fn as_job<F: Future>(job: Job, keys: Arc<[Key]>, loader: F) -> F::Output {
+    LOADING_FOR.scope((job, keys), loader).await
+}
+
+/// Whether this is a loader of that very key. A load of it for another purpose would be another flight, but wait for
+/// the same lease.
+pub(crate) fn is_loading(key: &Key) -> bool {
+    LOADING_FOR.try_with(|(_, keys)| keys.contains(key)).unwrap_or(false)
+}
+
+/// What a loader gets that asks for what waits for it.
+pub(crate) fn reentrant() -> Error {
+    let text = "the loader asks for a key whose load waits for it; load the inner value without the cache";
+    Error::new(ErrorKind::Reentrant, text)
 }
 
 /// The loads that wait for other loads. Bounded by the flights, and touched only by nested loads.
@@ -38,7 +50,7 @@ impl WaitGraph {
     /// # Errors
     /// `Reentrant` if `awaited` waits for it already, by however many steps.
     pub(crate) fn wait_for(&self, awaited: Job) -> Result<Option<Waiting<'_>>> {
-        let Ok(waiter) = LOADING_FOR.try_with(|job| *job) else { return Ok(None) };
+        let Ok(waiter) = LOADING_FOR.try_with(|(job, _)| *job) else { return Ok(None) };
         let mut edges = self.edges();
         if reaches(&edges, awaited, waiter) {
             let text =
@@ -90,11 +102,13 @@ mod tests {
     async fn a_circle_of_any_length_is_found_and_ended_waits_leave_no_trace() {
         let graph = WaitGraph::default();
         assert!(graph.wait_for(1).expect("no loader here").is_none());
-        let one = as_job(1, async { graph.wait_for(2).expect("no circle yet") }).await;
-        let two = as_job(2, async { graph.wait_for(3).expect("no circle yet") }).await;
-        let circle = as_job(3, async { graph.wait_for(1).map(|_| ()).map_err(|e| e.kind()) }).await;
+        let one = as_job(1, Arc::from([]), async { graph.wait_for(2).expect("no circle yet") }).await;
+        let two = as_job(2, Arc::from([]), async { graph.wait_for(3).expect("no circle yet") }).await;
+        let circle =
+            as_job(3, Arc::from([]), async { graph.wait_for(1).map(|_| ()).map_err(|e| e.kind()) }).await;
         assert_eq!(circle, Err(ErrorKind::Reentrant));
-        let own = as_job(1, async { graph.wait_for(1).map(|_| ()).map_err(|e| e.kind()) }).await;
+        let own =
+            as_job(1, Arc::from([]), async { graph.wait_for(1).map(|_| ()).map_err(|e| e.kind()) }).await;
         assert_eq!(own, Err(ErrorKind::Reentrant));
         drop((one, two));
         assert!(graph.edges().is_empty());

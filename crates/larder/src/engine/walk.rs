@@ -1,8 +1,6 @@
 //! One walk through the tiers: memory again, then store by store, then the loader. Runs in a task of its own.
 
-use larder_core::{
-    Event, Found, LeaseFor, Life, LoadCause, Read, RejectedPayload, Store, Stored, Token, Version,
-};
+use larder_core::{Event, Found, LeaseFor, Life, LoadCause, Read, RejectedPayload, Stored, Token, Version};
 use smallvec::SmallVec;
 
 use super::{
@@ -99,10 +97,12 @@ impl Scope {
 
     /// Between the caller's look and the flight's beginning another flight may have landed.
     fn recheck_memory(&self, plan: &Plan, items: Vec<Item>) -> Vec<Item> {
-        if plan.purpose == Purpose::Forced || !plan.read.has(MEMORY) {
-            return items;
-        }
         let check = |mut item: Item| match self.peek(item.spot.hash, item.spot.key.as_bytes()) {
+            Some((entry, _)) if plan.purpose == Purpose::Forced || !plan.read.has(MEMORY) => {
+                // No answer to this caller, but what its load replaces.
+                item.replaces = Some(entry);
+                Some(item)
+            }
             Some((entry, Life::Fresh)) if !item.is_replaced(&entry) => {
                 if !plan.background && item.replaces.is_none() {
                     self.note_hit(MEMORY, &item.spot.key, &entry, Life::Fresh);
@@ -139,7 +139,7 @@ impl Scope {
             items.iter().map(|item| Read { key: item.spot.key.clone(), lease: lease(item) }).collect();
         let tokens: Vec<Token> =
             reads.iter().map(|read| read.lease.map_or(Token(0), |lease| lease.token)).collect();
-        match tier.call(&self.core, "read", tier.store.read(reads)).await {
+        match tier.read(&self.core, "read", reads).await {
             Ok(found) => {
                 for ((item, token), found) in items.into_iter().zip(tokens).zip(found) {
                     rest.extend(self.take(place, plan, item, token, found).await);
@@ -163,6 +163,9 @@ impl Scope {
         found: Found,
     ) -> Option<Item> {
         item.note_access(place, token, &found);
+        if let (Found::Granted(grant), true) = (&found, Some(place) == self.authority_place()) {
+            self.core.heard_from_authority(item.spot.key.stripe(), grant.version);
+        }
         let held = match &found {
             Found::Hit(stored) => self.usable(place, &mut item, stored),
             Found::Foreign(_) => {
@@ -175,11 +178,13 @@ impl Scope {
             self.count_tier(place, Outcome::Miss);
             return Some(item);
         };
-        if held.life == Life::Fresh && plan.purpose != Purpose::Forced && !item.is_replaced(&held.entry) {
+        let refreshing = plan.cause == LoadCause::RefreshAhead && item.is_replaced(&held.entry);
+        if held.life == Life::Fresh && plan.purpose != Purpose::Forced && !refreshing {
             self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
-            self.rewrite_if_foreign_codec(place, &item, &held);
-            self.slide_in_store(place, &item.spot.key, &held, &found);
-            self.land_and_promote(place, item, held, found).await;
+            if let Found::Hit(stored) = found {
+                self.tend(place, plan, &item.spot.key, &held, &stored);
+                self.land_and_promote(place, plan, item, held, &stored).await;
+            }
             return None;
         }
         item.consider(place, held.entry);
@@ -189,7 +194,7 @@ impl Scope {
     /// The entry that a store holds, if it may be used at all.
     pub(crate) fn usable(&self, place: usize, item: &mut Item, stored: &Stored) -> Option<Held> {
         let stripe = item.spot.key.stripe();
-        if self.versions_compare(place) && self.core.coherence.is_outdated(stripe, stored.version) {
+        if self.is_outdated(place, &item.spot.key, stored.version) {
             self.reject(place, item, RejectedPayload::Outdated);
             return None;
         }
@@ -214,7 +219,7 @@ impl Scope {
 
     /// What an earlier process left in a tier of this host may have been invalidated by others since: good enough
     /// when the load fails, no better.
-    fn as_fallback(&self, entry: &mut Entry) -> Life {
+    pub(crate) fn as_fallback(&self, entry: &mut Entry) -> Life {
         let now = self.core.clock.now();
         entry.deadlines.fresh = entry.deadlines.fresh.min(now);
         entry.deadlines.stale = entry.deadlines.stale.min(now);
@@ -232,24 +237,30 @@ impl Scope {
         });
     }
 
-    /// Lands an item with what a store had, and fills memory.
-    pub(crate) fn land_held(&self, place: usize, item: Item, held: Held) {
-        self.promote_to_memory(&item, &held);
+    /// Lands an item with what a store had, fills memory, and gives back the leases that it needs no more.
+    pub(crate) async fn land_held(&self, place: usize, plan: &Plan, item: Item, held: Held) {
+        self.promote_to_memory(plan, &item, &held);
+        let (key, leases) = (item.spot.key.clone(), item.leases.clone());
         item.land(Landed::found(place, held.entry));
+        self.release(&key, &leases).await;
     }
 
-    async fn land_and_promote(&self, place: usize, item: Item, held: Held, found: Found) {
-        self.promote_to_memory(&item, &held);
+    async fn land_and_promote(&self, place: usize, plan: &Plan, item: Item, held: Held, stored: &Stored) {
+        self.promote_to_memory(plan, &item, &held);
         let Item { spot, landing, leases, .. } = item;
         landing.land(Ok(Landed::found(place, held.entry.clone())));
-        if let (false, Found::Hit(stored)) = (leases.is_empty(), found) {
-            self.promote_to_stores(place, &spot.key, leases, &held, &stored).await;
+        if !leases.is_empty() {
+            self.promote_to_stores(place, &spot.key, leases, &held, stored).await;
         }
     }
 
-    fn promote_to_memory(&self, item: &Item, held: &Held) {
+    fn promote_to_memory(&self, plan: &Plan, item: &Item, held: &Held) {
+        if !plan.write.has(MEMORY) {
+            return;
+        }
         let Some(weight) = self.weigh(&held.entry.slot, Some(held.payload_bytes)) else { return };
-        let put = self.keep_in_memory(&item.spot, item.noted, self.promoted(held), weight);
+        let seen = item.candidate.as_ref().map(|(_, entry)| entry).or(item.replaces.as_ref());
+        let put = self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen);
         if put == crate::memory::Put::Stored {
             self.note_fill(MEMORY, &item.spot.key);
         }
@@ -283,7 +294,7 @@ impl Scope {
     /// Counts what the walk of a waiting reader came to, before the load: each read is one hit of one tier, or one
     /// miss, or coalesced.
     fn account(&self, plan: &Plan, item: &Item) {
-        if plan.background || item.replaces.is_some() {
+        if plan.background || (plan.cause == LoadCause::RefreshAhead && item.replaces.is_some()) {
             return;
         }
         let stale = |entry: &Entry| classify(&entry.deadlines, self.core.clock.now()) == Life::Stale;

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use larder_core::{Condition, Error, ErrorKind, Event, Key, Result, Stamp, Store, Version, Write, Written};
+use larder_core::{Condition, Error, ErrorKind, Event, Key, Result, Stamp, Version, Write, Written};
 
 use super::{
     MEMORY, Scope, TierSet,
@@ -68,7 +68,10 @@ impl Scope {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let task = self.core.tasks.spawn(crate::stats::carried(crate::stats::current(), work));
+        let task = self
+            .core
+            .tasks
+            .spawn_on(crate::stats::carried(crate::stats::current(), work), &self.core.runtime);
         match task.await {
             Ok(outcome) => outcome,
             Err(_) => Err(super::runtime_gone()),
@@ -76,10 +79,7 @@ impl Scope {
     }
 
     async fn set_everywhere(&self, mut settings: Vec<Setting>, manner: &Manner) -> Result<()> {
-        let _order = match self.store_places().count() {
-            0 | 1 => Vec::new(),
-            _ => self.core.key_locks.hold(settings.iter().map(|setting| &setting.spot.key)).await,
-        };
+        let _order = self.in_order(settings.iter().map(|setting| &setting.spot.key)).await;
         settings.iter().for_each(|setting| self.fence(&setting.spot));
         match self.authority_place() {
             Some(place) => self.set_in(place, manner, &mut settings, true).await,
@@ -137,11 +137,12 @@ impl Scope {
     async fn write_to(&self, place: usize, writes: Vec<Write>, writing: Vec<&mut Setting>) {
         let tier = self.core.store(place);
         let mark = tier.mark();
-        let outcome = tier.call(&self.core, "write", tier.store.write(writes)).await;
+        let outcome = tier.write(&self.core, writes).await;
         let outcomes: Vec<Result<Written>> = match outcome {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => writing.iter().map(|_| Err(error.clone())).collect(),
         };
+        let mut overtaken = Vec::new();
         for (setting, outcome) in writing.into_iter().zip(outcomes) {
             let key = &setting.spot.key;
             match outcome {
@@ -150,18 +151,22 @@ impl Scope {
                     setting.kept += 1;
                     tier.settled(key, mark);
                 }
-                // A newer entry stands there already.
-                Ok(Written::Unchanged) => setting.kept += 1,
+                // Under the keys' order nothing can be newer than this write: what bears a larger number comes from
+                // before the store's, or the authority's, history was lost.
+                Ok(Written::Unchanged) => overtaken.push(key.clone()),
                 Ok(Written::Rejected(error)) => {
                     tier.settled(key, mark);
                     self.set_failed(place, setting, refused(error));
                 }
                 Err(error) => {
                     // It may have been executed or not: until the debt is paid the copy is not read.
-                    self.core.owe(place, [Debt::Key(key.clone())]);
+                    self.core.owe(place, vec![Debt::Key(key.clone())]);
                     self.set_failed(place, setting, error);
                 }
             }
+        }
+        if !overtaken.is_empty() {
+            drop(self.remove_or_owe(place, overtaken).await);
         }
     }
 
