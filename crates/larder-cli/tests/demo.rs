@@ -175,6 +175,29 @@ fn a_redis_that_does_not_answer_is_a_clear_error() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("hunter2"));
 }
 
+/// With Redis, without it, and with it again: what one run changed, the tiers of another did not hear of.
+#[tokio::test]
+async fn runs_with_and_without_redis_on_one_folder_never_answer_what_another_changed() {
+    let redis = larder_testkit::RedisServer::start().await;
+    let (folder, url) = (tempfile::tempdir().unwrap(), redis.url());
+    let plain = ["--for", "300ms", "--report", "json", "--writes", "10%"];
+    let with = [&plain[..], &["--redis", &url]].concat();
+    for arguments in [&plain[..], &with, &plain, &with, &with] {
+        let arguments: Vec<String> =
+            in_folder(folder.path(), arguments).iter().map(|&text| text.to_owned()).collect();
+        let running = tokio::task::spawn_blocking(move || {
+            run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        });
+        let report = report(&running.await.unwrap());
+        assert_eq!(
+            (&report["wrong_answers"], &report["failed_requests"]),
+            (&0.into(), &0.into()),
+            "{report}"
+        );
+        assert!(number(&report, "/restart/warm_share") >= 0.9, "{report}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_a_long_run_cleanly_with_what_is_known() {

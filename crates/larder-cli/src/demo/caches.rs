@@ -74,11 +74,12 @@ impl CacheCount {
 }
 
 impl Caches {
-    /// Opens the tiers and the caches over them.
+    /// Opens the tiers and the caches over them. A Redis that does not answer is an error, so that a wrong URL is known
+    /// at once, or, when the tiers are opened `again`, a tier that is down for now.
     ///
     /// # Errors
     /// If the disk tier cannot be opened, or Redis cannot be reached or is wrongly named.
-    pub(crate) async fn open(tiers: &Tiers) -> std::result::Result<Self, Fault> {
+    pub(crate) async fn open(tiers: &Tiers, again: bool) -> std::result::Result<Self, Fault> {
         let folder = DiskSettings::new(&tiers.folder).with_max_bytes(DISK_BYTES);
         let shown = tiers.folder.display();
         let disk = DiskStore::open(folder).await;
@@ -86,7 +87,7 @@ impl Caches {
             disk.map_err(|error| Fault::because(format!("cannot open the disk tier `{shown}`"), &error))?;
         let mut stack = Stack::builder().memory(Memory::max_bytes(MEMORY_BYTES)).store(disk);
         if let Some(Redis { url, prefix }) = &tiers.redis {
-            let settings = RedisSettings::new(url).with_prefix(prefix);
+            let settings = RedisSettings::new(url).with_prefix(prefix).with_lazy(again);
             stack = stack.store(RedisStore::connect(settings).await.map_err(|error| refused(&error))?);
         }
         let stack = stack.build().await.map_err(|error| Fault::because("cannot build the stack", &error))?;

@@ -43,9 +43,19 @@ impl Folder {
         self.path.join("cities.db")
     }
 
-    /// The disk tier for what is cached of the database with this name.
-    pub(crate) fn tier(&self, instance: &str) -> PathBuf {
-        self.path.join(format!("tier-{instance}"))
+    /// The folder of the disk tier for what is cached of the database of this name in this era. Those of earlier eras
+    /// are removed: their entries are not in order with what the tiers of this one know.
+    pub(crate) fn tier(&self, instance: &str, era: u64) -> PathBuf {
+        let (eras, current) = (format!("tier-{instance}-"), format!("tier-{instance}-{era}"));
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let earlier = name.to_str().is_some_and(|name| name.starts_with(&eras) && name != current);
+            if earlier {
+                // What cannot be removed takes space and is never read again.
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        }
+        self.path.join(current)
     }
 
     /// The chart, unless another place is wanted.
@@ -67,6 +77,20 @@ mod tests {
         assert!(refused.to_string().contains("another demo"), "{refused}");
         drop(first);
         assert!(Folder::open(&path).is_ok());
+    }
+
+    #[test]
+    fn the_tier_of_an_era_replaces_those_before_it_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let first = folder.tier("ab", 0);
+        let others = [folder.path.join("tier-cd-0"), folder.path.join("mine")];
+        fs::create_dir(&first).unwrap();
+        others.iter().for_each(|other| fs::create_dir(other).unwrap());
+        assert_eq!(folder.tier("ab", 0), first);
+        assert!(first.exists());
+        assert_ne!(folder.tier("ab", 1), first);
+        assert!(!first.exists() && others.iter().all(|other| other.exists()));
     }
 
     #[test]

@@ -141,9 +141,9 @@ impl Origin {
         self.with_connection(move |connection| sql::change(connection, id, &to, &told)).await
     }
 
-    /// Changes that the caches may not know, by number, oldest first: at most `limit`.
-    pub(crate) async fn pending(&self, limit: u32) -> Result<Vec<(u64, Changed)>> {
-        self.with_connection(move |connection| sql::pending(connection, limit)).await
+    /// Changes after number `last` that the caches may not know, by number, oldest first: at most `limit`.
+    pub(crate) async fn pending(&self, last: u64, limit: u32) -> Result<Vec<(u64, Changed)>> {
+        self.with_connection(move |connection| sql::pending(connection, last, limit)).await
     }
 
     /// Forgets pending changes: the caches have been told.

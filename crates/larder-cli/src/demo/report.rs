@@ -97,8 +97,11 @@ pub(crate) struct Restart {
     pub(crate) hits: Hits,
     /// How many of them reached the database.
     pub(crate) origin_calls: u64,
-    /// Share of first reads that the disk tier answered.
+    /// Share of first reads that the disk tier answered. Small with `--redis`: what a shared tier may have changed
+    /// meanwhile is asked there.
     pub(crate) disk_share: f64,
+    /// Share of first reads that the disk tier or Redis answered.
+    pub(crate) warm_share: f64,
 }
 
 /// The stampede.

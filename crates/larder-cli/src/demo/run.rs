@@ -67,7 +67,7 @@ impl Demo {
         let _progress = Progress::stage("Opening the database");
         let origin = open(folder.database()).await?;
         let tiers = tiers(&folder, &origin, args.redis.as_deref()).await?;
-        let caches = Arc::new(Caches::open(&tiers).await?);
+        let caches = Arc::new(Caches::open(&tiers, false).await?);
         let rows =
             origin.everything().await.map_err(|error| Fault::because("cannot read the cities", &error))?;
         let plan = Plan {
@@ -139,15 +139,18 @@ async fn open(path: PathBuf) -> Result<Origin, Fault> {
         .map_err(|error| Fault::because(format!("cannot open the database `{shown}`"), &error))
 }
 
-/// The Redis tier gets a prefix that no other database uses, and a new one whenever the last run was without this
-/// server: it did not hear of the changes of that run.
+/// Where the tiers lie. An era ends when the next run has another Redis, or none, or one again: that one did not hear
+/// of the changes of the last era, and numbers them differently. So each era has a prefix and a folder of its own.
 async fn tiers(folder: &Folder, origin: &Origin, redis: Option<&str>) -> Result<Tiers, Fault> {
     let server = redis.map_or("none", |url| url.rsplit('@').next().unwrap_or(url));
     let era = origin.era(server.to_owned()).await;
     let era = era.map_err(|error| Fault::because("cannot use the database", &error))?;
     let instance = origin.instance();
     let prefix = format!("larder-demo-{instance}-{era}");
-    Ok(Tiers { folder: folder.tier(instance), redis: redis.map(|url| Redis { url: url.to_owned(), prefix }) })
+    Ok(Tiers {
+        folder: folder.tier(instance, era),
+        redis: redis.map(|url| Redis { url: url.to_owned(), prefix }),
+    })
 }
 
 /// Whether the report found a reader.

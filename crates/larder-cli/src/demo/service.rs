@@ -54,18 +54,22 @@ impl Service {
     /// The service that asks its caches first. Tells them of changes that an earlier run could not tell them.
     ///
     /// # Errors
-    /// If the database or a tier fails.
+    /// If the database fails. A tier that cannot be told is told by Larder later, and not read until then.
     pub(crate) async fn cached(origin: Origin, caches: Arc<Caches>) -> Result<Arc<Self>> {
+        let mut last = 0;
         loop {
-            let pending = origin.pending(BATCH).await?;
-            if pending.is_empty() {
-                return Ok(Arc::new(Self { origin, caches: Some(caches), told: Mutex::default() }));
+            let pending = origin.pending(last, BATCH).await?;
+            let Some((newest, _)) = pending.last() else { break };
+            last = *newest;
+            let mut told = Vec::new();
+            for (change, changed) in &pending {
+                if caches.changed(changed).await.is_ok() {
+                    told.push(*change);
+                }
             }
-            for (_, changed) in &pending {
-                caches.changed(changed).await?;
-            }
-            origin.forget(pending.into_iter().map(|(change, _)| change).collect()).await?;
+            origin.forget(told).await?;
         }
+        Ok(Arc::new(Self { origin, caches: Some(caches), told: Mutex::default() }))
     }
 
     /// One city; `None` if there is none with this id.

@@ -216,16 +216,16 @@ pub(crate) fn change(
     Ok(Some(Changed { city, previous_name }))
 }
 
-/// Changes that the caches may not know, by number, oldest first: at most `limit`. The row is the one of today, which
+/// Changes after number `last` that the caches may not know, by number, oldest first: at most `limit`. The row is the one of today, which
 /// may be newer than the change.
-pub(crate) fn pending(connection: &Connection, limit: u32) -> Result<Vec<(u64, Changed)>> {
+pub(crate) fn pending(connection: &Connection, last: u64, limit: u32) -> Result<Vec<(u64, Changed)>> {
     let mut found = connection.prepare_cached(&format!(
         "SELECT {CITY}, change, previous_name FROM pending JOIN city ON city.id = pending.city
-         ORDER BY change LIMIT ?1"
+         WHERE change > ?1 ORDER BY change LIMIT ?2"
     ))?;
     let read =
         |row: &Row<'_>| Ok((row.get(8)?, Changed { city: read_city(row)?, previous_name: row.get(9)? }));
-    found.query_map([limit], read)?.collect()
+    found.query_map(params![last, limit], read)?.collect()
 }
 
 /// Forgets pending changes: the caches know them.

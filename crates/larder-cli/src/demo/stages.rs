@@ -86,7 +86,7 @@ impl Demo {
         let progress = Progress::stage("After a restart");
         let began = clock::now();
         self.caches.close().await?;
-        self.caches = Arc::new(Caches::open(&self.tiers).await?);
+        self.caches = Arc::new(Caches::open(&self.tiers, true).await?);
         let service = self.cached_service().await?;
         let reopened = began.elapsed();
         let server = start(Arc::clone(&service)).await?;
@@ -126,14 +126,14 @@ impl Demo {
         self.report.count(tally);
     }
 
-    /// The service with Larder, which knows all changes.
+    /// The service with Larder, told of the changes of earlier stages and runs.
     ///
     /// # Errors
-    /// If a tier cannot be told of changes of an earlier stage or run.
+    /// If the database fails.
     pub(crate) async fn cached_service(&self) -> Result<Arc<Service>, Fault> {
         Service::cached(self.origin.clone(), Arc::clone(&self.caches))
             .await
-            .map_err(|error| Fault::because("cannot tell the caches of earlier changes", &error))
+            .map_err(|error| Fault::because("cannot read earlier changes", &error))
     }
 }
 
@@ -163,5 +163,6 @@ fn restarted(reopened: Duration, requests: u64, count: CacheCount, origin: Origi
         hits,
         origin_calls: origin.calls,
         disk_share: share(hits.disk, first_reads),
+        warm_share: share(hits.disk + hits.redis, first_reads),
     }
 }

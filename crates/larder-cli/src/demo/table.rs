@@ -51,13 +51,14 @@ fn comparison(report: &Report) -> Table {
     row("p50", &|phase| us(phase.p50_us), &|a, b| ratio(a.p50_us, b.p50_us));
     row("p95", &|phase| us(phase.p95_us), &|a, b| ratio(a.p95_us, b.p95_us));
     row("p99", &|phase| us(phase.p99_us), &|a, b| ratio(a.p99_us, b.p99_us));
-    row("origin queries", &|phase| grouped(phase.origin_calls), &|a, b| {
-        ratio(a.origin_calls, b.origin_calls)
-    });
-    row("… per 1000 requests", &|phase| format!("{:.0}", per_thousand(phase)), &|a, b| {
+    row("origin queries per 1000", &|phase| format!("{:.0}", per_thousand(phase)), &|a, b| {
         per_thousand(a) / per_thousand(b)
     });
-    row("requests", &|phase| grouped(phase.requests), &|a, b| ratio(b.requests, a.requests));
+    let mut plain = |name: &str, show: &dyn Fn(&Phase) -> String| {
+        table.add_row([name.to_owned(), shown(without, show), shown(with, show), String::new()]);
+    };
+    plain("origin queries", &|phase| grouped(phase.origin_calls));
+    plain("requests", &|phase| grouped(phase.requests));
     for (name, value) in cached.map(hits).into_iter().flatten() {
         table.add_row([name.to_owned(), String::new(), value, String::new()]);
     }
@@ -108,15 +109,15 @@ fn saved(cached: &Cached) -> String {
 }
 
 fn restart(restart: &Restart) -> String {
-    let Restart { reopen_ms, first_reads, hits, origin_calls, disk_share, .. } = restart;
-    let share = percent(*disk_share);
-    let (first_reads, disk, calls) = (grouped(*first_reads), grouped(hits.disk), grouped(*origin_calls));
+    let Restart { reopen_ms, first_reads, hits, origin_calls, warm_share, .. } = restart;
+    let share = percent(*warm_share);
+    let (first_reads, calls) = (grouped(*first_reads), grouped(*origin_calls));
+    let (disk, redis) = (grouped(hits.disk), grouped(hits.redis));
     let reopened = span(Duration::from_millis(*reopen_ms));
     note(
         "Restart",
-        format!(
-            "{share} of first reads from disk ({disk} of {first_reads}; {calls} queries); down {reopened}"
-        ),
+        format!("{share} of {first_reads} first reads were warm, after {reopened}: ")
+            + &format!("{disk} from disk, {redis} from Redis, {calls} queries"),
     )
 }
 

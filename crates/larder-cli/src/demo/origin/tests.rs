@@ -111,14 +111,15 @@ async fn a_change_raises_the_version_and_is_pending_until_settled() {
     assert_eq!((changed.previous_name.as_str(), changed.city.version), ("Shanghai", 2));
     assert_eq!(origin.city(id).await.unwrap(), Some(changed.city.clone()));
     assert_eq!(origin.search("somewhere".into()).await.unwrap().cities, std::slice::from_ref(&changed.city));
-    assert_eq!(origin.pending(10).await.unwrap(), [(2, changed)]);
+    assert_eq!(origin.pending(0, 10).await.unwrap(), [(2, changed)]);
     assert_eq!(origin.change(1, to, vec![]).await.unwrap(), None, "there is no city 1");
 
     drop(origin);
     let again = Origin::open(&folder.path().join("origin.db")).unwrap();
-    assert_eq!(again.pending(10).await.unwrap().len(), 1, "it outlives the process");
+    assert_eq!(again.pending(0, 10).await.unwrap().len(), 1, "it outlives the process");
+    assert!(again.pending(2, 10).await.unwrap().is_empty(), "those after it");
     again.forget(vec![2]).await.unwrap();
-    assert!(again.pending(10).await.unwrap().is_empty());
+    assert!(again.pending(0, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]
