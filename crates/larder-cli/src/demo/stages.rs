@@ -105,8 +105,8 @@ impl Demo {
         let _progress = Progress::stage("A stampede");
         let service = self.cached_service().await?;
         let ask = Ask::Stats(TRAMPLED.into());
-        let cold = self.caches.forget_country(TRAMPLED).await;
-        cold.map_err(|error| Fault::because("cannot make a key cold for the stampede", &error))?;
+        // A tier that is down cannot remove it, and is not read until it has: the key is cold either way.
+        drop(self.caches.forget_country(TRAMPLED).await);
         let (calls, before) = (self.origin.count(), self.caches.count());
         let (tally, took) = trample(&router(service), &self.plan.checker, &ask).await;
         self.report.stampede = Some(Stampede {
