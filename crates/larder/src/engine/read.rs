@@ -154,7 +154,7 @@ impl Scope {
                     flights.push((index, job, phase));
                     let base = self.base_version(&spot);
                     let access = smallvec![Access::default(); self.core.tier_names.len()];
-                    let (leases, candidate) = (smallvec![], None);
+                    let (leases, candidate, answered) = (smallvec![], None, replaces.is_some());
                     items.push(Item {
                         index,
                         spot,
@@ -164,6 +164,7 @@ impl Scope {
                         access,
                         leases,
                         candidate,
+                        answered,
                         replaces,
                     });
                 }

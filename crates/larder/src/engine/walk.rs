@@ -66,6 +66,8 @@ pub(crate) struct Item {
     pub(crate) leases: SmallVec<[Lease; 2]>,
     /// The best entry past its time.
     pub(crate) candidate: Option<(usize, Entry)>,
+    /// Its caller has an answer already and does not wait for this.
+    pub(crate) answered: bool,
     /// The fresh entry that is to be refreshed ahead of time: what is not newer than it is no answer.
     pub(crate) replaces: Option<Entry>,
 }
@@ -104,7 +106,7 @@ impl Scope {
                 Some(item)
             }
             Some((entry, Life::Fresh)) if !item.is_replaced(&entry) => {
-                if !plan.background && item.replaces.is_none() {
+                if !plan.background && !item.answered {
                     self.note_hit(MEMORY, &item.spot.key, &entry, Life::Fresh);
                 }
                 item.land(Landed::found(MEMORY, entry));
@@ -294,7 +296,7 @@ impl Scope {
     /// Counts what the walk of a waiting reader came to, before the load: each read is one hit of one tier, or one
     /// miss, or coalesced.
     fn account(&self, plan: &Plan, item: &Item) {
-        if plan.background || (plan.cause == LoadCause::RefreshAhead && item.replaces.is_some()) {
+        if plan.background || item.answered {
             return;
         }
         let stale = |entry: &Entry| classify(&entry.deadlines, self.core.clock.now()) == Life::Stale;
