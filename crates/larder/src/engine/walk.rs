@@ -180,9 +180,11 @@ impl Scope {
             self.count_tier(place, Outcome::Miss);
             return Some(item);
         };
-        let refreshing = plan.cause == LoadCause::RefreshAhead && item.is_replaced(&held.entry);
+        let refreshing = item.answered && item.is_replaced(&held.entry);
         if held.life == Life::Fresh && plan.purpose != Purpose::Forced && !refreshing {
-            self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
+            if !item.answered {
+                self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
+            }
             if let Found::Hit(stored) = found {
                 self.tend(place, plan, &item.spot.key, &held, &stored);
                 self.land_and_promote(place, plan, item, held, &stored).await;

@@ -191,6 +191,21 @@ async fn refresh_ahead_reloads_behind_a_fresh_value_once_its_fraction_has_passed
 }
 
 #[tokio::test(start_paused = true)]
+async fn refresh_ahead_reloads_what_is_due_together_with_what_a_batch_is_missing() {
+    let fleet = Fleet::new();
+    let node = fleet.node(Policy::ttl(secs(100)).refresh_ahead(0.8)).await;
+    load(&node.cache, 1, Origin::default().gives(7)).await;
+    sleep(secs(90)).await;
+    let tenfold = |keys: Vec<u64>| async move {
+        Ok::<_, std::io::Error>(keys.into_iter().map(|key| (key, key * 10)).collect())
+    };
+    let values = node.cache.get_many_or_load(&[1, 2], tenfold).await.unwrap();
+    assert_eq!(values.iter().map(|value| value.as_deref().copied()).collect::<Vec<_>>(), [Some(7), Some(20)]);
+    quiet(&node.stack).await;
+    assert_eq!(load(&node.cache, 1, no_loader()).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refresh_ahead_that_fails_leaves_the_fresh_value_and_waits_before_the_next() {
     let policy = Policy::ttl(secs(100)).refresh_ahead(0.5);
     let (cache, origin) = (numbers(policy).await, Origin::default());
