@@ -2,13 +2,13 @@
 
 use larder_core::{
     Condition, Error, ErrorKind, Event, Fill, Filled, Found, Key, LeaseFor, LeaseRequest, Moment, Read,
-    Stamp, Store, Stored, Version, Write,
+    Stamp, Store, Stored, Version, Write, Written,
 };
 use smallvec::SmallVec;
 
 use super::{
     MEMORY, Scope,
-    flight::Landed,
+    flight::{Landed, Purpose},
     lease::Lease,
     seal::{Encoded, Held, Making},
     walk::{Access, Item, Plan},
@@ -34,6 +34,8 @@ struct Keeping {
     encoded: Option<Encoded>,
     version: Version,
     fate: Fate,
+    /// Whether it cannot be encoded, or is larger than any store may hold.
+    unstorable: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,9 @@ impl Scope {
             None
         });
         let (version, fate) = self.fate(plan, &item);
-        Keeping { item, making, encoded, version, fate }
+        let too_large = |encoded: &Encoded| encoded.len() > self.core.settings.max_value_bytes;
+        let unstorable = stores && encoded.as_ref().is_none_or(too_large);
+        Keeping { item, making, encoded, version, fate, unstorable }
     }
 
     /// Who may keep an item, and under which version, by what its walk learned of the authority.
@@ -199,9 +203,16 @@ impl Scope {
             return;
         }
         let tier = self.core.store(place);
-        if let Err(error) = tier.write(&self.core, writes).await {
-            self.count(Count::write_failures, writing.len() as u64);
-            writing.iter().for_each(|kept| self.note_rejected(place, &kept.item.spot.key, &error));
+        let outcome = tier.write(&self.core, writes).await;
+        for (at, kept) in writing.iter().enumerate() {
+            let rejected = match &outcome {
+                Ok(written) => written.get(at).and_then(rejection),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = rejected {
+                self.count(Count::write_failures, 1);
+                self.note_rejected(place, &kept.item.spot.key, error);
+            }
         }
         let fenced = writing.iter().filter(|kept| !self.still_stands(&kept.item));
         let take_back: Vec<Key> = fenced.map(|kept| kept.item.spot.key.clone()).collect();
@@ -217,7 +228,7 @@ impl Scope {
 
     /// Keeps an item in memory and lands it. Answers what is left to do for it in the stores.
     fn keep_and_land(&self, plan: &Plan, kept: Keeping) -> Option<(Key, SmallVec<[Lease; 2]>, bool)> {
-        let Keeping { item, making, encoded, version, fate } = kept;
+        let Keeping { item, making, encoded, version, fate, unstorable } = kept;
         let entry = self.entry(&making, version, item.noted);
         if matches!(making.slot, Slot::Absent) && fate != Fate::Fenced {
             self.note_absence(&item.spot.key, &entry);
@@ -229,8 +240,10 @@ impl Scope {
                 self.note_fenced(MEMORY, &item.spot.key);
             }
         }
-        let stored = self.store_places().any(|place| item.access[place] == Access::Read);
-        let unstorable = encoded.is_none() && stored && fate == Fate::Kept;
+        // A forced load did not look what there was.
+        let stored = plan.purpose == Purpose::Forced
+            || self.store_places().any(|place| item.access[place] == Access::Read);
+        let unstorable = unstorable && stored && fate == Fate::Kept;
         let (key, leases) = (item.spot.key.clone(), item.leases.clone());
         item.land(Landed::loaded(Some(entry)));
         (unstorable || !leases.is_empty()).then_some((key, leases, unstorable))
@@ -385,6 +398,13 @@ impl Scope {
             load_time: std::time::Duration::ZERO,
             extra: None,
         }
+    }
+}
+
+fn rejection(written: &Written) -> Option<&Error> {
+    match written {
+        Written::Rejected(error) => Some(error),
+        Written::Stored(_) | Written::Unchanged => None,
     }
 }
 

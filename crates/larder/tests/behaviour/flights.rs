@@ -338,3 +338,24 @@ async fn a_hanging_store_does_not_keep_a_load_from_its_callers() {
     assert!(watch.elapsed() < millis(300), "once, side by side: {:?}", watch.elapsed());
     assert_eq!(origin.calls(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_on_several_threads_load_each_key_once() {
+    let stack =
+        larder::Stack::builder().memory(larder::Memory::max_entries(1_000_000)).build().await.unwrap();
+    let (cache, origin) = (stack.cache::<u64, u64>("n").build().unwrap(), Origin::default());
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (cache, origin) = (cache.clone(), origin.clone());
+            tokio::spawn(async move {
+                for key in 0..3_000 {
+                    assert_eq!(load(&cache, key, origin.gives(key)).await, key);
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!((origin.calls(), stack.stats().flights), (3_000, 0));
+}

@@ -342,3 +342,34 @@ async fn what_an_earlier_process_left_on_this_host_is_a_fallback_until_it_is_che
     let second = start().await;
     assert_eq!(load(&second, 1, no_loader()).await, 8, "the shared store knows better");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_began_during_a_write_does_not_bring_the_old_value_back_after_it() {
+    let fleet = Fleet::new();
+    let node = fleet.node(Policy::default()).await;
+    node.cache.set(&1, 7).await.unwrap();
+    for what in ["set elsewhere", "remove"] {
+        let past_memory = larder::WriteOptions::new().tiers(larder::TierChoice::Only(vec!["shared".into()]));
+        node.cache.set_with(&1, 7, &past_memory).await.unwrap();
+        node.faults.inject(Op::Write, When::Always, Fault::Delay(millis(10)));
+        node.faults.inject(Op::Remove, When::Always, Fault::Delay(millis(10)));
+        node.faults.inject(Op::Read, When::Nth(1), Fault::DelayAfter(millis(50)));
+        let (read, ()) = tokio::join!(
+            async {
+                sleep(millis(5)).await;
+                get(&node.cache, 1).await
+            },
+            async {
+                match what {
+                    "remove" => drop(node.cache.remove(&1).await.unwrap()),
+                    _ => node.cache.set_with(&1, 8, &past_memory).await.unwrap(),
+                }
+            }
+        );
+        assert!(read.is_none_or(|value| value == 7), "{what}: it began before");
+        let expected = (what != "remove").then_some(8);
+        assert_eq!(get(&node.cache, 1).await, expected, "{what}");
+        node.faults.heal();
+        node.cache.remove(&1).await.unwrap();
+    }
+}

@@ -125,9 +125,10 @@ async fn what_is_loaded_during_an_outage_replaces_what_memory_held_before_it() {
     let fleet = Fleet::new();
     let policy = Policy::ttl(secs(10)).stale_while_revalidate(hours(1));
     let (node, origin) = (fleet.node(policy).await, Origin::default());
-    for n in 0..20 {
+    for n in 100..120 {
         node.cache.set(&n, 0).await.unwrap();
     }
+    load(&node.cache, 5, origin.gives(0)).await;
     cut_off(&node).await;
     sleep(secs(11)).await;
     assert_eq!(load(&node.cache, 5, origin.gives(8)).await, 0, "stale, at once");

@@ -202,7 +202,7 @@ async fn row_42_a_value_that_a_store_will_not_take_is_returned_and_the_old_one_i
         .await
         .unwrap();
     let cache: Cache<u64, String> = stack.cache("n").build().unwrap();
-    for (n, size) in [(1, 300)] {
+    for (n, size) in [(1, 300), (2, 600)] {
         cache.set(&n, "small".into()).await.unwrap();
         let forced = larder::ReadOptions::new().force_fresh(true);
         let large = move |_| async move { Ok::<_, BoxError>("x".repeat(size)) };
@@ -311,4 +311,19 @@ async fn row_24_a_weigher_may_say_nothing_everything_or_panic() {
     let cache: Cache<u64, u64> = none.cache("n").build().unwrap();
     cache.set(&1, 7).await.unwrap();
     assert_eq!((get(&cache, 1).await, load(&cache, 1, Origin::default().gives(8)).await), (None, 8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_42_a_store_without_leases_that_will_not_take_a_value_is_told_of_too() {
+    let clock = PausedClock::new();
+    let mut capabilities = crate::support::plain_capabilities();
+    capabilities.max_value_bytes = Some(200);
+    let store = MemoryStore::new(clock.clone()).with_capabilities(capabilities);
+    let recorder = Recorder::new();
+    let stack = Stack::builder().store(store).observer(recorder.clone()).clock(clock).build().await.unwrap();
+    let cache: Cache<u64, Vec<u64>> = stack.cache("n").build().unwrap();
+    let large = |_| async { Ok::<_, BoxError>((0..300).map(|n| n * n * 7_919).collect::<Vec<u64>>()) };
+    assert_eq!(cache.get_or_load(&1, large).await.unwrap().map(|value| value.len()), Some(300));
+    recorder.wait_for(|event| matches!(event, Event::WriteRejected { .. })).await;
+    assert_eq!(cache.stats().write_failures, 1);
 }
