@@ -25,7 +25,7 @@ pub(crate) struct DemoArgs {
     pub(crate) writes: u64,
 
     /// How unequal the popularity of cities is: the n-th is asked for in proportion to 1/n^SKEW (Zipf); 0 to 3
-    #[arg(long, value_name = "SKEW", default_value = "1.1", value_parser = skew)]
+    #[arg(long, value_name = "SKEW", default_value = "1.2", value_parser = skew)]
     pub(crate) skew: f64,
 
     /// Where the demo keeps its database, its disk tier and its chart; the next run finds them there
@@ -66,7 +66,7 @@ pub(crate) enum Form {
 const NOTES: &str = "\
 The questions: somebody types the first letters of a name, opens a city, sees what is near and what its country is like. \
 Of 100 reads 20 ask for the ten largest cities by the first two to four letters of their name, 25 for a city by its id, \
-25 for the five cities nearest to a point (on a grid of a tenth of a degree), 30 for the statistics of a country. \
+20 for the five cities nearest to a point (on a grid of a tenth of a degree), 35 for the statistics of a country. \
 Popularity follows the rank by population. Both phases get the same stream.
 
 The queries: SQLite with the indexes they want (id, folded name, place, country), room for the whole file in memory, \

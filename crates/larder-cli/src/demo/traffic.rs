@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::model::{Around, City, folded};
 
 /// Of a hundred reads: how many ask for a city by its id, for the nearest five, by a prefix; the rest for a country.
-const MIX: [u64; 3] = [25, 25, 20];
+const MIX: [u64; 3] = [25, 20, 20];
 /// How many cities a question for the nearest asks for.
 const NEAREST: u32 = 5;
 /// What a renamed city's name ends in.
@@ -220,7 +220,7 @@ mod tests {
             *kinds.entry(kind).or_default() += 0.001;
         }
         for (kind, share) in
-            [("city", 24.75), ("nearest", 24.75), ("search", 19.8), ("stats", 29.7), ("put", 1.0)]
+            [("city", 24.75), ("nearest", 19.8), ("search", 19.8), ("stats", 34.65), ("put", 1.0)]
         {
             assert!((kinds[kind] - share).abs() < 0.5, "{kinds:?}");
         }
