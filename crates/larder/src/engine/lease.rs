@@ -106,7 +106,15 @@ impl Scope {
         while !waiting.is_empty() && self.core.clock.now() < give_up {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            waiting = self.look_again(place, plan, waiting, &mut ours).await;
+            let (fenced, standing): (Vec<Item>, Vec<Item>) =
+                waiting.into_iter().partition(|item| self.note(&item.spot.key) != item.noted);
+            // Invalidated since they set out: no tier will keep what they load, so they need no lease for it. Were
+            // they to wait, flights from after the invalidation would go before them again and again.
+            ours.extend(fenced.into_iter().map(|item| item.with_access(place, Access::GivenUp)));
+            waiting = match standing.is_empty() {
+                true => standing,
+                false => self.look_again(place, plan, standing, &mut ours).await,
+            };
         }
         for mut item in waiting {
             // Held beyond every patience: load, but leave the store to its holder.

@@ -55,6 +55,29 @@ async fn a_batch_keeps_the_leases_it_has_alive_while_it_waits_for_those_of_anoth
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_whose_key_is_invalidated_while_it_waits_for_a_lease_does_not_wait_for_the_next_holder() {
+    let fleet = Fleet::new();
+    let node = fleet.node(Policy::default()).await;
+    let hold = async || {
+        let lease = Some(LeaseRequest { when: LeaseFor::Miss, token: Token(42), ttl: secs(20) });
+        let found = fleet.shared.read(vec![Read { key: key(1), lease }]).await.unwrap();
+        assert!(matches!(found[0], Found::Granted(_)), "the lease was free");
+    };
+    hold().await;
+    let (cache, origin, watch) = (node.cache.clone(), Origin::default(), Watch::start());
+    let reader = tokio::spawn({
+        let origin = origin.clone();
+        async move { load(&cache, 1, origin.gives(7)).await }
+    });
+    sleep(millis(1)).await;
+    node.cache.remove(&1).await.unwrap();
+    hold().await;
+    assert_eq!(reader.await.unwrap(), 7);
+    assert!(watch.elapsed() < secs(1), "{:?}", watch.elapsed());
+    assert_eq!(get(&node.cache, 1).await, None, "and what it loaded is kept nowhere");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_holder_that_died_delays_the_others_by_no_more_than_its_lease() {
     let fleet = Fleet::new();
     let lease = LeaseRequest { when: LeaseFor::Miss, token: Token(42), ttl: secs(2) };
