@@ -85,12 +85,7 @@ async fn k2_what_was_loaded_before_an_invalidation_is_given_to_its_callers_and_k
             bench.origin.arrived(1).await;
             bench.origin.open();
             let version = bench.origin.change(1);
-            match verb {
-                "remove" => drop(cache.remove(&1).await.expect("remove")),
-                "expire" => drop(cache.expire(&1).await.expect("expire")),
-                "set" => cache.set(&1, Origin::row(1, version)).await.expect("set"),
-                _ => drop(cache.clear().await.expect("clear")),
-            }
+            invalidate(&cache, verb, 1, version).await;
             gate.add_permits(1);
             let given = before.await.expect("no panic").expect("its caller gets it");
             assert_eq!(given, 0, "{shape:?} {verb}: the load had read the old row");
@@ -114,21 +109,37 @@ async fn k3_a_caller_that_comes_after_an_invalidation_does_not_join_the_load_fro
     for shape in Shape::ALL {
         let bench = Arc::new(Bench::new(shape).await);
         let (stack, cache) = bench.node(plain()).await;
-        let gate = bench.origin.shut();
-        let before = tokio::spawn({
-            let (bench, cache) = (Arc::clone(&bench), cache.clone());
-            async move { bench.read(&cache, 1).await }
-        });
-        bench.origin.arrived(1).await;
-        bench.origin.open();
-        let version = bench.origin.change(1);
-        cache.remove(&1).await.expect("remove");
-        assert_eq!(bench.read(&cache, 1).await.expect("reads"), version, "{shape:?}: the first still waits");
-        gate.add_permits(1);
-        assert_eq!(before.await.expect("no panic").expect("answered"), 0);
-        assert_eq!(bench.read(&cache, 1).await.expect("reads"), version, "{shape:?}: and did not come back");
-        assert_eq!(bench.origin.loads(), 2, "{shape:?}");
+        for (key, verb) in ["remove", "expire", "set", "clear"].into_iter().enumerate() {
+            let key = key as u64;
+            let (gate, loads) = (bench.origin.shut(), bench.origin.loads());
+            let before = tokio::spawn({
+                let (bench, cache) = (Arc::clone(&bench), cache.clone());
+                async move { bench.read(&cache, key).await }
+            });
+            bench.origin.arrived(loads + 1).await;
+            bench.origin.open();
+            let version = bench.origin.change(key);
+            invalidate(&cache, verb, key, version).await;
+            let after = bench.read(&cache, key).await.expect("reads");
+            assert_eq!(after, version, "{shape:?} {verb}: the first still waits");
+            gate.add_permits(1);
+            assert_eq!(before.await.expect("no panic").expect("answered"), 0, "{shape:?} {verb}");
+            let later = bench.read(&cache, key).await.expect("reads");
+            assert_eq!(later, version, "{shape:?} {verb}: and did not come back");
+            let own = u64::from(verb != "set");
+            assert_eq!(bench.origin.loads(), loads + 1 + own, "{shape:?} {verb}");
+        }
         stack.shutdown(secs(5)).await.expect("ends in order");
+    }
+}
+
+/// Tells a cache by one of its verbs that a row changed.
+async fn invalidate(cache: &larder::Cache<u64, String>, verb: &str, key: u64, version: u64) {
+    match verb {
+        "remove" => drop(cache.remove(&key).await.expect("remove")),
+        "expire" => drop(cache.expire(&key).await.expect("expire")),
+        "set" => cache.set(&key, Origin::row(key, version)).await.expect("set"),
+        _ => drop(cache.clear().await.expect("clear")),
     }
 }
 

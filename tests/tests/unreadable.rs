@@ -46,6 +46,15 @@ async fn k11_foreign_and_damaged_bytes_in_redis_are_misses_and_events() {
     recorder
         .wait_for(|event| matches!(event, Event::PayloadRejected { why: RejectedPayload::WrongKey, .. }))
         .await;
+    // Row 30: from a newer release. Counted, and left for those who can read it.
+    recorder.clear();
+    redis.command(&["SETRANGE", one, "20", "\u{7f}"]).await.expect("answers");
+    assert_eq!(bench.read(&cache, 1).await.expect("loads"), 0);
+    recorder
+        .wait_for(|event| matches!(event, Event::PayloadRejected { why: RejectedPayload::Newer, .. }))
+        .await;
+    redis.command(&["DEL", one]).await.expect("answers");
+    bench.read(&cache, 1).await.expect("stored");
     // Rows 31, 32: cut short, one byte changed.
     for offset in ["20", "40", "100"] {
         redis.command(&["SETRANGE", one, offset, "~~~"]).await.expect("answers");

@@ -11,7 +11,7 @@ use crate::{
     engine::{Core, Parts, STORES_MAX, Tier, start},
     hub::Hub,
     memory::{Memory, MemoryTier},
-    options::{Problem, Problems, Settings, TierSettings},
+    options::{Policy, Problem, Problems, Settings, TierSettings},
     stack::Stack,
 };
 
@@ -27,6 +27,7 @@ pub struct StackBuilder {
     observers: Vec<Box<dyn Observer>>,
     clock: Option<Arc<dyn Clock>>,
     rng: Option<Arc<dyn Rng>>,
+    policy: Policy,
 }
 
 impl std::fmt::Debug for StackBuilder {
@@ -42,7 +43,15 @@ impl std::fmt::Debug for StackBuilder {
 impl StackBuilder {
     pub(crate) fn new() -> Self {
         let settings = Settings::default();
-        Self { settings, memory: None, stores: Vec::new(), observers: Vec::new(), clock: None, rng: None }
+        Self {
+            settings,
+            memory: None,
+            stores: Vec::new(),
+            observers: Vec::new(),
+            clock: None,
+            rng: None,
+            policy: Policy::default(),
+        }
     }
 
     /// Keeps entries in this process' memory, within these bounds. Default: no memory tier.
@@ -71,6 +80,13 @@ impl StackBuilder {
     /// Adds an observer for as long as the stack lives. [`Stack::observe`] adds one for a while.
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// How entries age in caches that are not given a policy of their own. Checked when such a cache is built. Default:
+    /// [`Policy::default`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 
@@ -107,7 +123,7 @@ impl StackBuilder {
         };
         let tiers = self.name_tiers();
         let advisories = self.check(&tiers)?;
-        let Self { settings, memory, observers, clock, rng, .. } = self;
+        let Self { settings, memory, observers, clock, rng, policy, .. } = self;
         let rng = rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let hub = Arc::new(Hub::new(settings.events_max));
@@ -115,7 +131,7 @@ impl StackBuilder {
         let memory = memory.map(|memory| MemoryTier::new(&memory, rng.next_u64()));
         let tiers =
             tiers.into_iter().map(|(name, store, tier)| Tier::new(name, store, &tier, settings.journal_max));
-        let parts = Parts { clock, rng, memory, tiers: tiers.collect(), hub, settings, runtime };
+        let parts = Parts { clock, rng, memory, tiers: tiers.collect(), hub, settings, runtime, policy };
         let core = Arc::new(Core::new(parts));
         core.distrust_the_past().await;
         start(&core);

@@ -205,7 +205,8 @@ impl<V> Loaded<V> {
         self
     }
 
-    /// Labels the entry.
+    /// Labels the entry; the labels travel with it and show when it is inspected. At most 64, each of 1 to 256 bytes
+    /// without control characters; else the load fails.
     #[must_use]
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.details.tags = tags.into_iter().map(Into::into).collect();

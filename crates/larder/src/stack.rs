@@ -15,8 +15,8 @@ use crate::{
 
 /// What the caches of a process share: one memory budget, one set of stores, one stream of events.
 ///
-/// A cheap clone; all clones are the same stack. When the last handle of it and of its caches is dropped, its work
-/// is ended at once; [`shutdown`](Self::shutdown) ends it in order.
+/// A cheap clone; all clones are the same stack. [`shutdown`](Self::shutdown) ends it in order. When the last handle of
+/// it and of its caches is dropped without that, work under way goes on to its end, and then all is let go.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -107,7 +107,7 @@ impl Stack {
     /// prefix; without one they refuse.
     ///
     /// # Errors
-    /// As [`Cache::clear`](crate::Cache::clear).
+    /// As [`Cache::clear`](crate::Cache::clear), whatever the settings' write mode.
     ///
     /// # Cancellation
     /// The clear goes on.

@@ -44,7 +44,7 @@ impl<K: ?Sized, V, C> std::fmt::Debug for CacheBuilder<K, V, C> {
 
 impl<K: ?Sized + 'static, V: Send + Sync + 'static> CacheBuilder<K, V> {
     pub(crate) fn new(core: Arc<Core>, name: String) -> Self {
-        let (policy, custom) = (Policy::default(), Custom::default());
+        let (policy, custom) = (core.policy.clone(), Custom::default());
         Self {
             core,
             name,
@@ -59,7 +59,7 @@ impl<K: ?Sized + 'static, V: Send + Sync + 'static> CacheBuilder<K, V> {
 }
 
 impl<K: ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V, C> {
-    /// How entries age. Default: [`Policy::default`].
+    /// How entries age. Default: the stack's policy.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self

@@ -197,7 +197,8 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// `LoadFailed` with the loader's error as source; `LoadPanicked`; `Timeout` when the loader or this call took
     /// too long; `Reentrant` when the loader asks for its own key; `Rejected` when the key cannot be written;
-    /// `Overloaded`; `Closed`. No failure of a store is an error here.
+    /// `Overloaded`, also when more loads than `unleased_loads_max` wait while the shared store is down; `Closed`. No
+    /// other failure of a store is an error here.
     ///
     /// # Cancellation
     /// The load goes on and its value is kept, unless the policy says `abort_abandoned`.
@@ -360,8 +361,8 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// Sets a value in every tier: the shared store first, memory last. When it returns Ok, every later read on this
     /// node answers this value or a newer one (K1).
     ///
-    /// Use it after the origin was changed. Two writers that set without a version of their own may reach the
-    /// shared store in another order than the database; `remove` cannot err so.
+    /// Use it after the origin was changed. Two writers may reach the shared store in another order than the database
+    /// and leave the older value there; `remove` cannot err so.
     ///
     /// # Errors
     /// `Codec` when the value cannot be encoded, and nothing changed. `Unavailable` or `Timeout` when a store did not
@@ -492,6 +493,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             mode: options.mode.unwrap_or(self.scope.core.settings.write_mode),
             lives: Lives {
                 ttl: options.ttl,
+                tier_ttls: self.scope.core.places_of(&options.tier_ttls)?,
                 negative_ttl: options.ttl,
                 stale_while_revalidate: options.stale_while_revalidate,
                 stale_if_error: options.stale_if_error,

@@ -63,6 +63,8 @@ pub(crate) struct Flights {
     shards: Box<[Mutex<HashMap<FlightKey, Flight>>]>,
     aloft: AtomicUsize,
     max: usize,
+    /// Whether flights are shared at all.
+    sharing: bool,
     next_job: AtomicU64,
     /// What is ended from here on is ended by shutdown.
     pub(crate) closed: AtomicBool,
@@ -83,12 +85,13 @@ pub(crate) enum Joined {
 }
 
 impl Flights {
-    pub(crate) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize, sharing: bool) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
             shards,
             aloft: AtomicUsize::new(0),
             max,
+            sharing,
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
         }
@@ -121,7 +124,7 @@ impl Flights {
             self.aloft.fetch_add(1, Ordering::Relaxed);
         }
         let (sender, receiver) = watch::channel(Phase::Aloft);
-        let shared = aloft < self.max;
+        let shared = self.sharing && aloft < self.max;
         if shared {
             shard.insert(flight_key.clone(), Flight { job, phase: sender.clone() });
         }

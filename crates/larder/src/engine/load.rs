@@ -265,7 +265,7 @@ impl Scope {
         if details.unstored || unwanted {
             return Ok(Understood::Forget(slot));
         }
-        Ok(match self.make(slot, lives(&details).or(plan.lives), extra, took) {
+        Ok(match self.make(slot, lives(&details).or(plan.lives.clone()), extra, took) {
             Some(making) => Understood::Keep(making),
             None => Understood::Forget(Slot::Absent),
         })
@@ -307,6 +307,7 @@ fn failed(error: BoxError) -> Error {
 fn lives(details: &Details) -> Lives {
     Lives {
         ttl: details.ttl,
+        tier_ttls: Vec::new(),
         // What the loader says of an absence is about the absence.
         negative_ttl: details.ttl,
         stale_while_revalidate: details.stale_while_revalidate,

@@ -18,9 +18,13 @@ mod walk;
 mod wants;
 mod write;
 
-use std::sync::{
-    Arc, RwLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use larder_core::{Clock, Error, ErrorKind, Event, Result, Rng, Token, Version};
@@ -43,7 +47,7 @@ use self::{flight::Flights, keylock::KeyLocks, waits::WaitGraph};
 use crate::{
     hub::Hub,
     memory::MemoryTier,
-    options::{Settings, TierChoice},
+    options::{Policy, Settings, TierChoice},
     policy::coherence::Coherence,
     stats::{Count, Since},
 };
@@ -86,6 +90,10 @@ pub(crate) struct Core {
     pub(crate) key_locks: KeyLocks,
     pub(crate) hub: Arc<Hub>,
     pub(crate) spaces: RwLock<Vec<Arc<Space>>>,
+    /// How many writes and invalidations may be under way.
+    pub(crate) writes: Arc<Semaphore>,
+    /// What a cache's policy is unless it is given one.
+    pub(crate) policy: Policy,
     /// How many loads may run without leases.
     pub(crate) unleased: Semaphore,
     pub(crate) tasks: TaskTracker,
@@ -107,11 +115,12 @@ pub(crate) struct Parts {
     pub(crate) tiers: Vec<Tier>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) runtime: Handle,
+    pub(crate) policy: Policy,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, rng, settings, memory, tiers, hub, runtime } = parts;
+        let Parts { clock, rng, settings, memory, tiers, hub, runtime, policy } = parts;
         let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
         let tier_names = std::iter::once("memory".into()).chain(names).collect();
         let authority = authority(&tiers);
@@ -126,11 +135,13 @@ impl Core {
             authority,
             coherence: Coherence::new(),
             sequence,
-            flights: Arc::new(Flights::new(settings.flights_max)),
+            flights: Arc::new(Flights::new(settings.flights_max, settings.coalesce)),
             waits: WaitGraph::default(),
             key_locks: KeyLocks::new(),
             hub,
             spaces: RwLock::default(),
+            writes: Arc::new(Semaphore::new(settings.writes_max)),
+            policy,
             unleased: Semaphore::new(settings.unleased_loads_max),
             tasks: TaskTracker::new(),
             runtime,
@@ -165,6 +176,21 @@ impl Core {
         }
         let bit = |(place, name): (usize, &&str)| u32::from(choice.includes(name)) << place;
         Ok(TierSet(names.iter().enumerate().map(bit).sum()))
+    }
+
+    /// TTLs by a tier's name as TTLs by its place.
+    pub(crate) fn places_of(&self, ttls: &BTreeMap<String, Duration>) -> Result<Vec<(usize, Duration)>> {
+        let place_of = |(name, ttl): (&String, &Duration)| {
+            self.tier_set(&TierChoice::Only(vec![name.clone()]))?;
+            if ttl.is_zero() {
+                let text =
+                    format!("a ttl of zero in tier `{name}` cannot be meant; leave the tier out of the call");
+                return Err(Error::new(ErrorKind::Invalid, text));
+            }
+            let place = self.tier_names.iter().position(|tier| **tier == **name);
+            Ok((place.expect("the name is one of the tiers'"), *ttl))
+        };
+        ttls.iter().map(place_of).collect()
     }
 
     /// The store tier in this place of the list of all tiers.

@@ -21,9 +21,11 @@ use crate::{
 };
 
 /// What a call or a loader decided about lives; `None` leaves it to the policy.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lives {
     pub(crate) ttl: Option<Duration>,
+    /// By place; goes before `ttl`.
+    pub(crate) tier_ttls: Vec<(usize, Duration)>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
@@ -34,6 +36,11 @@ impl Lives {
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             ttl: self.ttl.or(other.ttl),
+            // What was decided for all tiers goes before what another decided for some.
+            tier_ttls: match (self.ttl, self.tier_ttls.is_empty()) {
+                (None, true) => other.tier_ttls,
+                _ => self.tier_ttls,
+            },
             negative_ttl: self.negative_ttl.or(other.negative_ttl),
             stale_while_revalidate: self.stale_while_revalidate.or(other.stale_while_revalidate),
             stale_if_error: self.stale_if_error.or(other.stale_if_error),
@@ -98,13 +105,13 @@ impl Scope {
         negative: Option<Duration>,
         draw: f64,
     ) -> Making {
-        let spans_at = |(spans, jitter): &(Spans, f64)| match negative {
+        let spans_at = |(place, (spans, jitter)): (usize, &(Spans, f64))| match negative {
             Some(ttl) => {
                 Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }.jittered(*jitter, draw)
             }
-            None => overridden(*spans, lives).jittered(*jitter, draw),
+            None => overridden(*spans, &lives, place).jittered(*jitter, draw),
         };
-        let lives: Vec<Spans> = self.space.tier_spans.iter().map(spans_at).collect();
+        let lives: Vec<Spans> = self.space.tier_spans.iter().enumerate().map(spans_at).collect();
         let extra = if self.space.policy.sliding { Some(with_sliding(extra, lives[MEMORY])) } else { extra };
         let (now, wall) = (self.core.clock.now(), self.core.clock.wall());
         Making { slot, extra, load_time, now, wall, lives }
@@ -264,12 +271,13 @@ impl Encoded {
     }
 }
 
-fn overridden(spans: Spans, lives: Lives) -> Spans {
+fn overridden(spans: Spans, lives: &Lives, place: usize) -> Spans {
     let stale = lives.stale_while_revalidate.unwrap_or(spans.stale);
     let fallback = lives.stale_if_error.unwrap_or(spans.fallback).max(stale);
+    let here = lives.tier_ttls.iter().find(|(tier, _)| *tier == place).map(|(_, ttl)| *ttl);
+    let ttl = here.or(lives.ttl).unwrap_or(spans.ttl);
     // Whatever a call or a loader asks for: no sum of these overflows.
-    let [ttl, stale, fallback] =
-        [lives.ttl.unwrap_or(spans.ttl), stale, fallback].map(|span| span.min(LONGEST));
+    let [ttl, stale, fallback] = [ttl, stale, fallback].map(|span| span.min(LONGEST));
     Spans { ttl, stale, fallback }
 }
 

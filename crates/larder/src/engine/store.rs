@@ -350,6 +350,7 @@ impl Scope {
         let window = |end: Moment| entry.deadlines.fresh.until(end);
         let lives = super::seal::Lives {
             ttl: Some(left(entry.deadlines.fresh)),
+            tier_ttls: Vec::new(),
             stale_while_revalidate: Some(window(entry.deadlines.stale)),
             stale_if_error: Some(window(entry.deadlines.fallback)),
             negative_ttl: None,

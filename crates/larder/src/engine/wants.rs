@@ -94,6 +94,7 @@ impl Wants {
             only_if_cached: options.only_if_cached,
             lives: Lives {
                 ttl: options.ttl,
+                tier_ttls: scope.core.places_of(&options.tier_ttls)?,
                 negative_ttl: options.negative_ttl,
                 stale_while_revalidate: options.stale_while_revalidate,
                 stale_if_error: options.stale_if_error,
@@ -108,7 +109,7 @@ impl Wants {
             (true, false) => Purpose::Load,
             (true, true) => Purpose::Forced,
         };
-        Plan { purpose, read: self.read, write: self.write, cause, background, lives: self.lives }
+        Plan { purpose, read: self.read, write: self.write, cause, background, lives: self.lives.clone() }
     }
 }
 

@@ -50,7 +50,8 @@ impl Scope {
     pub(crate) async fn set(&self, values: Vec<NewValue>, manner: Manner) -> Result<()> {
         let mut settings = Vec::with_capacity(values.len());
         for NewValue { spot, slot } in values {
-            let Some(making) = self.make(slot, manner.lives, manner.extra.clone(), Duration::ZERO) else {
+            let Some(making) = self.make(slot, manner.lives.clone(), manner.extra.clone(), Duration::ZERO)
+            else {
                 let text = "an absence was set, but the policy remembers none; set negative_ttl";
                 return Err(Error::new(ErrorKind::Invalid, text).at_key(&spot.key));
             };
@@ -63,11 +64,20 @@ impl Scope {
         self.detached(async move { scope.set_everywhere(settings, &manner).await }).await
     }
 
-    /// Runs a write or invalidation to its end, whether or not its caller waits.
+    /// Runs a write or invalidation to its end, whether or not its caller waits. Only so many at once.
     pub(crate) async fn detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        let Ok(turn) = Arc::clone(&self.core.writes).try_acquire_owned() else {
+            let text = "too many writes and removals at once; slow down or raise writes_max";
+            return Err(Error::new(ErrorKind::Overloaded, text));
+        };
+        let work = async move {
+            let outcome = work.await;
+            drop(turn);
+            outcome
+        };
         let task = self
             .core
             .tasks

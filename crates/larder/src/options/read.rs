@@ -1,6 +1,6 @@
 //! How one read differs from the others.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Which tiers a call uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +69,9 @@ pub struct ReadOptions {
     pub only_if_cached: bool,
     /// The TTL of what is loaded. Default: the policy's.
     pub ttl: Option<Duration>,
+    /// How long the copies of what is loaded are good in these tiers, by the tier's name; goes before `ttl`. Default: as
+    /// `ttl`.
+    pub tier_ttls: BTreeMap<String, Duration>,
     /// What is loaded is remembered this long if it is an absence. Default: the policy's.
     pub negative_ttl: Option<Duration>,
     /// Default: the policy's.
@@ -82,6 +85,13 @@ impl ReadOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Keeps the copy of what is loaded in the tier called `name` this long.
+    #[must_use]
+    pub fn tier_ttl(mut self, name: impl Into<String>, ttl: Duration) -> Self {
+        self.tier_ttls.insert(name.into(), ttl);
+        self
     }
 }
 

@@ -17,12 +17,18 @@ const EVENTS_MAX: usize = 1 << 20;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Settings {
-    /// What a write does when a tier fails, unless the call says otherwise. Default: strict.
+    /// What a write does when a tier fails, unless the call says otherwise. Set in code, not in a file. Default: strict.
     #[serde(skip)]
     pub write_mode: WriteMode,
     /// How many loads and store reads may be under way at once. Beyond it loads are not shared, and an event says
     /// so; never more than twice as many in all, then `Overloaded`. Default: 10 000.
     pub flights_max: usize,
+    /// How many writes, removals, expiries and clears may be under way at once; beyond it they answer `Overloaded` and
+    /// change nothing. Default: 10 000.
+    pub writes_max: usize,
+    /// Share loads and store reads among concurrent callers. Without it each caller loads for itself; leases still keep
+    /// other processes from loading the same. Default: true.
+    pub coalesce: bool,
     /// How many loads run at once while the authority cannot be asked for leases; the others wait up to a second
     /// and then take a stale value or fail with `Overloaded`. Default: 64.
     pub unleased_loads_max: usize,
@@ -50,6 +56,8 @@ impl Default for Settings {
         Self {
             write_mode: WriteMode::Strict,
             flights_max: 10_000,
+            writes_max: 10_000,
+            coalesce: true,
             unleased_loads_max: 64,
             lease: Duration::from_secs(2),
             journal_max: 10_000,
@@ -72,6 +80,7 @@ impl Settings {
     pub(crate) fn check(&self, problems: &mut Problems) {
         let counts = [
             ("flights_max", self.flights_max),
+            ("writes_max", self.writes_max),
             ("unleased_loads_max", self.unleased_loads_max),
             ("journal_max", self.journal_max),
             ("namespaces_max", self.namespaces_max),
@@ -115,6 +124,10 @@ setters! { Settings:
     with_write_mode: WriteMode => write_mode = write_mode;
     /// Sets [`flights_max`](Self::flights_max).
     with_flights_max: usize => flights_max = flights_max;
+    /// Sets [`writes_max`](Self::writes_max).
+    with_writes_max: usize => writes_max = writes_max;
+    /// Sets [`coalesce`](Self::coalesce).
+    with_coalesce: bool => coalesce = coalesce;
     /// Sets [`unleased_loads_max`](Self::unleased_loads_max).
     with_unleased_loads_max: usize => unleased_loads_max = unleased_loads_max;
     /// Sets [`lease`](Self::lease).

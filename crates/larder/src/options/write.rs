@@ -1,6 +1,6 @@
 //! How one write differs from the others, and how warming goes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::read::TierChoice;
 
@@ -32,11 +32,13 @@ pub struct WriteOptions {
     pub mode: Option<WriteMode>,
     /// How long the value is good. Default: the policy's.
     pub ttl: Option<Duration>,
+    /// How long the copies in these tiers are good, by the tier's name; goes before `ttl`. Default: as `ttl`.
+    pub tier_ttls: BTreeMap<String, Duration>,
     /// Default: the policy's.
     pub stale_while_revalidate: Option<Duration>,
     /// Default: the policy's.
     pub stale_if_error: Option<Duration>,
-    /// Labels that travel with the entry: at most 64, each of 1 to 256 bytes without control characters.
+    /// Labels that travel with the entry and show when it is inspected: at most 64, each of 1 to 256 bytes without control characters.
     /// Default: none.
     pub tags: Vec<String>,
 }
@@ -66,6 +68,13 @@ impl WriteOptions {
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Keeps the copy in the tier called `name` this long.
+    #[must_use]
+    pub fn tier_ttl(mut self, name: impl Into<String>, ttl: Duration) -> Self {
+        self.tier_ttls.insert(name.into(), ttl);
         self
     }
 

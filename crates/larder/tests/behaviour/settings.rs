@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use larder::{
-    Cache, Clock, ErrorKind, Memory, Policy, Settings, Stack, TierPolicy, TierSettings, WarmOptions, hours,
-    millis, minutes, secs,
+    Cache, Clock, ErrorKind, Memory, Policy, ReadOptions, Settings, Stack, TierPolicy, TierSettings,
+    WarmOptions, WriteOptions, hours, millis, minutes, secs,
 };
 use larder_core::{Capabilities, Rng};
-use larder_testkit::{MemoryStore, PausedClock, SeededRng};
+use larder_testkit::{MemoryStore, Op, PausedClock, SeededRng};
 
-use crate::support::{memory_only, numbers};
+use crate::support::{Fleet, Origin, get, load, memory_only, memory_with, numbers};
 
 fn plain_store() -> MemoryStore {
     MemoryStore::new(PausedClock::new())
@@ -234,4 +234,62 @@ async fn a_stack_says_what_it_is_and_its_debug_output_says_no_values() {
     assert!(!texts.contains("secret"), "{texts}");
     assert_eq!(stack.stats().since, before);
     assert_eq!(WarmOptions::new().concurrency, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_give_each_tier_a_ttl_of_its_own() {
+    let fleet = Fleet::new();
+    let node = fleet.node(Policy::ttl(minutes(5))).await;
+    let tiers: Vec<_> = node.stack.tier_names();
+    let options = WriteOptions::new().ttl(minutes(1)).tier_ttl("memory", secs(10));
+    node.cache.set_with(&1, 7, &options).await.unwrap();
+    let lives = |copies: Vec<larder::TierCopy>| copies.iter().map(|copy| copy.fresh_for).collect::<Vec<_>>();
+    assert_eq!(lives(node.cache.inspect(&1).await.unwrap().copies), [secs(10), minutes(1)], "{tiers:?}");
+    let options = ReadOptions::new().tier_ttl("memory", secs(20));
+    node.cache.get_or_load_with(&2, &options, Origin::default().gives(7)).await.unwrap();
+    assert_eq!(lives(node.cache.inspect(&2).await.unwrap().copies), [secs(20), minutes(5)]);
+    for wrong in
+        [WriteOptions::new().tier_ttl("nowhere", secs(1)), WriteOptions::new().tier_ttl("memory", secs(0))]
+    {
+        let error = node.cache.set_with(&1, 8, &wrong).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_without_a_policy_takes_the_stacks() {
+    let stack = Stack::builder()
+        .memory(Memory::max_entries(10))
+        .policy(Policy::ttl(secs(7)))
+        .clock(PausedClock::new())
+        .build()
+        .await
+        .unwrap();
+    let plain: Cache<u64, u64> = stack.cache("plain").build().unwrap();
+    let own: Cache<u64, u64> = stack.cache("own").policy(Policy::ttl(secs(9))).build().unwrap();
+    assert_eq!((plain.policy().ttl, own.policy().ttl), (Some(secs(7)), Some(secs(9))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_bound_a_write_is_refused_and_changes_nothing() {
+    let fleet = Fleet::new();
+    let settings = Settings::new().with_writes_max(2);
+    let node = fleet.node_with(Policy::ttl(minutes(5)), |builder| builder.settings(settings)).await;
+    node.cache.set(&1, 7).await.unwrap();
+    node.faults.delay(Op::Write, millis(100));
+    let (one, two, three) = tokio::join!(node.cache.set(&2, 1), node.cache.set(&3, 1), node.cache.set(&1, 8));
+    assert!(one.is_ok() && two.is_ok());
+    assert_eq!(three.unwrap_err().kind(), ErrorKind::Overloaded);
+    assert_eq!(get(&node.cache, 1).await, Some(7), "neither stored nor fenced");
+    node.cache.remove(&1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn sharing_of_loads_can_be_switched_off() {
+    let stack = memory_with(Settings::new().with_coalesce(false)).await;
+    let cache: Cache<u64, u64> = stack.cache("n").build().unwrap();
+    let origin = Origin::default();
+    let (a, b) =
+        tokio::join!(load(&cache, 1, origin.slow(7, secs(1))), load(&cache, 1, origin.slow(7, secs(1))));
+    assert_eq!((a, b, origin.calls()), (7, 7, 2));
 }
