@@ -68,6 +68,8 @@ pub enum RejectedPayload {
     TooLarge,
     /// The payload does not decode.
     Undecodable,
+    /// Encrypted with another key, tampered with, or plain where encrypted values are asked for.
+    NotAuthentic,
     /// Older than an invalidation that this process knows of.
     Outdated,
 }

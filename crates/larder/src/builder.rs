@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use crate::{
     clock::{SystemClock, SystemRng},
     engine::{Core, Parts, STORES_MAX, Tier, start},
+    envelope::Encryption,
     hub::Hub,
     memory::{Memory, MemoryTier},
     options::{Policy, Problem, Problems, Settings, TierSettings},
@@ -22,6 +23,7 @@ use crate::{
 #[must_use = "nothing happens until `build`"]
 pub struct StackBuilder {
     settings: Settings,
+    encryption: Option<Encryption>,
     memory: Option<Memory>,
     stores: Vec<(DynStore, TierSettings)>,
     observers: Vec<Box<dyn Observer>>,
@@ -45,6 +47,7 @@ impl StackBuilder {
         let settings = Settings::default();
         Self {
             settings,
+            encryption: None,
             memory: None,
             stores: Vec::new(),
             observers: Vec::new(),
@@ -74,6 +77,30 @@ impl StackBuilder {
     /// How the stack behaves. Default: [`Settings::default`].
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
+        self
+    }
+
+    /// Encrypts what stores hold with AES-256-GCM, remembered absences included. Default: stores hold plain values.
+    ///
+    /// A stored value that the key did not encrypt for this very key of the cache, or that was changed since, is a
+    /// miss and an event (`NotAuthentic`), and so is a plain one, unless
+    /// [`Encryption::also_reads_plaintext`](crate::Encryption::also_reads_plaintext). What is not hidden: the keys,
+    /// the tags and validators, the times, the size. What is not protected against whoever can write to a store: the
+    /// deadlines, and putting back an older value of the same key. The memory tier is not encrypted.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> larder::Result<()> {
+    /// use larder::{Memory, SecretKey, Stack};
+    ///
+    /// let key = SecretKey::new([7; 32]); // yours is random, and from a vault
+    /// let stack = Stack::builder().memory(Memory::max_bytes(1 << 20)).encrypt(key).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "encryption")]
+    pub fn encrypt(mut self, with: impl Into<Encryption>) -> Self {
+        self.encryption = Some(with.into());
         self
     }
 
@@ -123,7 +150,7 @@ impl StackBuilder {
         };
         let tiers = self.name_tiers();
         let advisories = self.check(&tiers)?;
-        let Self { settings, memory, observers, clock, rng, policy, .. } = self;
+        let Self { settings, encryption, memory, observers, clock, rng, policy, .. } = self;
         let rng = rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let hub = Arc::new(Hub::new(settings.events_max));
@@ -131,7 +158,8 @@ impl StackBuilder {
         let memory = memory.map(|memory| MemoryTier::new(&memory, rng.next_u64()));
         let tiers =
             tiers.into_iter().map(|(name, store, tier)| Tier::new(name, store, &tier, settings.journal_max));
-        let parts = Parts { clock, rng, memory, tiers: tiers.collect(), hub, settings, runtime, policy };
+        let tiers = tiers.collect();
+        let parts = Parts { clock, rng, encryption, memory, tiers, hub, settings, runtime, policy };
         let core = Arc::new(Core::new(parts));
         core.distrust_the_past().await;
         start(&core);

@@ -21,6 +21,8 @@ pub use builder::StackBuilder;
 pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, WarmEntry, WarmProgress, Wrapped};
 pub use clock::{SystemClock, SystemRng};
 pub use engine::{Inspection, Invalidated, Reach, TierCopy, TierHealth};
+#[cfg(feature = "encryption")]
+pub use envelope::{Encryption, SecretKey};
 pub use hub::Subscription;
 pub use key::{Args, CacheKey};
 pub use larder_core::{

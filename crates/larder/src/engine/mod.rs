@@ -45,6 +45,7 @@ pub use {
 
 use self::{flight::Flights, keylock::KeyLocks, waits::WaitGraph};
 use crate::{
+    envelope::Encryption,
     hub::Hub,
     memory::MemoryTier,
     options::{Policy, Settings, TierChoice},
@@ -75,6 +76,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) settings: Settings,
+    /// What stores hold is encrypted with this.
+    pub(crate) encryption: Option<Encryption>,
     pub(crate) memory: Option<MemoryTier>,
     /// The store tiers, fastest first.
     pub(crate) tiers: Vec<Tier>,
@@ -111,6 +114,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) settings: Settings,
+    pub(crate) encryption: Option<Encryption>,
     pub(crate) memory: Option<MemoryTier>,
     pub(crate) tiers: Vec<Tier>,
     pub(crate) hub: Arc<Hub>,
@@ -120,7 +124,7 @@ pub(crate) struct Parts {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, rng, settings, memory, tiers, hub, runtime, policy } = parts;
+        let Parts { clock, rng, settings, encryption, memory, tiers, hub, runtime, policy } = parts;
         let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
         let tier_names = std::iter::once("memory".into()).chain(names).collect();
         let authority = authority(&tiers);
@@ -129,6 +133,7 @@ impl Core {
         // Above whatever an earlier process may have stamped in a store that keeps no sequence of its own.
         let sequence = AtomicU64::new(clock.wall().as_millis() << 10);
         Self {
+            encryption,
             memory,
             tiers,
             tier_names,

@@ -241,10 +241,11 @@ impl Scope {
     }
 
     /// What may be sealed and opened.
-    pub(crate) fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format<'_> {
         Format {
             max_value_bytes: self.core.settings.max_value_bytes,
             compress_from_bytes: self.core.settings.compress_from_bytes,
+            encryption: self.core.encryption.as_ref(),
             ..Format::default()
         }
     }

@@ -232,6 +232,10 @@ impl Scope {
 
     fn reject(&self, place: usize, item: &Item, why: RejectedPayload) {
         self.count(Count::payloads_rejected, 1);
+        if why == RejectedPayload::NotAuthentic {
+            let tier = self.tier_name(place);
+            tracing::warn!(target: "larder::security", key = %item.spot.key, %tier, "a stored value is not authentic");
+        }
         tracing::debug!(target: "larder::read", key = %item.spot.key, ?why, "stored bytes were not used");
         self.core.tell(|| Event::PayloadRejected {
             namespace: self.name(),

@@ -12,11 +12,11 @@ mod without_zstd {
 
     use crate::envelope::Format;
 
-    pub(in super::super) fn pack(_payload: &[u8], _format: &Format) -> Option<Vec<u8>> {
+    pub(in super::super) fn pack(_payload: &[u8], _format: &Format<'_>) -> Option<Vec<u8>> {
         None
     }
 
-    pub(in super::super) fn unpack(_packed: &Bytes, _format: &Format) -> Result<Bytes, RejectedPayload> {
+    pub(in super::super) fn unpack(_packed: &Bytes, _format: &Format<'_>) -> Result<Bytes, RejectedPayload> {
         Err(RejectedPayload::UnknownCodec)
     }
 }
@@ -49,7 +49,7 @@ mod with_zstd {
     }
 
     /// Packs a payload if it is large enough and that saves at least an eighth.
-    pub(in super::super) fn pack(payload: &[u8], format: &Format) -> Option<Vec<u8>> {
+    pub(in super::super) fn pack(payload: &[u8], format: &Format<'_>) -> Option<Vec<u8>> {
         if format.compress_from_bytes.is_none_or(|least| payload.len() < least) {
             return None;
         }
@@ -70,7 +70,7 @@ mod with_zstd {
     }
 
     /// Unpacks what [`pack`] made: one frame without a dictionary that says how large its content is.
-    pub(in super::super) fn unpack(packed: &Bytes, format: &Format) -> Result<Bytes, RejectedPayload> {
+    pub(in super::super) fn unpack(packed: &Bytes, format: &Format<'_>) -> Result<Bytes, RejectedPayload> {
         let content = content_bytes(packed)?;
         if content > format.max_value_bytes || !growth_is_allowed(packed.len(), content) {
             return Err(RejectedPayload::TooLarge);

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use larder_core::{CodecId, Key, RejectedPayload, Timestamp};
 
-use super::{Format, Header, StoredDeadlines, extra};
+use super::{Format, Header, StoredDeadlines, encryption, extra};
 use crate::value::Extra;
 
 pub(super) const FIXED_BYTES: usize = 72;
@@ -17,7 +17,8 @@ const ABSENT: u8 = 1;
 const COMPRESSED: u8 = 1 << 1;
 const SLIDING: u8 = 1 << 2;
 const EXTRA: u8 = 1 << 3;
-const KNOWN_FLAGS: u8 = ABSENT | COMPRESSED | SLIDING | EXTRA;
+const ENCRYPTED: u8 = 1 << 4;
+const KNOWN_FLAGS: u8 = ABSENT | COMPRESSED | SLIDING | EXTRA | ENCRYPTED;
 
 /// Where the deadlines stand.
 const DEADLINES: Range<usize> = 16..40;
@@ -25,6 +26,7 @@ const DEADLINES: Range<usize> = 16..40;
 pub(super) struct Sizes {
     pub(super) payload: u32,
     pub(super) compressed: bool,
+    pub(super) encrypted: bool,
 }
 
 /// Appends the fixed part.
@@ -33,7 +35,8 @@ pub(super) fn write(out: &mut Vec<u8>, key: &Key, header: &Header, sizes: Sizes)
     let flags = flag(header.absent, ABSENT)
         | flag(sizes.compressed, COMPRESSED)
         | flag(header.sliding, SLIDING)
-        | flag(header.extra.is_some(), EXTRA);
+        | flag(header.extra.is_some(), EXTRA)
+        | flag(sizes.encrypted, ENCRYPTED);
     let load_time_us = u32::try_from(header.load_time.as_micros()).unwrap_or(u32::MAX);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&[VERSION, flags, header.codec.0, 0]);
@@ -48,6 +51,12 @@ pub(super) fn write(out: &mut Vec<u8>, key: &Key, header: &Header, sizes: Sizes)
 /// Overwrites the deadlines of a fixed part.
 pub(super) fn patch_deadlines(envelope: &mut [u8], deadlines: StoredDeadlines) {
     envelope[DEADLINES].copy_from_slice(&deadline_bytes(deadlines));
+}
+
+/// What an encrypted payload vouches for: all that stands before it in the envelope but the deadlines, which change
+/// without the secret, and the whole key, since anybody can find two keys with one fingerprint.
+pub(super) fn context(key: &Key, head: &[u8]) -> Vec<u8> {
+    [&head[..DEADLINES.start], &head[DEADLINES.end..], key.as_bytes()].concat()
 }
 
 fn deadline_bytes(deadlines: StoredDeadlines) -> [u8; 24] {
@@ -71,6 +80,7 @@ pub(super) struct Fixed {
     extra: Option<Range<usize>>,
     pub(super) payload: Range<usize>,
     pub(super) compressed: bool,
+    pub(super) encrypted: bool,
 }
 
 /// Reads the fixed part and finds its places; every place it answers lies within `bytes`.
@@ -102,7 +112,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Fixed, RejectedPayload> {
     if begin.checked_add(payload_bytes) != Some(end) {
         return Err(RejectedPayload::Corrupt);
     }
-    let compressed = flags & COMPRESSED != 0;
+    let (compressed, encrypted) = (flags & COMPRESSED != 0, flags & ENCRYPTED != 0);
     let codec = CodecId(codec);
     Ok(Fixed {
         flags,
@@ -116,6 +126,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Fixed, RejectedPayload> {
         extra,
         payload: begin..end,
         compressed,
+        encrypted,
     })
 }
 
@@ -133,18 +144,22 @@ fn extra_place(bytes: &[u8], end: usize) -> Result<Range<usize>, RejectedPayload
 
 impl Fixed {
     /// Whether a whole, undamaged fixed part may be believed.
-    pub(super) fn check(&self, key: &Key, format: &Format) -> Result<(), RejectedPayload> {
+    pub(super) fn check(&self, key: &Key, format: &Format<'_>) -> Result<(), RejectedPayload> {
         if self.flags & !KNOWN_FLAGS != 0 || self.reserved != 0 {
             return Err(RejectedPayload::Newer);
         }
         if self.key != key.fingerprint() {
             return Err(RejectedPayload::WrongKey);
         }
-        if self.payload.len() > format.max_value_bytes {
+        let overhead = if self.encrypted { encryption::OVERHEAD_BYTES } else { 0 };
+        let Some(payload_bytes) = self.payload.len().checked_sub(overhead) else {
+            return Err(RejectedPayload::NotAuthentic);
+        };
+        if payload_bytes > format.max_value_bytes {
             return Err(RejectedPayload::TooLarge);
         }
         let absent = self.flags & ABSENT != 0;
-        if absent && (self.compressed || !self.payload.is_empty()) {
+        if absent && (self.compressed || payload_bytes != 0) {
             return Err(RejectedPayload::Corrupt);
         }
         // Out of order or further than ten years ahead: nothing that `seal` writes.

@@ -10,8 +10,13 @@
 //! All numbers are little-endian; 80 bytes around a payload without extra. The version of the entry is not in here:
 //! the store stamps it outside. Nothing read from an envelope is trusted: a length is compared with the bytes present
 //! before it is used, and a compressed payload says how large it becomes before it is unpacked.
+//!
+//! With the flag `ENCRYPTED` the payload, after it was compressed, is a nonce of 12 bytes, its AES-256-GCM ciphertext, and
+//! a tag of 16 bytes. The tag vouches for the payload, the key, and everything before the payload but the deadlines:
+//! those are moved without the secret, so only the checksum covers them, against damage and not against a forger.
 
 mod compress;
+mod encryption;
 mod extra;
 mod header;
 #[cfg(test)]
@@ -23,7 +28,14 @@ use bytes::Bytes;
 use larder_core::{CodecId, Error, ErrorKind, Key, RejectedPayload, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::header::{FIXED_BYTES, Fixed, TRAILER_BYTES};
+#[cfg(not(feature = "encryption"))]
+pub(crate) use self::encryption::Encryption;
+#[cfg(feature = "encryption")]
+pub use self::encryption::{Encryption, SecretKey};
+use self::{
+    encryption::{NONCE_BYTES, OVERHEAD_BYTES},
+    header::{FIXED_BYTES, Fixed, TRAILER_BYTES},
+};
 use crate::value::Extra;
 
 /// What the envelope says about an entry.
@@ -64,19 +76,26 @@ impl StoredDeadlines {
 }
 
 /// What may be sealed and opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Format {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Format<'a> {
     /// The largest payload, unpacked. Larger ones are not sealed and not opened.
     pub(crate) max_value_bytes: usize,
     /// Payloads from this size on are compressed if that saves an eighth; `None` never compresses.
     pub(crate) compress_from_bytes: Option<usize>,
     /// zstd's level.
     pub(crate) compress_level: i32,
+    /// With it all payloads are encrypted, and plain ones are opened only if it says so.
+    pub(crate) encryption: Option<&'a Encryption>,
 }
 
-impl Default for Format {
+impl Default for Format<'_> {
     fn default() -> Self {
-        Self { max_value_bytes: 16 << 20, compress_from_bytes: Some(1 << 10), compress_level: 1 }
+        Self {
+            max_value_bytes: 16 << 20,
+            compress_from_bytes: Some(1 << 10),
+            compress_level: 1,
+            encryption: None,
+        }
     }
 }
 
@@ -84,17 +103,18 @@ impl Default for Format {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
     pub(crate) header: Header,
-    /// What the codec wrote: a slice of the envelope, or a buffer of its own if it was compressed.
+    /// What the codec wrote: a slice of the envelope, or a buffer of its own if it was compressed or encrypted.
     pub(crate) payload: Bytes,
 }
 
 /// Puts `payload` into an envelope for `key`. Deadlines are put in order and cut to ten years after `made_at`.
 ///
 /// # Errors
-/// `Rejected` when the payload is larger than `max_value_bytes`, or the tags and validators together exceed 64 KiB.
-pub(crate) fn seal(key: &Key, header: &Header, payload: &[u8], format: &Format) -> Result<Bytes, Error> {
+/// `Rejected` when the payload is larger than `max_value_bytes`, the tags and validators together exceed 64 KiB, or the
+/// system has no random bytes to encrypt with.
+pub(crate) fn seal(key: &Key, header: &Header, payload: &[u8], format: &Format<'_>) -> Result<Bytes, Error> {
     let payload = if header.absent { &[] } else { payload };
-    if payload.len() > format.max_value_bytes.min(u32::MAX as usize) {
+    if payload.len() > format.max_value_bytes.min(u32::MAX as usize - OVERHEAD_BYTES) {
         let text =
             format!("the encoded value has {} bytes, {} are allowed", payload.len(), format.max_value_bytes);
         return Err(Error::new(ErrorKind::Rejected, text));
@@ -103,15 +123,35 @@ pub(crate) fn seal(key: &Key, header: &Header, payload: &[u8], format: &Format) 
     let packed = compress::pack(payload, format);
     let stored = packed.as_deref().unwrap_or(payload);
     let extra_bytes = extra.as_ref().map_or(0, |extra| 4 + extra.len());
-    let mut out = Vec::with_capacity(FIXED_BYTES + extra_bytes + stored.len() + TRAILER_BYTES);
-    let sizes = header::Sizes { payload: stored.len() as u32, compressed: packed.is_some() };
+    let encrypted = format.encryption.is_some();
+    let payload_bytes = stored.len() + if encrypted { OVERHEAD_BYTES } else { 0 };
+    let mut out = Vec::with_capacity(FIXED_BYTES + extra_bytes + payload_bytes + TRAILER_BYTES);
+    let sizes = header::Sizes { payload: payload_bytes as u32, compressed: packed.is_some(), encrypted };
     header::write(&mut out, key, header, sizes);
     if let Some(extra) = extra {
         out.extend_from_slice(&(extra.len() as u32).to_le_bytes());
         out.extend_from_slice(&extra);
     }
-    out.extend_from_slice(stored);
+    match format.encryption {
+        Some(encryption) => append_encrypted(&mut out, key, stored, encryption)?,
+        None => out.extend_from_slice(stored),
+    }
     Ok(close(out))
+}
+
+fn append_encrypted(
+    out: &mut Vec<u8>,
+    key: &Key,
+    stored: &[u8],
+    encryption: &Encryption,
+) -> Result<(), Error> {
+    let context = header::context(key, out);
+    let at = out.len();
+    let nonce: [u8; NONCE_BYTES] = encryption.nonce()?;
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(stored);
+    encryption.encrypt(&context, out, at);
+    Ok(())
 }
 
 fn close(mut out: Vec<u8>) -> Bytes {
@@ -125,15 +165,30 @@ fn close(mut out: Vec<u8>) -> Bytes {
 /// # Errors
 /// Says why the bytes are not to be used. They may be anything at all: this never panics and allocates at most a
 /// small multiple of the bytes present, plus the unpacked payload within `max_value_bytes`.
-pub(crate) fn open(key: &Key, bytes: &Bytes, format: &Format) -> Result<Opened, RejectedPayload> {
+pub(crate) fn open(key: &Key, bytes: &Bytes, format: &Format<'_>) -> Result<Opened, RejectedPayload> {
     let fixed = verify(key, bytes, format)?;
+    let stored = decrypted(key, bytes, &fixed, format)?;
     let extra = fixed.extra(bytes).map(extra::decode).transpose()?.map(Arc::new);
-    let stored = bytes.slice(fixed.payload.clone());
     let payload = if fixed.compressed { compress::unpack(&stored, format)? } else { stored };
     Ok(Opened { header: fixed.into_header(extra), payload })
 }
 
-/// The same envelope with other deadlines: for `expire`, re-arming and sliding. The payload is not unpacked.
+/// The payload as it was before it was encrypted, if it was. Where a secret is set, a plain one is nobody's word.
+fn decrypted(key: &Key, bytes: &Bytes, fixed: &Fixed, format: &Format<'_>) -> Result<Bytes, RejectedPayload> {
+    let stored = bytes.slice(fixed.payload.clone());
+    match (fixed.encrypted, format.encryption) {
+        (true, Some(encryption)) => {
+            let context = header::context(key, &bytes[..fixed.payload.start]);
+            encryption.decrypt(&context, &stored).ok_or(RejectedPayload::NotAuthentic)
+        }
+        (true, None) => Err(RejectedPayload::NotAuthentic),
+        (false, Some(encryption)) if !encryption.reads_plaintext() => Err(RejectedPayload::NotAuthentic),
+        (false, _) => Ok(stored),
+    }
+}
+
+/// The same envelope with other deadlines: for `expire`, re-arming and sliding. The payload is neither unpacked nor
+/// decrypted.
 ///
 /// # Errors
 /// As [`open`].
@@ -141,7 +196,7 @@ pub(crate) fn reseal_deadlines(
     key: &Key,
     bytes: &Bytes,
     deadlines: StoredDeadlines,
-    format: &Format,
+    format: &Format<'_>,
 ) -> Result<Bytes, RejectedPayload> {
     let fixed = verify(key, bytes, format)?;
     let mut out = bytes[..bytes.len() - TRAILER_BYTES].to_vec();
@@ -151,10 +206,10 @@ pub(crate) fn reseal_deadlines(
 }
 
 /// Checks all that can be checked without unpacking: cheap refusals first, the checksum before any field is believed.
-fn verify(key: &Key, bytes: &[u8], format: &Format) -> Result<Fixed, RejectedPayload> {
+fn verify(key: &Key, bytes: &[u8], format: &Format<'_>) -> Result<Fixed, RejectedPayload> {
     let fixed = header::read(bytes)?;
-    if bytes.len() > format.max_value_bytes.saturating_add(FIXED_BYTES + extra::MAX_BYTES + 4 + TRAILER_BYTES)
-    {
+    let around_max = FIXED_BYTES + 4 + extra::MAX_BYTES + OVERHEAD_BYTES + TRAILER_BYTES;
+    if bytes.len() > format.max_value_bytes.saturating_add(around_max) {
         return Err(RejectedPayload::TooLarge);
     }
     let (body, trailer) = bytes.split_at(bytes.len() - TRAILER_BYTES);

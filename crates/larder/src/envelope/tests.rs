@@ -332,6 +332,16 @@ fn without_zstd_a_compressed_payload_is_that_of_an_unknown_codec() {
     assert_eq!(refusal(packed_envelope(b"whatever")), RejectedPayload::UnknownCodec);
 }
 
+#[cfg(not(feature = "encryption"))]
+#[test]
+fn row_43_without_the_feature_an_encrypted_payload_is_not_authentic() {
+    let encrypted = forged(&sealed(&header(), &[7; 40]), |body| body[5] |= 1 << 4);
+    assert_eq!(refusal(encrypted), RejectedPayload::NotAuthentic);
+}
+
+#[cfg(feature = "encryption")]
+mod encrypted;
+
 #[cfg(feature = "zstd")]
 mod compressed;
 

@@ -327,3 +327,35 @@ async fn row_42_a_store_without_leases_that_will_not_take_a_value_is_told_of_too
     recorder.wait_for(|event| matches!(event, Event::WriteRejected { .. })).await;
     assert_eq!(cache.stats().write_failures, 1);
 }
+
+#[cfg(feature = "encryption")]
+#[tokio::test(start_paused = true)]
+async fn row_43_what_another_secret_encrypted_is_a_miss_and_an_event_and_is_loaded() {
+    use larder::{Encryption, SecretKey};
+
+    let fleet = Fleet::new();
+    let secret = |of| SecretKey::new([of; 32]);
+    let one = fleet.node_with(Policy::default(), |stack| stack.encrypt(secret(1))).await;
+    one.cache.set(&1, 7).await.unwrap();
+    let beside = fleet.node_with(Policy::default(), |stack| stack.encrypt(secret(1))).await;
+    assert_eq!(get(&beside.cache, 1).await, Some(7));
+    one.cache.expire(&1).await.unwrap();
+    let changing = Encryption::with(secret(2)).also_decrypts(secret(1));
+    let changing = fleet.node_with(Policy::default(), |stack| stack.encrypt(changing)).await;
+    one.cache.set(&1, 7).await.unwrap();
+    assert_eq!(get(&changing.cache, 1).await, Some(7));
+
+    let without = fleet.node(Policy::default()).await;
+    let other = fleet.node_with(Policy::default(), |stack| stack.encrypt(secret(2))).await;
+    for node in [&without, &other] {
+        assert_eq!(node.cache.get(&1).await.unwrap(), Answer::Miss);
+        node.recorder
+            .wait_for(|event| {
+                matches!(event, Event::PayloadRejected { why: RejectedPayload::NotAuthentic, .. })
+            })
+            .await;
+    }
+    assert_eq!(load(&other.cache, 1, Origin::default().gives(8)).await, 8);
+    let beside = fleet.node_with(Policy::default(), |stack| stack.encrypt(secret(2))).await;
+    assert_eq!(get(&beside.cache, 1).await, Some(8), "replaced");
+}
