@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     engine::{
         Answered, Inspection, Invalidated, Lives, Manner, NewValue, Quick, Scope, Spot, TierSet, Wants,
-        check_tags,
+        check_tags, fraction,
     },
     key::{CacheKey, KeyBuffer, write_key},
     load::{Details, ErasedLoader, IntoLoaded, LoadContext, LoadItem},
@@ -493,7 +493,10 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             mode: options.mode.unwrap_or(self.scope.core.settings.write_mode),
             lives: Lives {
                 ttl: options.ttl,
-                tier_ttls: self.scope.core.places_of(&options.tier_ttls)?,
+                tiers: self.scope.core.places_of(&options.tier_policies)?,
+                jitter: fraction("jitter", options.jitter, 0.0)?,
+                refresh_ahead: fraction("refresh_ahead", options.refresh_ahead, f64::MIN_POSITIVE)?,
+                sliding: options.sliding,
                 negative_ttl: options.ttl,
                 stale_while_revalidate: options.stale_while_revalidate,
                 stale_if_error: options.stale_if_error,

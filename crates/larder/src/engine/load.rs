@@ -307,11 +307,11 @@ fn failed(error: BoxError) -> Error {
 fn lives(details: &Details) -> Lives {
     Lives {
         ttl: details.ttl,
-        tier_ttls: Vec::new(),
         // What the loader says of an absence is about the absence.
         negative_ttl: details.ttl,
         stale_while_revalidate: details.stale_while_revalidate,
         stale_if_error: details.stale_if_error,
+        ..Lives::default()
     }
 }
 

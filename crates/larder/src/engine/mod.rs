@@ -24,7 +24,6 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use larder_core::{Clock, Error, ErrorKind, Event, Result, Rng, Token, Version};
@@ -32,7 +31,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use load::check_tags;
-pub(crate) use seal::Lives;
+pub(crate) use seal::{Lives, fraction};
 pub(crate) use space::{Scope, Space, Spot};
 pub(crate) use tier::Tier;
 pub(crate) use upkeep::start;
@@ -48,7 +47,7 @@ use crate::{
     envelope::Encryption,
     hub::Hub,
     memory::MemoryTier,
-    options::{Policy, Settings, TierChoice},
+    options::{Policy, Settings, TierChoice, TierPolicy},
     policy::coherence::Coherence,
     stats::{Count, Since},
 };
@@ -183,19 +182,20 @@ impl Core {
         Ok(TierSet(names.iter().enumerate().map(bit).sum()))
     }
 
-    /// TTLs by a tier's name as TTLs by its place.
-    pub(crate) fn places_of(&self, ttls: &BTreeMap<String, Duration>) -> Result<Vec<(usize, Duration)>> {
-        let place_of = |(name, ttl): (&String, &Duration)| {
+    /// What differs in tiers, by place instead of by name.
+    pub(crate) fn places_of(&self, tiers: &BTreeMap<String, TierPolicy>) -> Result<Vec<(usize, TierPolicy)>> {
+        let place_of = |(name, tier): (&String, &TierPolicy)| {
             self.tier_set(&TierChoice::Only(vec![name.clone()]))?;
-            if ttl.is_zero() {
+            if tier.ttl.is_some_and(|ttl| ttl.is_zero()) {
                 let text =
                     format!("a ttl of zero in tier `{name}` cannot be meant; leave the tier out of the call");
                 return Err(Error::new(ErrorKind::Invalid, text));
             }
+            seal::fraction("jitter", tier.jitter, 0.0)?;
             let place = self.tier_names.iter().position(|tier| **tier == **name);
-            Ok((place.expect("the name is one of the tiers'"), *ttl))
+            Ok((place.expect("the name is one of the tiers'"), *tier))
         };
-        ttls.iter().map(place_of).collect()
+        tiers.iter().map(place_of).collect()
     }
 
     /// The store tier in this place of the list of all tiers.

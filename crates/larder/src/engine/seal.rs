@@ -12,6 +12,7 @@ use larder_core::{Error, ErrorKind, Key, Life, Moment, RejectedPayload, Result, 
 use super::{MEMORY, Scope};
 use crate::{
     envelope::{self, Format, Header, StoredDeadlines},
+    options::TierPolicy,
     policy::{
         coherence::ReadVersion,
         expiry::{LONGEST, Spans, from_wall, refresh_at, to_wall},
@@ -24,27 +25,36 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lives {
     pub(crate) ttl: Option<Duration>,
-    /// By place; goes before `ttl`.
-    pub(crate) tier_ttls: Vec<(usize, Duration)>,
     pub(crate) negative_ttl: Option<Duration>,
     pub(crate) stale_while_revalidate: Option<Duration>,
     pub(crate) stale_if_error: Option<Duration>,
+    pub(crate) jitter: Option<f64>,
+    pub(crate) refresh_ahead: Option<f64>,
+    pub(crate) sliding: Option<bool>,
+    /// What differs in a tier, by place; goes before what is said for all.
+    pub(crate) tiers: Vec<(usize, TierPolicy)>,
 }
 
 impl Lives {
-    /// These, and where they say nothing, those.
+    /// These, and where they say nothing, those. What was decided for all tiers goes before what another decided for
+    /// some.
     pub(crate) fn or(self, other: Self) -> Self {
+        let all = self.ttl.is_some() || !self.tiers.is_empty();
         Self {
             ttl: self.ttl.or(other.ttl),
-            // What was decided for all tiers goes before what another decided for some.
-            tier_ttls: match (self.ttl, self.tier_ttls.is_empty()) {
-                (None, true) => other.tier_ttls,
-                _ => self.tier_ttls,
-            },
             negative_ttl: self.negative_ttl.or(other.negative_ttl),
             stale_while_revalidate: self.stale_while_revalidate.or(other.stale_while_revalidate),
             stale_if_error: self.stale_if_error.or(other.stale_if_error),
+            jitter: self.jitter.or(other.jitter),
+            refresh_ahead: self.refresh_ahead.or(other.refresh_ahead),
+            sliding: self.sliding.or(other.sliding),
+            tiers: if all { self.tiers } else { other.tiers },
         }
+    }
+
+    fn in_tier(&self, place: usize) -> TierPolicy {
+        let tier = self.tiers.iter().find(|(tier, _)| *tier == place);
+        tier.map(|(_, policy)| *policy).unwrap_or_default()
     }
 }
 
@@ -57,6 +67,7 @@ pub(crate) struct Making {
     pub(crate) slot: Slot,
     pub(crate) extra: Option<Arc<Extra>>,
     load_time: Duration,
+    refresh_ahead: Option<f64>,
     now: Moment,
     wall: Timestamp,
     /// By place.
@@ -109,12 +120,18 @@ impl Scope {
             Some(ttl) => {
                 Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }.jittered(*jitter, draw)
             }
-            None => overridden(*spans, &lives, place).jittered(*jitter, draw),
+            None => {
+                let jitter = lives.in_tier(place).jitter.or(lives.jitter).unwrap_or(*jitter);
+                overridden(*spans, &lives, place).jittered(jitter, draw)
+            }
         };
-        let lives: Vec<Spans> = self.space.tier_spans.iter().enumerate().map(spans_at).collect();
-        let extra = if self.space.policy.sliding { Some(with_sliding(extra, lives[MEMORY])) } else { extra };
+        let spans: Vec<Spans> = self.space.tier_spans.iter().enumerate().map(spans_at).collect();
+        let policy = &self.space.policy;
+        let sliding = lives.sliding.unwrap_or(policy.sliding);
+        let extra = if sliding { Some(with_sliding(extra, spans[MEMORY])) } else { extra };
+        let refresh_ahead = lives.refresh_ahead.or(policy.refresh_ahead);
         let (now, wall) = (self.core.clock.now(), self.core.clock.wall());
-        Making { slot, extra, load_time, now, wall, lives }
+        Making { slot, extra, load_time, refresh_ahead, now, wall, lives: spans }
     }
 
     /// The entry as memory keeps it.
@@ -125,7 +142,7 @@ impl Scope {
             version,
             epoch: noted.clears(),
             deadlines: spans.deadlines(making.now),
-            refresh_at: refresh_at(self.space.policy.refresh_ahead, spans.ttl, making.now),
+            refresh_at: refresh_at(making.refresh_ahead, spans.ttl, making.now),
             retry_at: Moment::default(),
             namespace: self.space.id,
             load_time: making.load_time,
@@ -157,7 +174,7 @@ impl Scope {
         let deadlines = spans.deadlines(making.now);
         let header = Header {
             absent: matches!(making.slot, Slot::Absent),
-            sliding: self.space.policy.sliding,
+            sliding: making.extra.as_deref().is_some_and(|extra| extra.sliding.is_some()),
             codec: self.space.shape.codec(),
             made_at: making.wall,
             deadlines: stored(to_wall(&deadlines, making.now, making.wall)),
@@ -272,11 +289,22 @@ impl Encoded {
     }
 }
 
+/// A fraction that a call gives: at least `least` and below 1.
+pub(crate) fn fraction(name: &str, given: Option<f64>, least: f64) -> Result<Option<f64>> {
+    match given {
+        Some(part) if !(least..1.0).contains(&part) => {
+            let text = format!("{name} of a call is not a fraction below 1; 0.1 is a tenth of the ttl");
+            Err(Error::new(ErrorKind::Invalid, text))
+        }
+        given => Ok(given),
+    }
+}
+
 fn overridden(spans: Spans, lives: &Lives, place: usize) -> Spans {
-    let stale = lives.stale_while_revalidate.unwrap_or(spans.stale);
-    let fallback = lives.stale_if_error.unwrap_or(spans.fallback).max(stale);
-    let here = lives.tier_ttls.iter().find(|(tier, _)| *tier == place).map(|(_, ttl)| *ttl);
-    let ttl = here.or(lives.ttl).unwrap_or(spans.ttl);
+    let here = lives.in_tier(place);
+    let stale = here.stale_while_revalidate.or(lives.stale_while_revalidate).unwrap_or(spans.stale);
+    let fallback = here.stale_if_error.or(lives.stale_if_error).unwrap_or(spans.fallback).max(stale);
+    let ttl = here.ttl.or(lives.ttl).unwrap_or(spans.ttl);
     // Whatever a call or a loader asks for: no sum of these overflows.
     let [ttl, stale, fallback] = [ttl, stale, fallback].map(|span| span.min(LONGEST));
     Spans { ttl, stale, fallback }

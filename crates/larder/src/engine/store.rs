@@ -350,10 +350,9 @@ impl Scope {
         let window = |end: Moment| entry.deadlines.fresh.until(end);
         let lives = super::seal::Lives {
             ttl: Some(left(entry.deadlines.fresh)),
-            tier_ttls: Vec::new(),
             stale_while_revalidate: Some(window(entry.deadlines.stale)),
             stale_if_error: Some(window(entry.deadlines.fallback)),
-            negative_ttl: None,
+            ..super::seal::Lives::default()
         };
         let making = self.make_exact(entry.slot.clone(), lives, entry.extra.clone(), entry.load_time)?;
         let encoded = self.encode(&making).ok()?;

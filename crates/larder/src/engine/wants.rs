@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use larder_core::{Error, ErrorKind, LoadCause, Moment, Result, StaleReason};
 
-use super::{Scope, TierSet, flight::Purpose, seal::Lives, walk::Plan};
+use super::{
+    Scope, TierSet,
+    flight::Purpose,
+    seal::{Lives, fraction},
+    walk::Plan,
+};
 use crate::{
     options::ReadOptions,
     value::{Entry, Slot},
@@ -94,7 +99,10 @@ impl Wants {
             only_if_cached: options.only_if_cached,
             lives: Lives {
                 ttl: options.ttl,
-                tier_ttls: scope.core.places_of(&options.tier_ttls)?,
+                tiers: scope.core.places_of(&options.tier_policies)?,
+                jitter: fraction("jitter", options.jitter, 0.0)?,
+                refresh_ahead: fraction("refresh_ahead", options.refresh_ahead, f64::MIN_POSITIVE)?,
+                sliding: options.sliding,
                 negative_ttl: options.negative_ttl,
                 stale_while_revalidate: options.stale_while_revalidate,
                 stale_if_error: options.stale_if_error,

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::policy::TierPolicy;
+
 /// Which tiers a call uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,9 +71,15 @@ pub struct ReadOptions {
     pub only_if_cached: bool,
     /// The TTL of what is loaded. Default: the policy's.
     pub ttl: Option<Duration>,
-    /// How long the copies of what is loaded are good in these tiers, by the tier's name; goes before `ttl`. Default: as
-    /// `ttl`.
-    pub tier_ttls: BTreeMap<String, Duration>,
+    /// What differs in a tier for what is loaded, by the tier's name; goes before what is said here for all. Default:
+    /// nothing.
+    pub tier_policies: BTreeMap<String, TierPolicy>,
+    /// Default: the policy's.
+    pub jitter: Option<f64>,
+    /// Default: the policy's.
+    pub refresh_ahead: Option<f64>,
+    /// Default: the policy's.
+    pub sliding: Option<bool>,
     /// What is loaded is remembered this long if it is an absence. Default: the policy's.
     pub negative_ttl: Option<Duration>,
     /// Default: the policy's.
@@ -87,10 +95,10 @@ impl ReadOptions {
         Self::default()
     }
 
-    /// Keeps the copy of what is loaded in the tier called `name` this long.
+    /// Says what differs in the tier called `name` for what is loaded.
     #[must_use]
-    pub fn tier_ttl(mut self, name: impl Into<String>, ttl: Duration) -> Self {
-        self.tier_ttls.insert(name.into(), ttl);
+    pub fn tier_policy(mut self, name: impl Into<String>, tier: TierPolicy) -> Self {
+        self.tier_policies.insert(name.into(), tier);
         self
     }
 }
@@ -124,6 +132,12 @@ setters! {
     negative_ttl: Duration => Some(negative_ttl);
     /// Serves what is loaded this long after its TTL while it is refreshed.
     stale_while_revalidate: Duration => Some(stale_while_revalidate);
+    /// Varies the TTL of what is loaded by up to this fraction, both ways.
+    jitter: f64 => Some(jitter);
+    /// Lets readers refresh what is loaded behind its back once this fraction of its TTL has passed.
+    refresh_ahead: f64 => Some(refresh_ahead);
+    /// Grants what is loaded its whole life anew at each read, or not.
+    sliding: bool => Some(sliding);
     /// Serves what is loaded this long after its TTL when the next load fails.
     stale_if_error: Duration => Some(stale_if_error);
 }

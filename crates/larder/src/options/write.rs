@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::read::TierChoice;
+use super::{policy::TierPolicy, read::TierChoice};
 
 /// What a write does when a tier fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +32,14 @@ pub struct WriteOptions {
     pub mode: Option<WriteMode>,
     /// How long the value is good. Default: the policy's.
     pub ttl: Option<Duration>,
-    /// How long the copies in these tiers are good, by the tier's name; goes before `ttl`. Default: as `ttl`.
-    pub tier_ttls: BTreeMap<String, Duration>,
+    /// What differs in a tier, by the tier's name; goes before what is said here for all. Default: nothing.
+    pub tier_policies: BTreeMap<String, TierPolicy>,
+    /// Default: the policy's.
+    pub jitter: Option<f64>,
+    /// Default: the policy's.
+    pub refresh_ahead: Option<f64>,
+    /// Default: the policy's.
+    pub sliding: Option<bool>,
     /// Default: the policy's.
     pub stale_while_revalidate: Option<Duration>,
     /// Default: the policy's.
@@ -71,10 +77,31 @@ impl WriteOptions {
         self
     }
 
-    /// Keeps the copy in the tier called `name` this long.
+    /// Says what differs in the tier called `name`.
     #[must_use]
-    pub fn tier_ttl(mut self, name: impl Into<String>, ttl: Duration) -> Self {
-        self.tier_ttls.insert(name.into(), ttl);
+    pub fn tier_policy(mut self, name: impl Into<String>, tier: TierPolicy) -> Self {
+        self.tier_policies.insert(name.into(), tier);
+        self
+    }
+
+    /// Varies the TTL by up to this fraction, both ways.
+    #[must_use]
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = Some(fraction);
+        self
+    }
+
+    /// Lets readers refresh behind the fresh value once this fraction of its TTL has passed.
+    #[must_use]
+    pub fn refresh_ahead(mut self, fraction: f64) -> Self {
+        self.refresh_ahead = Some(fraction);
+        self
+    }
+
+    /// Grants the value its whole life anew at each read, or not.
+    #[must_use]
+    pub fn sliding(mut self, sliding: bool) -> Self {
+        self.sliding = Some(sliding);
         self
     }
 

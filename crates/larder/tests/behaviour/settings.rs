@@ -241,16 +241,19 @@ async fn a_call_may_give_each_tier_a_ttl_of_its_own() {
     let fleet = Fleet::new();
     let node = fleet.node(Policy::ttl(minutes(5))).await;
     let tiers: Vec<_> = node.stack.tier_names();
-    let options = WriteOptions::new().ttl(minutes(1)).tier_ttl("memory", secs(10));
+    let options = WriteOptions::new().ttl(minutes(1)).tier_policy("memory", TierPolicy::ttl(secs(10)));
     node.cache.set_with(&1, 7, &options).await.unwrap();
     let lives = |copies: Vec<larder::TierCopy>| copies.iter().map(|copy| copy.fresh_for).collect::<Vec<_>>();
     assert_eq!(lives(node.cache.inspect(&1).await.unwrap().copies), [secs(10), minutes(1)], "{tiers:?}");
-    let options = ReadOptions::new().tier_ttl("memory", secs(20));
+    let options = ReadOptions::new().tier_policy("memory", TierPolicy::ttl(secs(20)));
     node.cache.get_or_load_with(&2, &options, Origin::default().gives(7)).await.unwrap();
     assert_eq!(lives(node.cache.inspect(&2).await.unwrap().copies), [secs(20), minutes(5)]);
-    for wrong in
-        [WriteOptions::new().tier_ttl("nowhere", secs(1)), WriteOptions::new().tier_ttl("memory", secs(0))]
-    {
+    for wrong in [
+        WriteOptions::new().tier_policy("nowhere", TierPolicy::ttl(secs(1))),
+        WriteOptions::new().tier_policy("memory", TierPolicy::ttl(secs(0))),
+        WriteOptions::new().jitter(1.0),
+        WriteOptions::new().refresh_ahead(f64::NAN),
+    ] {
         let error = node.cache.set_with(&1, 8, &wrong).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
@@ -292,4 +295,28 @@ async fn sharing_of_loads_can_be_switched_off() {
     let (a, b) =
         tokio::join!(load(&cache, 1, origin.slow(7, secs(1))), load(&cache, 1, origin.slow(7, secs(1))));
     assert_eq!((a, b, origin.calls()), (7, 7, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_may_decide_jitter_sliding_and_refreshing_for_what_it_keeps() {
+    let fleet = Fleet::new();
+    let node = fleet.node(Policy::ttl(minutes(1))).await;
+    let left = async |key| node.cache.ttl(&key).await.unwrap().unwrap();
+    node.cache.set_with(&1, 7, &WriteOptions::new().sliding(true)).await.unwrap();
+    node.cache.set_with(&2, 7, &WriteOptions::new().refresh_ahead(0.5)).await.unwrap();
+    for key in 10..20 {
+        node.cache.set_with(&key, 7, &WriteOptions::new().jitter(0.5)).await.unwrap();
+        assert!(left(key).await >= secs(30) && left(key).await <= secs(90));
+    }
+    assert!(
+        left(10).await != left(11).await || left(11).await != left(12).await,
+        "they end at different times"
+    );
+    crate::support::sleep(secs(40)).await;
+    assert_eq!(get(&node.cache, 1).await, Some(7));
+    assert_eq!(left(1).await, minutes(1), "its life began anew");
+    let origin = Origin::default();
+    assert_eq!(load(&node.cache, 2, origin.gives(8)).await, 7, "still fresh");
+    crate::support::quiet(&node.stack).await;
+    assert_eq!((get(&node.cache, 2).await, origin.calls()), (Some(8), 1), "and refreshed behind it");
 }
