@@ -81,8 +81,10 @@ pub(crate) struct Format<'a> {
     /// The largest payload, unpacked. Larger ones are not sealed and not opened.
     pub(crate) max_value_bytes: usize,
     /// Payloads from this size on are compressed if that saves an eighth; `None` never compresses.
+    #[cfg_attr(not(feature = "zstd"), expect(dead_code, reason = "only zstd asks"))]
     pub(crate) compress_from_bytes: Option<usize>,
     /// zstd's level.
+    #[cfg_attr(not(feature = "zstd"), expect(dead_code, reason = "only zstd asks"))]
     pub(crate) compress_level: i32,
     /// With it all payloads are encrypted, and plain ones are opened only if it says so.
     pub(crate) encryption: Option<&'a Encryption>,
