@@ -131,7 +131,7 @@ pub enum Event {
     /// A namespace was cleared.
     Cleared { namespace: Arc<str> },
     /// The memory tier let an entry go for space.
-    Evicted { namespace: Arc<str>, entries: u64 },
+    Evicted { namespace: Arc<str>, entries: u64, keys: Vec<Key> },
     /// An entry was warmed, or could not be.
     Warmed { namespace: Arc<str>, key: Key, ok: bool },
     /// Stored bytes were not used.

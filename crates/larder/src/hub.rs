@@ -38,9 +38,14 @@ impl Hub {
         }
     }
 
+    /// Whether anybody listens.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listening.load(Ordering::Relaxed)
+    }
+
     /// Tells everybody, if anybody listens; `event` is made only then.
     pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
-        if self.listening.load(Ordering::Relaxed) {
+        if self.is_listening() {
             self.send(event());
         }
     }

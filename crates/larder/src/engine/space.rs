@@ -135,20 +135,25 @@ impl Scope {
             self.admits(&spot.key, noted, version)
                 && there.is_none_or(|there| !self.is_live(there) || replaces(there))
         };
-        let mut evicted = Vec::new();
-        let put = memory.put_if(spot.hash, spot.key.as_bytes(), entry, weight, admit, |_, gone| {
-            evicted.push(gone.namespace);
+        let (mut evicted, listened) = (Vec::new(), self.core.hub.is_listening());
+        let put = memory.put_if(spot.hash, spot.key.as_bytes(), entry, weight, admit, |key, gone| {
+            // Their names are made only for those who listen.
+            evicted.push((gone.namespace, listened.then(|| Key::from_escaped(key.to_vec()).ok()).flatten()));
         });
         self.count_evictions(&evicted);
         put
     }
 
-    fn count_evictions(&self, namespaces: &[u32]) {
-        for group in namespaces.chunk_by(|a, b| a == b) {
+    fn count_evictions(&self, evicted: &[(u32, Option<Key>)]) {
+        for group in evicted.chunk_by(|(a, _), (b, _)| a == b) {
             let entries = group.len() as u64;
-            if let Some(space) = self.core.space(group[0]) {
+            if let Some(space) = self.core.space(group[0].0) {
                 self.core.count(&space, Count::evictions, entries);
-                self.core.tell(|| larder_core::Event::Evicted { namespace: space.name.shared(), entries });
+                self.core.tell(|| larder_core::Event::Evicted {
+                    namespace: space.name.shared(),
+                    entries,
+                    keys: group.iter().filter_map(|(_, key)| key.clone()).collect(),
+                });
             }
         }
     }

@@ -380,3 +380,22 @@ async fn dead_entries_and_evictions_are_counted_once() {
     sleep(secs(2)).await;
     assert_eq!((other.stats().expirations, other.stats().clears), (0, 1), "what was cleared did not expire");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_listens_hears_which_keys_left_memory_for_space() {
+    let recorder = Recorder::new();
+    let stack = Stack::builder()
+        .memory(Memory::max_entries(2).with_eviction(larder::Eviction::Fifo))
+        .clock(PausedClock::new())
+        .observer(recorder.clone())
+        .build()
+        .await
+        .unwrap();
+    let cache = stack.cache::<u64, u64>("n").build().unwrap();
+    for key in 1..=3 {
+        cache.set(&key, 7).await.unwrap();
+    }
+    let event = recorder.wait_for(|event| matches!(event, Event::Evicted { .. })).await;
+    let Event::Evicted { entries, keys, .. } = event else { unreachable!("it was waited for") };
+    assert_eq!((entries, keys.iter().map(ToString::to_string).collect()), (1, vec!["n:1".to_owned()]));
+}
