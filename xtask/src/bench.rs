@@ -1,12 +1,14 @@
-//! Runs the benchmarks, which live in a workspace of their own so that nobody else compiles the peers.
+//! Runs the benchmarks: the disk tier beside plain reads, and, once it is there, the workspace against the peers, which
+//! stands apart so that nobody else compiles them.
 
 use crate::run::{Problem, Workspace, step};
 
-/// Runs all of them.
+/// Runs all that there are.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool, Problem> {
-    let manifest = "bench/Cargo.toml";
-    if !workspace.root.join(manifest).is_file() {
-        return Err(format!("there are no benchmarks yet: {manifest} does not exist"));
+    let disk = step("bench, disk tier", &mut workspace.cargo(&["bench", "--package", "larder-disk"]));
+    let peers = "bench/Cargo.toml";
+    if !workspace.root.join(peers).is_file() {
+        return Ok(disk);
     }
-    Ok(step("bench", &mut workspace.cargo(&["bench", "--manifest-path", manifest])))
+    Ok(step("bench, peers", &mut workspace.cargo(&["bench", "--manifest-path", peers])) && disk)
 }

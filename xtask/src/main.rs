@@ -24,7 +24,7 @@ cargo xtask <task>
   lint                    formatting, tidy, clippy, docs, feature checks
   tidy                    the house rules: import directions, lengths, words, licences, duplicate versions
   servers [--no-install]  lists the servers and tools that the tests start, and installs the missing ones
-  bench                   the side-by-side benchmarks
+  bench                   the benchmarks
 
   --no-install            lists what is missing and how to install it, and ends with 1 if anything is
 ";
