@@ -1,14 +1,32 @@
-//! Runs the benchmarks: the disk tier beside plain reads, and, once it is there, the workspace against the peers, which
-//! stands apart so that nobody else compiles them.
+//! Runs the benchmarks: the disk tier beside plain reads, and the memory tier beside its peers, which are a workspace of
+//! their own so that nobody else compiles them.
 
 use crate::run::{Problem, Workspace, step};
 
-/// Runs all that there are.
-pub(crate) fn run(workspace: &Workspace) -> Result<bool, Problem> {
-    let disk = step("bench, disk tier", &mut workspace.cargo(&["bench", "--package", "larder-disk"]));
-    let peers = "bench/Cargo.toml";
-    if !workspace.root.join(peers).is_file() {
-        return Ok(disk);
+/// Where the peers are.
+pub(crate) const MANIFEST: &str = "bench/Cargo.toml";
+/// The scenario that is the disk tier's own benchmark.
+const DISK: &str = "disk";
+
+/// Runs what `args` name, or everything.
+pub(crate) fn run(workspace: &Workspace, args: &[&str]) -> Result<bool, Problem> {
+    let named = |arg: &&str| !arg.starts_with('-');
+    let all = !args.iter().any(named);
+    let disk = all || args.contains(&DISK);
+    let args: Vec<&str> = args.iter().copied().filter(|arg| *arg != DISK).collect();
+    let mut ok = true;
+    if disk {
+        ok &= step("bench, disk tier", &mut workspace.cargo(&["bench", "--package", "larder-disk"]));
     }
-    Ok(step("bench, peers", &mut workspace.cargo(&["bench", "--manifest-path", peers])) && disk)
+    if all || args.iter().any(named) {
+        ok &= peers(workspace, &args);
+    }
+    Ok(ok)
+}
+
+/// The memory tier beside its peers; the report goes to `bench/report.json` of the target directory.
+pub(crate) fn peers(workspace: &Workspace, args: &[&str]) -> bool {
+    let report = workspace.target().join("bench/report.json");
+    let mut command = workspace.cargo(&["run", "--release", "--locked", "--manifest-path", MANIFEST, "--"]);
+    step("bench, peers", command.args(args).arg("--report").arg(report))
 }

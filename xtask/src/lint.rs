@@ -2,16 +2,25 @@
 
 use serde_json::Value;
 
-use crate::run::{Problem, Workspace, step};
-use crate::tidy;
+use crate::{
+    bench,
+    run::{Problem, Workspace, step},
+    tidy,
+};
 
 /// Runs all of them, whatever fails on the way.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool, Problem> {
     let formatted = step("formatting", &mut workspace.cargo(&["fmt", "--all", "--check"]));
+    let peers = ["fmt", "--manifest-path", bench::MANIFEST, "--", "--check"];
+    let formatted = step("formatting, bench", &mut workspace.cargo(&peers)) && formatted;
     let tidy = tidy::run(workspace)?;
     let clippy =
         ["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going", "--", "-D", "warnings"];
     let clean = step("clippy", &mut workspace.cargo(&clippy));
+    // A workspace of its own: it has no licences or second versions to answer for, but it compiles.
+    let peers =
+        ["clippy", "--locked", "--manifest-path", bench::MANIFEST, "--all-targets", "--", "-D", "warnings"];
+    let clean = step("clippy, bench", &mut workspace.cargo(&peers)) && clean;
     let mut docs = workspace.cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
     let documented = step("docs", docs.env("RUSTDOCFLAGS", "-D warnings"));
     let separable = features(workspace)?;

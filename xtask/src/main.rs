@@ -24,7 +24,8 @@ cargo xtask <task>
   lint                    formatting, tidy, clippy, docs, feature checks
   tidy                    the house rules: import directions, lengths, words, licences, duplicate versions
   servers [--no-install]  lists the servers and tools that the tests start, and installs the missing ones
-  bench                   the benchmarks
+  bench [scenario ..]     the benchmarks, or those named: `memory` is the memory tier beside its peers, `disk` the disk
+                          tier; an unknown name lists them all. `--quick` only shows that they run
 
   --no-install            lists what is missing and how to install it, and ends with 1 if anything is
 ";
@@ -54,7 +55,7 @@ fn perform(args: &[&str]) -> Result<bool, Problem> {
         ["tidy"] => tidy::run(&workspace),
         ["servers"] => install::servers(Missing::Install),
         ["servers", "--no-install"] => install::servers(Missing::List),
-        ["bench"] => bench::run(&workspace),
+        ["bench", ref args @ ..] => bench::run(&workspace, args),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             Ok(true)

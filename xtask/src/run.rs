@@ -50,10 +50,15 @@ impl Workspace {
         command
     }
 
+    /// Where cargo builds, and where reports go.
+    pub(crate) fn target(&self) -> PathBuf {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+        self.root.join(target)
+    }
+
     /// An empty folder for a program to run in, under the target directory.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf, Problem> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-        let folder = self.root.join(target).join("xtask").join(name);
+        let folder = self.target().join("xtask").join(name);
         if folder.exists() {
             std::fs::remove_dir_all(&folder)
                 .map_err(|e| format!("cannot empty {}: {e}", folder.display()))?;

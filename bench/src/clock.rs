@@ -1,0 +1,20 @@
+//! The two clocks of a measurement: what this thread has computed, and what passed for everybody.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// The CPU time of the calling thread: what others on the machine do is not in it.
+pub(crate) fn cpu_now() -> Duration {
+    span(clock_gettime(ClockId::ThreadCPUTime))
+}
+
+/// The time that passes, from an arbitrary beginning.
+pub(crate) fn wall_now() -> Duration {
+    span(clock_gettime(ClockId::Monotonic))
+}
+
+fn span(time: Timespec) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).expect("both clocks count up from zero");
+    Duration::new(seconds, u32::try_from(time.tv_nsec).expect("less than a second"))
+}

@@ -1,0 +1,84 @@
+//! Larder's memory tier beside its peers: interleaved in one process, in ratios.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks")]
+
+mod alloc;
+mod clock;
+mod measure;
+mod peers;
+mod report;
+mod scenarios;
+mod show;
+mod workload;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use crate::scenarios::{ALL, Effort, Findings, Scenario};
+
+#[global_allocator]
+static ALLOCATOR: alloc::Counting = alloc::Counting;
+
+/// What the command line asks for.
+struct Wish {
+    scenarios: Vec<&'static Scenario>,
+    effort: Effort,
+    report: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let wish = match wish(std::env::args().skip(1)) {
+        Ok(wish) => wish,
+        Err(problem) => {
+            eprintln!("{problem}\n\n{}", help());
+            return ExitCode::FAILURE;
+        }
+    };
+    let versions = report::versions(include_str!("../Cargo.lock"), include_str!("../Cargo.toml"));
+    let mut findings = Findings::default();
+    for scenario in wish.scenarios {
+        println!("\n==> {}: {}", scenario.name, scenario.about);
+        let found = (scenario.run)(wish.effort);
+        found.groups.iter().for_each(|group| println!("{}", show::group(group, &versions)));
+        findings.rows.extend(found.rows);
+    }
+    println!("{}", show::goals(&findings.rows));
+    match report::write(&findings.rows, &versions, &wish.report) {
+        Ok(()) => {
+            println!("\nwritten to {}", wish.report.display());
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("cannot write {}: {problem}", wish.report.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn wish(args: impl Iterator<Item = String>) -> Result<Wish, String> {
+    let mut wish = Wish {
+        scenarios: Vec::new(),
+        effort: Effort::Full,
+        report: PathBuf::from("target/bench/report.json"),
+    };
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => wish.effort = Effort::Quick,
+            "--report" => wish.report = args.next().ok_or("--report needs a path")?.into(),
+            "memory" => wish.scenarios.extend(&ALL),
+            name => {
+                let found = ALL.iter().find(|scenario| scenario.name == name);
+                wish.scenarios.push(found.ok_or_else(|| format!("there is no scenario `{name}`"))?);
+            }
+        }
+    }
+    if wish.scenarios.is_empty() {
+        wish.scenarios.extend(&ALL);
+    }
+    Ok(wish)
+}
+
+fn help() -> String {
+    let list = ALL.iter().map(|it| format!("  {:<12}{}\n", it.name, it.about)).collect::<String>();
+    format!("[scenario ..] [--quick] [--report path]\n\n  memory      all of these\n{list}")
+}

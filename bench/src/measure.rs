@@ -1,0 +1,151 @@
+//! Races: contenders take turns, round by round, so that whatever happens on the machine happens to all of them.
+
+use std::{future::Future, ops::Range, sync::Barrier, thread, time::Duration};
+
+use crate::clock::{cpu_now, wall_now};
+
+/// Who takes part, and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Who {
+    /// The crate's name, as in the lock file.
+    pub(crate) name: &'static str,
+    /// The method, and what is special about it.
+    pub(crate) how: &'static str,
+}
+
+/// One turn of a contender.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lap {
+    /// How many of the questions found a value.
+    pub(crate) hits: usize,
+    /// The CPU time that the thread spent which did it; `None` when it was moved to another one meanwhile.
+    pub(crate) cpu: Option<Duration>,
+}
+
+/// Something that can be asked many questions in a row.
+pub(crate) struct Contender {
+    /// Who it is.
+    pub(crate) who: Who,
+    ask: Box<dyn Fn(Range<usize>) -> Lap + Send + Sync>,
+}
+
+impl Contender {
+    /// `ask` answers the questions of a range of the sequence, all in one loop of its own.
+    pub(crate) fn new(who: Who, ask: impl Fn(Range<usize>) -> Lap + Send + Sync + 'static) -> Self {
+        Self { who, ask: Box::new(ask) }
+    }
+
+    /// Has it answer the questions.
+    pub(crate) fn ask(&self, questions: Range<usize>) -> Lap {
+        (self.ask)(questions)
+    }
+}
+
+/// How a race is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Race {
+    /// Turns of each contender that count; one more before them does not.
+    pub(crate) rounds: usize,
+    /// Questions in a turn.
+    pub(crate) questions: usize,
+    /// All questions there are; turns take them one stretch after the other.
+    pub(crate) sequence: usize,
+    /// How many threads ask at once. One: CPU time counts; more: the time that passes.
+    pub(crate) threads: usize,
+    /// Whether a question without an answer is a mistake.
+    pub(crate) all_hit: bool,
+}
+
+/// What one question cost a contender, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    /// The median of the rounds.
+    pub(crate) median: f64,
+    /// The best round.
+    pub(crate) min: f64,
+}
+
+/// Runs the race. The order of the turns changes with each round.
+///
+/// # Panics
+/// If a question found nothing that should have: a race of misses would say nothing.
+pub(crate) fn race(contenders: &[Contender], race: &Race) -> Vec<Cost> {
+    let mut costs = vec![Vec::with_capacity(race.rounds); contenders.len()];
+    let stretches = (race.sequence / race.questions).max(1);
+    for round in 0..=race.rounds {
+        let start = (round % stretches) * race.questions;
+        let questions = start..(start + race.questions).min(race.sequence);
+        for turn in 0..contenders.len() {
+            let at = (turn + round) % contenders.len();
+            let cost = take_turn(&contenders[at], &questions, race);
+            if round > 0 {
+                costs[at].extend(cost);
+            }
+        }
+    }
+    costs.into_iter().map(summary).collect()
+}
+
+fn take_turn(contender: &Contender, questions: &Range<usize>, race: &Race) -> Option<f64> {
+    let (hits, spent) = if race.threads == 1 {
+        let lap = contender.ask(questions.clone());
+        (lap.hits, lap.cpu?)
+    } else {
+        together(contender, questions, race.threads)
+    };
+    if race.all_hit {
+        let asked = questions.len() * race.threads;
+        assert_eq!(hits, asked, "{:?} must hold every key that it is asked for", contender.who);
+    }
+    Some(spent.as_secs_f64() * 1e9 / questions.len() as f64)
+}
+
+/// All threads ask the same questions, each beginning elsewhere. The time from when they all begin until the last ends.
+fn together(contender: &Contender, questions: &Range<usize>, threads: usize) -> (usize, Duration) {
+    let barrier = Barrier::new(threads);
+    let one = |thread: usize| {
+        let middle = questions.start + questions.len() * thread / threads;
+        barrier.wait();
+        let began = wall_now();
+        let hits = contender.ask(middle..questions.end).hits + contender.ask(questions.start..middle).hits;
+        (hits, began, wall_now())
+    };
+    let ended: Vec<_> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one_of(&one, thread))).collect();
+        running.into_iter().map(|thread| thread.join().expect("asking does not panic")).collect()
+    });
+    let began = ended.iter().map(|(_, began, _)| *began).min().unwrap_or_default();
+    let last = ended.iter().map(|(_, _, end)| *end).max().unwrap_or_default();
+    (ended.iter().map(|(hits, ..)| hits).sum(), last - began)
+}
+
+fn one_of<R>(one: &(impl Fn(usize) -> R + Sync), thread: usize) -> R {
+    one(thread)
+}
+
+/// The median and the minimum; of nothing, not a number.
+pub(crate) fn summary(mut samples: Vec<f64>) -> Cost {
+    samples.sort_by(f64::total_cmp);
+    let middle = samples.len() / 2;
+    let median = match samples.len() {
+        0 => f64::NAN,
+        even if even % 2 == 0 => (samples[middle - 1] + samples[middle]) / 2.0,
+        _ => samples[middle],
+    };
+    Cost { median, min: samples.first().copied().unwrap_or(f64::NAN) }
+}
+
+/// Times a loop that counts its hits.
+pub(crate) fn lap(work: impl FnOnce() -> usize) -> Lap {
+    let began = cpu_now();
+    let hits = work();
+    Lap { hits, cpu: Some(cpu_now() - began) }
+}
+
+/// Times an asynchronous one, unless it moves to another thread.
+pub(crate) async fn lap_async(work: impl Future<Output = usize>) -> Lap {
+    let (thread, began) = (thread::current().id(), cpu_now());
+    let hits = work.await;
+    let cpu = (thread::current().id() == thread).then(|| cpu_now() - began);
+    Lap { hits, cpu }
+}

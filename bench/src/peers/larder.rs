@@ -1,0 +1,88 @@
+//! Larder: a stack of one memory tier, its entries with all the deadlines that a policy can give them.
+
+use std::{hint::black_box, sync::Arc};
+
+use larder::{Cache, Error, Memory, Policy, Settings, Stack, hours, minutes};
+
+use super::{Asks, Gets, Puts, elsewhere, here};
+use crate::{
+    measure::Who,
+    workload::{Key, Value},
+};
+
+/// The main read.
+pub(crate) const GET: Who = Who { name: "larder", how: "get" };
+/// The read that leaves no traces.
+pub(crate) const PEEK: Who = Who { name: "larder", how: "peek" };
+/// The same without cloning the `Arc`.
+pub(crate) const PEEK_WITH: Who = Who { name: "larder", how: "peek_with" };
+/// The get-or-load.
+pub(crate) const LOADING: Who = Who { name: "larder", how: "get_or_load" };
+
+/// A cache, asked with `get`.
+pub(crate) struct Get<K: Key>(pub(crate) Cache<K::Asked, Value>);
+
+impl<K: Key> Get<K> {
+    /// Room for `entries`, which have a TTL and both stale windows.
+    pub(crate) fn new(entries: u64) -> Self {
+        Self::with(entries, Settings::default())
+    }
+
+    /// The same, with these settings of the stack.
+    pub(crate) fn with(entries: u64, settings: Settings) -> Self {
+        let memory = Memory::max_entries(entries);
+        let policy = Policy::ttl(hours(1)).stale_while_revalidate(minutes(5)).stale_if_error(hours(2));
+        let built =
+            elsewhere(async move { Stack::builder().memory(memory).settings(settings).build().await });
+        let stack = built.expect("the settings are the defaults or differ in one");
+        Self(stack.cache("product").policy(policy).build_in_memory().expect("a memory tier is there"))
+    }
+}
+
+impl<K: Key> Puts<K> for Get<K> {
+    fn put(&self, key: &K::Asked, id: u64) {
+        here(self.0.set(key, Value::of(id))).expect("memory takes every write");
+    }
+
+    fn holds(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl<K: Key> Asks<K> for Get<K> {
+    #[inline]
+    async fn ask(&self, key: &K::Asked) -> bool {
+        black_box(self.0.get(key).await).is_ok_and(|answer| answer.is_hit())
+    }
+}
+
+/// Asked with `get_or_load`.
+pub(crate) struct Loading<K: Key>(pub(crate) Arc<Get<K>>);
+
+impl<K: Key> Asks<K> for Loading<K> {
+    #[inline]
+    async fn ask(&self, key: &K::Asked) -> bool {
+        let loaded = self.0.0.get_or_load(key, async |_| Ok::<_, Error>(Value::of(0))).await;
+        black_box(loaded).is_ok_and(|value| value.is_some())
+    }
+}
+
+/// Asked with `peek`.
+pub(crate) struct Peek<K: Key>(pub(crate) Arc<Get<K>>);
+
+impl<K: Key> Gets<K> for Peek<K> {
+    #[inline]
+    fn get(&self, key: &K::Asked) -> bool {
+        black_box(self.0.0.peek(key)).is_ok_and(|answer| answer.is_hit())
+    }
+}
+
+/// Asked with `peek_with`.
+pub(crate) struct PeekWith<K: Key>(pub(crate) Arc<Get<K>>);
+
+impl<K: Key> Gets<K> for PeekWith<K> {
+    #[inline]
+    fn get(&self, key: &K::Asked) -> bool {
+        black_box(self.0.0.peek_with(key, |value| value.id)).is_ok_and(|seen| seen.is_some())
+    }
+}

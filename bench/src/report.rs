@@ -1,0 +1,127 @@
+//! What was found: figures to look at, and comparisons that are written down.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::measure::{Cost, Who};
+
+/// How one contender did in one scenario.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    /// Who it was.
+    pub(crate) who: Who,
+    /// What it cost.
+    pub(crate) cost: Cost,
+}
+
+/// Figures that stand beside each other.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// The scenario, in words that are the same at each run.
+    pub(crate) scenario: String,
+    /// What the figures count.
+    pub(crate) unit: &'static str,
+    /// In the order of the contenders.
+    pub(crate) figures: Vec<Figure>,
+}
+
+impl Group {
+    /// The figure of a contender, if it took part.
+    pub(crate) fn of(&self, who: Who) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.who == who)
+    }
+}
+
+/// A line of the report: Larder beside a peer, or beside a limit.
+///
+/// `ratio` is what is held against `goal`, and smaller is better: "twice as fast" is a goal of 0.5. Beside a limit it
+/// is Larder's figure itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// The target of the project's list that it is about.
+    pub(crate) target: Option<&'static str>,
+    /// As in [`Group`].
+    pub(crate) scenario: String,
+    /// What both figures count.
+    pub(crate) unit: &'static str,
+    /// How Larder was asked.
+    pub(crate) larder_how: &'static str,
+    /// What it took.
+    pub(crate) larder: Cost,
+    /// Whom it stands beside; `None` is a limit.
+    pub(crate) peer: Option<Who>,
+    /// What that took, or the limit.
+    pub(crate) beside: Cost,
+    /// The most that the ratio may be, where there is a target.
+    pub(crate) goal: Option<f64>,
+}
+
+impl Row {
+    /// What is held against the goal.
+    pub(crate) fn ratio(&self) -> f64 {
+        if self.peer.is_some() { self.larder.median / self.beside.median } else { self.larder.median }
+    }
+
+    /// Whether it is reached; `None` where there is none.
+    pub(crate) fn met(&self) -> Option<bool> {
+        self.goal.map(|goal| self.ratio() <= goal)
+    }
+
+    fn json(&self, versions: &BTreeMap<String, String>) -> Value {
+        json!({
+            "target": self.target,
+            "scenario": self.scenario,
+            "larder": rounded(self.larder.median),
+            "peer": rounded(self.beside.median),
+            "peer_name": self.peer.map_or("limit", |peer| peer.name),
+            "ratio": rounded(self.ratio()),
+            "goal": self.goal,
+            "met": self.met(),
+            "unit": self.unit,
+            "larder_how": self.larder_how,
+            "larder_min": rounded(self.larder.min),
+            "peer_how": self.peer.map(|peer| peer.how),
+            "peer_min": rounded(self.beside.min),
+            "peer_version": self.peer.and_then(|peer| versions.get(peer.name)),
+        })
+    }
+}
+
+/// Four digits behind the point are more than any measurement has.
+fn rounded(number: f64) -> Option<f64> {
+    number.is_finite().then(|| (number * 1e4).round() / 1e4)
+}
+
+/// The versions in a `Cargo.lock`; of several of one crate, the first that cargo lists without being asked for more.
+pub(crate) fn versions(lock: &str, direct: &str) -> BTreeMap<String, String> {
+    let mut versions = BTreeMap::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let field = |name: &str| {
+            let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
+            Some(line.trim_matches('"').to_owned())
+        };
+        if let (Some(name), Some(version)) = (field("name"), field("version")) {
+            let wanted = direct
+                .lines()
+                .filter_map(|line| line.strip_prefix(&name)?.trim_start().strip_prefix('='))
+                .any(|line| line.split('"').nth(1).is_some_and(|it| version.starts_with(it)));
+            if wanted || !versions.contains_key(&name) {
+                versions.insert(name, version);
+            }
+        }
+    }
+    versions
+}
+
+/// Writes the rows as one JSON list.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn write(rows: &[Row], versions: &BTreeMap<String, String>, path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let rows: Vec<Value> = rows.iter().map(|row| row.json(versions)).collect();
+    fs::write(path, serde_json::to_string_pretty(&rows)? + "\n")
+}

@@ -1,0 +1,160 @@
+//! What every cache is asked for: keys, values, and the order of the questions, the same for all.
+
+use std::{fmt::Debug, hash::Hash, sync::Arc};
+
+use larder::CacheKey;
+
+/// The bytes of a key's text.
+pub(crate) const KEY_BYTES: usize = 24;
+/// Where the random sequences begin.
+const SEED: u64 = 0x1a4d_e45e_ed00_0001;
+
+/// What is cached: 64 bytes, shared by `Arc`.
+#[derive(Debug)]
+pub(crate) struct Value {
+    /// Whose value it is.
+    pub(crate) id: u64,
+    _rest: [u64; 7],
+}
+
+impl Value {
+    /// The value of a key.
+    pub(crate) fn of(id: u64) -> Self {
+        Self { id, _rest: [id; 7] }
+    }
+}
+
+/// A type of key that peers own, and what they are asked with.
+pub(crate) trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {
+    /// What a question is asked with: a borrowed key.
+    type Asked: CacheKey + Hash + Eq + ToOwned + ?Sized + Send + Sync + 'static;
+    /// Many keys one behind the other, so that reading the next one costs the same everywhere.
+    type Flat: Send + Sync + 'static;
+    /// How reports call it.
+    const NAME: &'static str;
+
+    /// The key of an id.
+    fn of(id: u64) -> Self;
+    /// As it is asked for.
+    fn asked(&self) -> &Self::Asked;
+    /// An owned one, for peers that take no other.
+    fn owned(asked: &Self::Asked) -> Self;
+    /// The keys of these ids.
+    fn flat(ids: impl Iterator<Item = u64>) -> Self::Flat;
+    /// One of them.
+    fn at(flat: &Self::Flat, index: usize) -> &Self::Asked;
+}
+
+macro_rules! text_keys {
+    ($($text:ty),*) => {$(
+        impl Key for $text {
+            type Asked = str;
+            type Flat = String;
+            const NAME: &'static str = "text";
+
+            fn of(id: u64) -> Self {
+                format!("product:{:016x}", mixed(id)).into()
+            }
+
+            fn asked(&self) -> &str {
+                self
+            }
+
+            fn owned(asked: &str) -> Self {
+                asked.into()
+            }
+
+            fn flat(ids: impl Iterator<Item = u64>) -> String {
+                ids.map(<String as Key>::of).collect()
+            }
+
+            #[inline]
+            fn at(flat: &String, index: usize) -> &str {
+                &flat[index * KEY_BYTES..(index + 1) * KEY_BYTES]
+            }
+        }
+    )*};
+}
+
+// Peers own `String`s where they load, since some can only own what `ToOwned` makes; `Box<str>` where memory counts.
+text_keys!(String, Box<str>);
+
+impl Key for u64 {
+    type Asked = u64;
+    type Flat = Vec<u64>;
+    const NAME: &'static str = "u64";
+
+    /// As a database numbers its rows.
+    fn of(id: u64) -> Self {
+        10_000_000 + id
+    }
+
+    fn asked(&self) -> &u64 {
+        self
+    }
+
+    fn owned(asked: &u64) -> Self {
+        *asked
+    }
+
+    fn flat(ids: impl Iterator<Item = u64>) -> Vec<u64> {
+        ids.map(<u64 as Key>::of).collect()
+    }
+
+    #[inline]
+    fn at(flat: &Vec<u64>, index: usize) -> &u64 {
+        &flat[index]
+    }
+}
+
+/// Questions in the order they are asked.
+pub(crate) struct Sequence<K: Key> {
+    keys: K::Flat,
+}
+
+impl<K: Key> Sequence<K> {
+    /// Questions for these ids.
+    pub(crate) fn of(ids: &[u64]) -> Arc<Self> {
+        Arc::new(Self { keys: K::flat(ids.iter().copied()) })
+    }
+
+    /// `len` questions, each for one of `entries` keys, all as likely.
+    pub(crate) fn uniform(entries: u64, len: usize) -> Arc<Self> {
+        let mut random = Random::new(entries);
+        Self::of(&(0..len).map(|_| random.below(entries)).collect::<Vec<_>>())
+    }
+
+    /// One question.
+    #[inline]
+    pub(crate) fn at(&self, index: usize) -> &K::Asked {
+        K::at(&self.keys, index)
+    }
+}
+
+/// Random numbers, the same at each run. (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014.)
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// A sequence of its own for each `stream`.
+    pub(crate) fn new(stream: u64) -> Self {
+        Self(mixed(SEED ^ stream))
+    }
+
+    /// Any number.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed(self.0)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// Spreads a number over all 64 bits, no two alike.
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
