@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, key_text::needs_escape};
 
 /// The longest key, namespace included, in bytes after escaping.
 pub const MAX_KEY_BYTES: usize = 1_024;
@@ -25,7 +25,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Makes a key from text that is escaped already, as [`KeyText`] writes it.
+    /// Makes a key from text that is escaped already, as [`KeyText`](crate::KeyText) writes it.
     ///
     /// # Errors
     /// `Rejected` when it is empty or longer than [`MAX_KEY_BYTES`].
@@ -191,123 +191,9 @@ impl fmt::Debug for Namespace {
 #[error("{0}")]
 pub struct KeyError(pub Cow<'static, str>);
 
-/// Where a key is written, part by part, without losing where one part ends.
-///
-/// Parts are joined by `,`; both that and `:` are escaped inside a part. A key type writes itself with
-/// [`part`](Self::part) or [`part_bytes`](Self::part_bytes) once per component, and two keys are the same only if
-/// all their parts are.
-#[derive(Debug)]
-pub struct KeyText<'a, B: Extend<u8>> {
-    out: &'a mut B,
-    parts: usize,
-}
-
-impl<'a, B: Extend<u8>> KeyText<'a, B> {
-    /// Writes into `out`, which holds the namespace and its `:` already.
-    pub fn new(out: &'a mut B) -> Self {
-        Self { out, parts: 0 }
-    }
-
-    /// Writes one part of text.
-    pub fn part(&mut self, text: &str) {
-        self.part_bytes(text.as_bytes());
-    }
-
-    /// Writes one part of arbitrary bytes. Text written here and through [`part`](Self::part) reads the same.
-    pub fn part_bytes(&mut self, bytes: &[u8]) {
-        if self.parts > 0 {
-            self.out.extend([b',']);
-        }
-        self.parts += 1;
-        escape_into(self.out, bytes);
-    }
-
-    /// How many parts were written.
-    #[must_use]
-    pub fn parts(&self) -> usize {
-        self.parts
-    }
-}
-
-/// Appends `bytes` percent-escaped: printable text stays as it is, everything with a meaning of its own (`:` `,` `%`
-/// `{` `}` `*` `?` `[` `]` `\`), white space, control characters and bytes that are not UTF-8 become `%XX`.
-pub fn escape_into(out: &mut impl Extend<u8>, bytes: &[u8]) {
-    // Nearly all keys are plain, and every hit writes one.
-    if bytes.iter().all(|&byte| PLAIN[usize::from(byte)]) {
-        out.extend(bytes.iter().copied());
-        return;
-    }
-    for chunk in bytes.utf8_chunks() {
-        escape_text(out, chunk.valid());
-        chunk.invalid().iter().for_each(|&byte| out.extend(percent(byte)));
-    }
-}
-
-fn escape_text(out: &mut impl Extend<u8>, text: &str) {
-    let mut utf8 = [0; 4];
-    for c in text.chars() {
-        let encoded = c.encode_utf8(&mut utf8).as_bytes();
-        if needs_escape(c) {
-            encoded.iter().for_each(|&byte| out.extend(percent(byte)));
-        } else {
-            out.extend(encoded.iter().copied());
-        }
-    }
-}
-
-fn needs_escape(c: char) -> bool {
-    c.is_control()
-        || c.is_whitespace()
-        || matches!(c, ':' | ',' | '%' | '{' | '}' | '*' | '?' | '[' | ']' | '\\')
-        // Marks that reorder or hide text on a screen.
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-/// The ASCII bytes that [`needs_escape`] leaves alone.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = b'!';
-    while byte < 0x7f {
-        plain[byte as usize] =
-            !matches!(byte, b':' | b',' | b'%' | b'{' | b'}' | b'*' | b'?' | b'[' | b']' | b'\\');
-        byte += 1;
-    }
-    plain
-};
-
-fn percent(byte: u8) -> [u8; 3] {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn text(parts: &[&[u8]]) -> String {
-        let mut out = Vec::new();
-        let mut writer = KeyText::new(&mut out);
-        parts.iter().for_each(|part| writer.part_bytes(part));
-        String::from_utf8(out).expect("escaped keys are text")
-    }
-
-    #[test]
-    fn different_parts_never_read_the_same() {
-        assert_eq!(text(&[b"a:b", b"c"]), "a%3Ab,c");
-        assert_eq!(text(&[b"a", b"b:c"]), "a,b%3Ac");
-        assert_eq!(text(&[b"a,b"]), "a%2Cb");
-        assert_ne!(text(&[b"", b""]), text(&[b""]));
-        assert_ne!(text(&["é".as_bytes()]), text(&["e\u{301}".as_bytes()]));
-        assert_eq!(text(&[b"\xff\0*{"]), "%FF%00%2A%7B");
-    }
-
-    #[test]
-    fn the_fast_way_and_the_thorough_one_agree_on_every_byte() {
-        for byte in 0..=0x7f_u8 {
-            assert_eq!(PLAIN[usize::from(byte)], !needs_escape(char::from(byte)), "{byte:#x}");
-        }
-        assert!(!PLAIN[0x80..].contains(&true));
-    }
 
     #[test]
     fn a_namespace_is_checked_before_it_is_used() {

@@ -9,6 +9,7 @@ mod codec;
 mod error;
 mod event;
 mod key;
+mod key_text;
 mod store;
 mod version;
 
@@ -17,9 +18,8 @@ pub use clock::{Clock, Moment, Timestamp};
 pub use codec::{Codec, CodecError, CodecId};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, Life, LoadCause, Observer, RejectedPayload, StaleReason, TierState};
-pub use key::{
-    Key, KeyError, KeyPrefix, KeyText, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace, escape_into,
-};
+pub use key::{Key, KeyError, KeyPrefix, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace};
+pub use key_text::KeyText;
 pub use store::{
     Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page,
     PageEntry, Read, Removed, Stamp, Store, Stored, Token, Write, Written, erase,

@@ -29,7 +29,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
         let spots = self.spots(keys)?;
         let wants = Wants::of_policy(&self.scope);
         let quick = spots.into_iter().map(|spot| {
-            let quick = self.scope.quick(spot.hash, spot.key.as_bytes());
+            let quick = self.scope.quick(&spot.key);
             (spot, quick)
         });
         let answered = self.scope.read_many(quick.collect(), &wants, None).await?;
@@ -97,7 +97,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
         let spots = self.spots(keys)?;
         let wants = Wants::new(&self.scope, options)?;
         let quick = spots.into_iter().map(|spot| {
-            let quick = self.scope.quick_with(spot.hash, spot.key.as_bytes(), &wants);
+            let quick = self.scope.quick_with(&spot.key, &wants);
             (spot, quick)
         });
         let quick: Vec<(Spot, Quick)> = quick.collect();

@@ -9,7 +9,7 @@ mod wrap;
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
-use larder_core::{BoxError, Error, ErrorKind, Key, Life, Result};
+use larder_core::{BoxError, Error, ErrorKind, KeyText, Result};
 
 use self::shape::typed;
 pub use self::{
@@ -20,14 +20,13 @@ pub use self::{
 };
 use crate::{
     engine::{
-        Answered, Inspection, Invalidated, Lives, Manner, NewValue, Quick, Scope, Spot, TierSet, Wants,
-        check_tags, fraction,
+        Answered, Inspection, Invalidated, Lives, Manner, NewValue, Scope, Spot, TierSet, Wants, check_tags,
+        fraction,
     },
-    key::{CacheKey, KeyBuffer, write_key},
+    key::{CacheKey, write_key},
     load::{Details, ErasedLoader, IntoLoaded, LoadContext, LoadItem},
-    memory::MemoryCursor,
+    memory::{MemoryCursor, Resident},
     options::{Policy, Problem, ReadOptions, WriteMode, WriteOptions},
-    policy::freshness::classify,
     stats::NamespaceStats,
     value::{AnyValue, Slot},
 };
@@ -101,7 +100,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     #[must_use]
     pub fn len(&self) -> u64 {
         let space = &self.scope.space;
-        let live = |entry: &crate::value::Entry| entry.namespace == space.id && self.scope.is_live(entry);
+        let live = |there: Resident<'_>| there.namespace() == space.id && self.scope.is_alive(&there);
         self.scope.core.memory.as_ref().map_or(0, |memory| memory.count(live))
     }
 
@@ -118,9 +117,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         let mut keys = Vec::new();
         let space = &self.scope.space;
         if let Some(memory) = &self.scope.core.memory {
-            memory.page(MemoryCursor::default(), usize::MAX, |key, entry| {
-                if entry.namespace == space.id && self.scope.is_live(entry) {
-                    keys.push(String::from_utf8_lossy(key).into_owned());
+            memory.page(MemoryCursor::default(), usize::MAX, |there| {
+                if there.namespace() == space.id && self.scope.is_alive(&there) {
+                    keys.push(self.scope.key(&there.key()).to_string());
                 }
             });
         }
@@ -179,13 +178,12 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The walk goes on and fills memory.
     pub async fn get(&self, key: &K) -> Result<Answer<V>> {
-        let (quick, text, hash) = self.quick(key)?;
-        let quick = match quick {
-            Quick::Serve(answered) if answered.stale.is_none() => return Ok(answer(answered)),
-            quick => quick,
+        let spot = match self.look(key)? {
+            Look::Hit(slot) => return Ok(of_slot(slot)),
+            Look::Closer(spot) => spot,
         };
-        let wants = Wants::of_policy(&self.scope);
-        Ok(answer(self.scope.read(spot(&text, hash)?, quick, &wants, None).await?))
+        let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
+        Ok(answer(self.scope.read(spot, quick, &wants, None).await?))
     }
 
     /// Reads a key, and loads it if no tier has it. `None` says that the origin has no such thing.
@@ -222,13 +220,12 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         R: IntoLoaded<V> + 'static,
         E: Into<BoxError> + 'static,
     {
-        let (quick, text, hash) = self.quick(key)?;
-        let quick = match quick {
-            Quick::Serve(answered) if answered.stale.is_none() => return Ok(answer(answered).value()),
-            quick => quick,
+        let spot = match self.look(key)? {
+            Look::Hit(slot) => return Ok(of_slot(slot).value()),
+            Look::Closer(spot) => spot,
         };
-        let wants = Wants::of_policy(&self.scope);
-        let answered = self.scope.read(spot(&text, hash)?, quick, &wants, Some(erase(loader))).await?;
+        let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
+        let answered = self.scope.read(spot, quick, &wants, Some(erase(loader))).await?;
         Ok(answer(answered).value())
     }
 
@@ -274,9 +271,9 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ) -> Result<Lookup<V>> {
         self.scope.core.check_open()?;
         let wants = Wants::new(&self.scope, options)?;
-        let (text, hash) = self.write(key)?;
-        let quick = self.scope.quick_with(hash, &text, &wants);
-        let answered = self.scope.read(spot(&text, hash)?, quick, &wants, loader).await?;
+        let spot = self.spot(key)?;
+        let quick = self.scope.quick_with(&spot.key, &wants);
+        let answered = self.scope.read(spot, quick, &wants, loader).await?;
         Ok(self.lookup(answered))
     }
 
@@ -303,9 +300,9 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// `Rejected` when the key cannot be written.
     pub fn peek(&self, key: &K) -> Result<Answer<V>> {
-        let (text, hash) = self.write(key)?;
-        let found = self.scope.peek(hash, &text);
-        Ok(found.map_or(Answer::Miss, |(entry, _)| of_slot(entry.slot)))
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        Ok(self.scope.peek_slot(text.as_bytes()).map_or(Answer::Miss, of_slot))
     }
 
     /// Shows the value in memory to `look`, without cloning its `Arc`: the cheapest hit there is. `None` if memory
@@ -316,18 +313,13 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// `Rejected` when the key cannot be written.
     pub fn peek_with<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Result<Option<R>> {
-        let (text, hash) = self.write(key)?;
-        let Some(memory) = &self.scope.core.memory else { return Ok(None) };
-        let now = self.scope.core.clock.now();
-        let seen = memory.peek_with(hash, &text, |entry| match &entry.slot {
-            Slot::Value(value)
-                if self.scope.is_live(entry) && classify(&entry.deadlines, now) != Life::Dead =>
-            {
-                Some(look(typed::<V>(value)))
-            }
-            _ => None,
-        });
-        Ok(seen.flatten())
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        let look = |slot: &Slot| match slot {
+            Slot::Value(value) => Some(look(typed::<V>(value))),
+            Slot::Absent => None,
+        };
+        Ok(self.scope.peek_with(text.as_bytes(), look).flatten())
     }
 
     /// Whether any tier holds an entry that is not dead; a remembered absence is one. Disturbs nothing.
@@ -458,22 +450,26 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     /// Writes the key into a buffer on the stack and asks memory.
-    fn quick(&self, key: &K) -> Result<(Quick, KeyBuffer, u64)> {
+    #[inline]
+    fn look(&self, key: &K) -> Result<Look> {
         self.scope.core.check_open()?;
-        let (text, hash) = self.write(key)?;
-        Ok((self.scope.quick(hash, &text), text, hash))
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        Ok(match self.scope.hit(text.as_bytes()) {
+            Some(slot) => Look::Hit(slot),
+            None => Look::Closer(Spot { key: self.scope.key(text.as_bytes()) }),
+        })
     }
 
-    fn write(&self, key: &K) -> Result<(KeyBuffer, u64)> {
-        let mut text = KeyBuffer::new();
-        write_key(self.scope.space.prefix.as_bytes(), key, &mut text)?;
-        let hash = self.scope.core.memory.as_ref().map_or(0, |memory| memory.hash(&text));
-        Ok((text, hash))
+    #[inline]
+    fn write(&self, key: &K, text: &mut KeyText) -> Result<()> {
+        write_key(self.scope.space.prefix.as_bytes().len(), key, text)
     }
 
     fn spot(&self, key: &K) -> Result<Spot> {
-        let (text, hash) = self.write(key)?;
-        spot(&text, hash)
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        Ok(Spot { key: self.scope.key(text.as_bytes()) })
     }
 }
 
@@ -513,8 +509,11 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 }
 
-fn spot(text: &[u8], hash: u64) -> Result<Spot> {
-    Ok(Spot { key: Key::from_escaped(text.to_vec())?, hash })
+/// What a look into memory came to.
+enum Look {
+    Hit(Slot),
+    /// There is more to it than a fresh value.
+    Closer(Spot),
 }
 
 fn answer<V: Send + Sync + 'static>(answered: Answered) -> Answer<V> {

@@ -129,7 +129,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
             Err(error) => return (String::new(), Err(error)),
         };
         let wants = Wants { cause: LoadCause::Warm, ..Wants::of_policy(&self.scope) };
-        let quick = self.scope.quick(spot.hash, spot.key.as_bytes());
+        let quick = self.scope.quick(&spot.key);
         let outcome = self.scope.read(spot.clone(), quick, &wants, Some(loader)).await;
         // A loader may find nothing, or say that its answer is not to be kept.
         let ok = outcome.is_ok() && self.scope.first_copy(&spot).await.is_some();

@@ -73,7 +73,7 @@ impl Scope {
     /// What every tier holds.
     pub(crate) async fn inspect(&self, spot: &Spot) -> Inspection {
         let mut copies = Vec::new();
-        if let Some((entry, life)) = self.peek(spot.hash, spot.key.as_bytes()) {
+        if let Some((entry, life)) = self.peek(&spot.key) {
             copies.push(self.copy(MEMORY, &entry, life, None));
         }
         for place in self.store_places() {
@@ -86,7 +86,7 @@ impl Scope {
 
     /// The first copy that is not dead, by tier.
     pub(crate) async fn first_copy(&self, spot: &Spot) -> Option<(Entry, Life)> {
-        if let Some(found) = self.peek(spot.hash, spot.key.as_bytes()) {
+        if let Some(found) = self.peek(&spot.key) {
             return Some(found);
         }
         for place in self.store_places() {

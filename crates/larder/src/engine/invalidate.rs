@@ -13,6 +13,7 @@ use crate::{
     options::WriteMode,
     policy::journal::{Claim, Debt},
     stats::Count,
+    value::Entry,
 };
 
 /// How far an invalidation reached.
@@ -196,15 +197,14 @@ impl Scope {
     fn expire_in_memory(&self, spot: &Spot, version: Version) {
         self.raise_floor(&spot.key, version);
         self.core.coherence.bump(spot.key.stripe());
-        if let Some(memory) = &self.core.memory {
-            let now = self.core.clock.now();
-            memory.update(spot.hash, spot.key.as_bytes(), |entry| {
-                entry.deadlines = entry.deadlines.ended(now);
-                entry.retry_at = now;
-                entry.version = entry.version.max(version);
-                true
-            });
-        }
+        let now = self.core.clock.now();
+        let end = |entry: &mut Entry| {
+            entry.deadlines = entry.deadlines.ended(now);
+            entry.retry_at = now;
+            entry.version = entry.version.max(version);
+            true
+        };
+        self.in_memory(&spot.key, |memory, name| Some(memory.update(name, end)));
     }
 
     /// Removes every entry of this namespace and of those nested in it, in every tier.

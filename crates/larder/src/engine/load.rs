@@ -184,18 +184,19 @@ impl Scope {
 
     /// Keeps readers from trying again at once: until the re-arm time, but not past the entry's own end.
     fn rearm(&self, item: &Item, entry: &Entry) {
-        let Some(memory) = &self.core.memory else { return };
         let retry_at = self.core.clock.now().after(self.space.policy.rearm).min(entry.deadlines.fallback);
-        let (hash, key) = (item.spot.hash, item.spot.key.as_bytes());
-        let rearmed = memory.update(hash, key, |there| {
+        let rearm = |there: &mut Entry| {
             let same = self.is_live(there) && there.version == entry.version;
             if same {
                 there.retry_at = retry_at;
                 there.refresh_at = there.refresh_at.max(retry_at);
             }
             same
-        });
-        if !rearmed && let Some(weight) = self.weigh(&entry.slot, None) {
+        };
+        let rearmed = self.in_memory(&item.spot.key, |memory, name| Some(memory.update(name, rearm)));
+        if rearmed == Some(false)
+            && let Some(weight) = self.weigh(&entry.slot, None)
+        {
             let entry = Entry { retry_at, epoch: item.noted.clears(), ..entry.clone() };
             self.keep_in_memory(&item.spot, item.noted, entry, weight);
         }

@@ -7,35 +7,70 @@ use super::{
     wants::{Accept, Answered, Quick, Wants},
 };
 use crate::{
+    memory::Resident,
     policy::{expiry::refreshes_early, freshness::classify},
     stats::Outcome,
     value::{Entry, Slot},
 };
 
 impl Scope {
-    /// What memory says, for a call without options. Synchronous, without allocation; counts the hit or miss.
-    pub(crate) fn quick(&self, hash: u64, key: &[u8]) -> Quick {
-        let Some(entry) = self.in_memory(hash, key) else {
+    /// The hit: what memory holds of the key `text` if it is fresh and asks for nothing. Synchronous, takes no
+    /// exclusive lock with the default policy, allocates nothing, and counts. Anything else is `None` and leaves no
+    /// trace: look closer.
+    pub(crate) fn hit(&self, text: &[u8]) -> Option<Slot> {
+        if self.space.policy.early_refresh_beta > 0.0 {
+            return None;
+        }
+        let memory = self.core.memory.as_ref()?;
+        let (name, now) = (memory.name(self.space.id, text), self.core.clock.now());
+        let slot = memory.hit(&name, |there| {
+            (self.is_alive(&there) && there.is_plainly_fresh(now)).then(|| there.slot().clone())
+        })?;
+        self.note_quick_hit(|| self.key(text), &slot, Life::Fresh);
+        Some(slot)
+    }
+
+    /// Shows what memory holds of the key `text` to `f`, unless it is dead; leaves no trace.
+    pub(crate) fn peek_with<R>(&self, text: &[u8], f: impl FnOnce(&Slot) -> R) -> Option<R> {
+        let memory = self.core.memory.as_ref()?;
+        let (name, now) = (memory.name(self.space.id, text), self.core.clock.now());
+        let seen = memory.peek(&name, |there| {
+            let dies_later = there.is_plainly_fresh(now) || classify(&there.deadlines(), now) != Life::Dead;
+            (dies_later && self.is_alive(&there)).then(|| f(there.slot()))
+        });
+        seen.flatten()
+    }
+
+    /// The same, as a value of its own.
+    pub(crate) fn peek_slot(&self, text: &[u8]) -> Option<Slot> {
+        self.peek_with(text, Slot::clone)
+    }
+
+    /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.
+    pub(crate) fn quick(&self, key: &Key) -> Quick {
+        let alive = |there: Resident<'_>| self.is_alive(&there).then(|| there.entry());
+        let Some(entry) = self.in_memory(key, |memory, name| memory.hit(name, alive)) else {
             return self.quick_miss(None);
         };
         let now = self.core.clock.now();
         let life = classify(&entry.deadlines, now);
+        let note = || self.note_quick_hit(|| key.clone(), &entry.slot, life);
         match life {
             Life::Fresh if self.is_due(&entry, now) => {
-                self.note_quick_hit(key, &entry, life);
+                note();
                 Quick::Refresh(Answered::fresh(entry.slot.clone(), MEMORY), entry, LoadCause::RefreshAhead)
             }
             Life::Fresh => {
-                self.note_quick_hit(key, &entry, life);
-                self.slide_in_memory(hash, key, &entry, now);
+                note();
+                self.slide_in_memory(key, &entry, now);
                 Quick::Serve(Answered::fresh(entry.slot, MEMORY))
             }
             Life::Stale | Life::Fallback if now < entry.retry_at => {
-                self.note_quick_hit(key, &entry, life);
+                note();
                 Quick::Serve(Answered::stale(entry, MEMORY, StaleReason::Rearmed, now))
             }
             Life::Stale => {
-                self.note_quick_hit(key, &entry, life);
+                note();
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Revalidating, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }
@@ -45,14 +80,14 @@ impl Scope {
     }
 
     /// Counts a hit in memory; the key is made only for those who listen.
-    fn note_quick_hit(&self, key: &[u8], entry: &Entry, life: Life) {
-        self.count_tier(MEMORY, Self::outcome(&entry.slot, life));
+    fn note_quick_hit(&self, key: impl FnOnce() -> Key, slot: &Slot, life: Life) {
+        self.count_tier(MEMORY, Self::outcome(slot, life));
         self.core.tell(|| Event::Hit {
             namespace: self.name(),
-            key: Key::from_escaped(key.to_vec()).expect("a key that memory holds is a key"),
+            key: key(),
             tier: self.tier_name(MEMORY),
             life,
-            absent: matches!(entry.slot, Slot::Absent),
+            absent: matches!(slot, Slot::Absent),
         });
     }
 
@@ -64,11 +99,11 @@ impl Scope {
     }
 
     /// The same for a call with options.
-    pub(crate) fn quick_with(&self, hash: u64, key: &[u8], wants: &Wants) -> Quick {
+    pub(crate) fn quick_with(&self, key: &Key, wants: &Wants) -> Quick {
         if wants.forced || !wants.read.has(MEMORY) {
             return Quick::Look(None);
         }
-        match (self.quick(hash, key), wants.accept) {
+        match (self.quick(key), wants.accept) {
             (Quick::Serve(answered) | Quick::Refresh(answered, ..), Accept::FreshOnly)
                 if answered.stale.is_some() =>
             {
@@ -76,7 +111,7 @@ impl Scope {
             }
             (Quick::Look(Some(entry)), Accept::Any) => {
                 let now = self.core.clock.now();
-                self.note_quick_hit(key, &entry, Life::Fallback);
+                self.note_quick_hit(|| key.clone(), &entry.slot, Life::Fallback);
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }
@@ -93,20 +128,19 @@ impl Scope {
     }
 
     /// Grants a sliding entry its whole life anew, once an eighth of it has passed.
-    fn slide_in_memory(&self, hash: u64, key: &[u8], entry: &Entry, now: Moment) {
+    fn slide_in_memory(&self, key: &Key, entry: &Entry, now: Moment) {
         let Some(spans) = entry.extra.as_deref().and_then(|extra| extra.sliding) else { return };
         let renewed = spans.deadlines(now);
         if entry.deadlines.fresh.until(renewed.fresh) < spans.ttl / 8 {
             return;
         }
-        if let Some(memory) = &self.core.memory {
-            memory.update(hash, key, |there| {
-                let same = there.version == entry.version;
-                if same {
-                    there.deadlines = renewed;
-                }
-                same
-            });
-        }
+        let renew = |there: &mut Entry| {
+            let same = there.version == entry.version;
+            if same {
+                there.deadlines = renewed;
+            }
+            same
+        };
+        self.in_memory(key, |memory, name| Some(memory.update(name, renew)));
     }
 }

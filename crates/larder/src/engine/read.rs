@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     load::ErasedLoader,
+    memory::Resident,
     policy::freshness::classify,
     stats::{Count, carried, current},
     value::Entry,
@@ -192,12 +193,9 @@ impl Scope {
             return self.core.current_version();
         }
         let floor = self.core.coherence.floor(spot.key.stripe());
-        let memory = self.core.memory.as_ref();
-        let there = memory.and_then(|memory| {
-            let version = |entry: &Entry| self.is_live(entry).then_some(entry.version);
-            memory.peek_with(spot.hash, spot.key.as_bytes(), version)
-        });
-        floor.max(there.flatten().unwrap_or_default())
+        let version = |there: Resident<'_>| self.is_alive(&there).then(|| there.version());
+        let there = self.in_memory(&spot.key, |memory, name| memory.peek(name, version).flatten());
+        floor.max(there.unwrap_or_default())
     }
 
     /// Waits for a flight: for its end, or for a stale value that the caller takes.

@@ -8,7 +8,7 @@ use tokio::sync::MutexGuard;
 
 use super::{Core, MEMORY};
 use crate::{
-    memory::Put,
+    memory::{KeyBytes, MemoryTier, Name, Put, Resident},
     options::Policy,
     policy::{
         coherence::{NamespaceFence, ReadVersion},
@@ -43,11 +43,18 @@ pub(crate) struct Scope {
     pub(crate) space: Arc<Space>,
 }
 
-/// A key with the hash under which memory knows it.
+/// A key of a namespace: what an operation is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Spot {
     pub(crate) key: Key,
-    pub(crate) hash: u64,
+}
+
+impl Space {
+    /// The key whose text behind the namespace is `text`.
+    pub(crate) fn key(&self, text: &[u8]) -> Key {
+        let whole = [self.prefix.as_bytes(), text].concat();
+        Key::from_escaped(whole).expect("what memory holds was a key, neither empty nor too long")
+    }
 }
 
 impl Scope {
@@ -85,22 +92,42 @@ impl Scope {
         entry.epoch == self.core.coherence.clears(&self.space.fence)
     }
 
-    /// The live entry that memory holds, whatever its age; marks the access.
-    pub(crate) fn in_memory(&self, hash: u64, key: &[u8]) -> Option<Entry> {
-        self.core.memory.as_ref()?.get(hash, key).filter(|entry| self.is_live(entry))
+    /// Whether an entry in memory was put since the last clear.
+    #[inline]
+    pub(crate) fn is_alive(&self, there: &Resident<'_>) -> bool {
+        there.epoch() == self.core.coherence.clears(&self.space.fence)
     }
 
-    /// The same without a trace, unless it is dead.
-    pub(crate) fn peek(&self, hash: u64, key: &[u8]) -> Option<(Entry, Life)> {
-        let entry = self.core.memory.as_ref()?.peek(hash, key).filter(|entry| self.is_live(entry))?;
-        let life = classify(&entry.deadlines, self.core.clock.now());
-        (life != Life::Dead).then_some((entry, life))
+    /// Asks memory about a key of this namespace, if there is memory.
+    pub(crate) fn in_memory<R>(
+        &self,
+        key: &Key,
+        ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let memory = self.core.memory.as_ref()?;
+        let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
+        ask(memory, &memory.name(self.space.id, text))
+    }
+
+    /// The whole key of which memory keeps `text`.
+    pub(crate) fn key(&self, text: &[u8]) -> Key {
+        self.space.key(text)
+    }
+
+    /// The entry that memory holds, unless it is dead; leaves no trace.
+    pub(crate) fn peek(&self, key: &Key) -> Option<(Entry, Life)> {
+        let now = self.core.clock.now();
+        let look = |there: Resident<'_>| {
+            let life = classify(&there.deadlines(), now);
+            (self.is_alive(&there) && life != Life::Dead).then(|| (there.entry(), life))
+        };
+        self.in_memory(key, |memory, name| memory.peek(name, look).flatten())
     }
 
     /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there.
     pub(crate) fn keep_in_memory(&self, spot: &Spot, noted: ReadVersion, entry: Entry, weight: u64) -> Put {
         let version = entry.version;
-        self.put(spot, noted, entry, weight, |there| there.version <= version)
+        self.put(spot, noted, entry, weight, |there| there.version() <= version)
     }
 
     /// The same for a copy of what a store holds. A load may have replaced the entry without drawing a new version,
@@ -115,9 +142,9 @@ impl Scope {
     ) -> Put {
         let (version, now) = (entry.version, self.core.clock.now());
         self.put(spot, noted, entry, weight, |there| {
-            there.version < version
-                || classify(&there.deadlines, now) == Life::Dead
-                || (there.version == version && seen.is_some_and(|seen| seen.slot.is_same(&there.slot)))
+            there.version() < version
+                || classify(&there.deadlines(), now) == Life::Dead
+                || (there.version() == version && seen.is_some_and(|seen| seen.slot.is_same(there.slot())))
         })
     }
 
@@ -127,24 +154,25 @@ impl Scope {
         noted: ReadVersion,
         entry: Entry,
         weight: u64,
-        replaces: impl FnOnce(&Entry) -> bool,
+        replaces: impl FnOnce(&Resident<'_>) -> bool,
     ) -> Put {
-        let Some(memory) = &self.core.memory else { return Put::Refused };
         let version = entry.version;
-        let admit = |there: Option<&Entry>| {
+        let admit = |there: Option<Resident<'_>>| {
             self.admits(&spot.key, noted, version)
-                && there.is_none_or(|there| !self.is_live(there) || replaces(there))
+                && there.is_none_or(|there| !self.is_alive(&there) || replaces(&there))
         };
         let (mut evicted, listened) = (Vec::new(), self.core.hub.is_listening());
-        let put = memory.put_if(spot.hash, spot.key.as_bytes(), entry, weight, admit, |key, gone| {
-            // Their names are made only for those who listen.
-            evicted.push((gone.namespace, listened.then(|| Key::from_escaped(key.to_vec()).ok()).flatten()));
+        let put = self.in_memory(&spot.key, |memory, name| {
+            Some(memory.put_if(name, entry, weight, admit, |gone| {
+                // Their names are made only for those who listen.
+                evicted.push((gone.namespace, listened.then(|| gone.key())));
+            }))
         });
         self.count_evictions(&evicted);
-        put
+        put.unwrap_or(Put::Refused)
     }
 
-    fn count_evictions(&self, evicted: &[(u32, Option<Key>)]) {
+    fn count_evictions(&self, evicted: &[(u32, Option<KeyBytes>)]) {
         for group in evicted.chunk_by(|(a, _), (b, _)| a == b) {
             let entries = group.len() as u64;
             if let Some(space) = self.core.space(group[0].0) {
@@ -152,7 +180,7 @@ impl Scope {
                 self.core.tell(|| larder_core::Event::Evicted {
                     namespace: space.name.shared(),
                     entries,
-                    keys: group.iter().filter_map(|(_, key)| key.clone()).collect(),
+                    keys: group.iter().filter_map(|(_, text)| Some(space.key(text.as_deref()?))).collect(),
                 });
             }
         }
@@ -161,9 +189,7 @@ impl Scope {
     /// Fences memory: no fill that began before now is admitted, and the entry is gone.
     pub(crate) fn fence(&self, spot: &Spot) {
         self.core.coherence.bump(spot.key.stripe());
-        if let Some(memory) = &self.core.memory {
-            memory.remove(spot.hash, spot.key.as_bytes());
-        }
+        drop(self.in_memory(&spot.key, |memory, name| memory.remove(name)));
     }
 
     /// Fences memory after an invalidation got its place in the order.

@@ -10,7 +10,7 @@ use larder_core::{
 };
 
 use super::{Core, Tier};
-use crate::{policy::freshness::classify, stats::Count, value::Entry};
+use crate::{memory::Resident, policy::freshness::classify, stats::Count};
 
 /// How often memory is swept and debts are tried.
 const ROUND: Duration = Duration::from_millis(250);
@@ -41,13 +41,15 @@ impl Core {
         let Some(memory) = &self.memory else { return };
         let now = self.clock.now();
         let spaces = self.spaces();
-        let space = |entry: &Entry| spaces.get(entry.namespace as usize);
-        let cleared = |entry: &Entry| {
-            space(entry).is_some_and(|space| entry.epoch != self.coherence.clears(&space.fence))
+        let space = |namespace: u32| spaces.get(namespace as usize);
+        let is_cleared = |namespace: u32, epoch: u64| {
+            space(namespace).is_some_and(|space| epoch != self.coherence.clears(&space.fence))
         };
-        let gone = |entry: &Entry| cleared(entry) || classify(&entry.deadlines, now) == Life::Dead;
-        memory.sweep(budget, gone, |entry| {
-            if let Some(space) = space(entry).filter(|_| !cleared(entry)) {
+        let is_over = |there: Resident<'_>| {
+            is_cleared(there.namespace(), there.epoch()) || classify(&there.deadlines(), now) == Life::Dead
+        };
+        memory.sweep(budget, is_over, |gone| {
+            if let Some(space) = space(gone.namespace).filter(|_| !is_cleared(gone.namespace, gone.epoch)) {
                 self.count(space, Count::expirations, 1);
             }
         });

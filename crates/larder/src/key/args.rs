@@ -31,15 +31,16 @@ use super::{CacheKey, canonical::Canonical};
 /// ```
 /// use larder::{Args, CacheKey, KeyText};
 ///
-/// let text = |key: &dyn Fn(&mut Vec<u8>)| { let mut out = Vec::new(); key(&mut out); String::from_utf8(out).unwrap() };
-/// let written = text(&|out| Args((42, "a:b", Some(1.0))).write_key(&mut KeyText::new(out)).unwrap());
-/// assert_eq!(written, "42,'a%3Ab',!1.0");
+/// let mut text = KeyText::new();
+/// Args((42, "a:b", Some(1.0))).write_key(&mut text)?;
+/// assert_eq!(text.as_bytes(), b"42,'a%3Ab',!1.0");
+/// # Ok::<(), larder::KeyError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Args<T>(pub T);
 
 impl<T: Serialize> CacheKey for Args<T> {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         let mut text = Canonical::new(MAX_KEY_BYTES);
         self.0.serialize(text.top())?;
         text.parts().for_each(|part| out.part_bytes(part));

@@ -9,7 +9,8 @@ use super::{CacheKey, number::Decimal};
 macro_rules! integers {
     ($($integer:ty => $decimal:ident as $wide:ty),* $(,)?) => {$(
         impl CacheKey for $integer {
-            fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+            #[inline]
+            fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
                 out.part_bytes(Decimal::$decimal(*self as $wide).as_bytes());
                 Ok(())
             }
@@ -17,61 +18,82 @@ macro_rules! integers {
     )*};
 }
 
+macro_rules! naturals {
+    ($($integer:ty),*) => {$(
+        impl CacheKey for $integer {
+            #[inline]
+            fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
+                out.part_number(*self as u64);
+                Ok(())
+            }
+        }
+    )*};
+}
+
+naturals!(u8, u16, u32, u64, usize);
+
 integers! {
-    u8 => unsigned as u64, u16 => unsigned as u64, u32 => unsigned as u64, u64 => unsigned as u64,
-    usize => unsigned as u64, u128 => wide as u128,
+    u128 => wide as u128,
     i8 => signed as i64, i16 => signed as i64, i32 => signed as i64, i64 => signed as i64,
     isize => signed as i64, i128 => wide_signed as i128,
 }
 
 impl CacheKey for bool {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         out.part(if *self { "true" } else { "false" });
         Ok(())
     }
 }
 
 impl CacheKey for char {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         out.part(self.encode_utf8(&mut [0; 4]));
         Ok(())
     }
 }
 
 impl CacheKey for str {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         out.part(self);
         Ok(())
     }
 }
 
 impl CacheKey for String {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         self.as_str().write_key(out)
     }
 }
 
 impl CacheKey for [u8] {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         out.part_bytes(self);
         Ok(())
     }
 }
 
 impl CacheKey for Vec<u8> {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         self.as_slice().write_key(out)
     }
 }
 
 impl<const N: usize> CacheKey for [u8; N] {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         self.as_slice().write_key(out)
     }
 }
 
 impl CacheKey for bytes::Bytes {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         self.as_ref().write_key(out)
     }
 }
@@ -79,7 +101,8 @@ impl CacheKey for bytes::Bytes {
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<K: CacheKey + ?Sized> CacheKey for $pointer {
-            fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+            #[inline]
+            fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
                 (**self).write_key(out)
             }
         }
@@ -89,14 +112,16 @@ macro_rules! pointers {
 pointers!(&K, Box<K>, Rc<K>, Arc<K>);
 
 impl<K: CacheKey + ToOwned + ?Sized> CacheKey for Cow<'_, K> {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         (**self).write_key(out)
     }
 }
 
 /// One part that says which it is, so that no value reads like absence; then the value's.
 impl<K: CacheKey> CacheKey for Option<K> {
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+    #[inline]
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         let Some(key) = self else {
             out.part("none");
             return Ok(());
@@ -109,7 +134,8 @@ impl<K: CacheKey> CacheKey for Option<K> {
 macro_rules! tuples {
     ($(($($part:ident . $index:tt),+))*) => {$(
         impl<$($part: CacheKey),+> CacheKey for ($($part,)+) {
-            fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+            #[inline]
+            fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
                 $(self.$index.write_key(out)?;)+
                 Ok(())
             }

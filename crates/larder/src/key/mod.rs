@@ -22,12 +22,8 @@ mod number;
 mod tests;
 
 use larder_core::{Error, ErrorKind, KeyError, KeyText, MAX_KEY_BYTES};
-use smallvec::SmallVec;
 
 pub use self::args::Args;
-
-/// The buffer a key is written to on its way to a lookup: short keys never allocate.
-pub(crate) type KeyBuffer = SmallVec<[u8; 128]>;
 
 /// A value that names an entry within its namespace.
 ///
@@ -48,14 +44,14 @@ pub(crate) type KeyBuffer = SmallVec<[u8; 128]>;
 /// struct PostPage { user: u64, page: u32 }
 ///
 /// impl CacheKey for PostPage {
-///     fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError> {
+///     fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
 ///         (self.user, self.page).write_key(out)
 ///     }
 /// }
 ///
-/// let mut text = Vec::new();
-/// PostPage { user: 42, page: 1 }.write_key(&mut KeyText::new(&mut text))?;
-/// assert_eq!(text, b"42,1");
+/// let mut text = KeyText::new();
+/// PostPage { user: 42, page: 1 }.write_key(&mut text)?;
+/// assert_eq!(text.as_bytes(), b"42,1");
 /// # Ok::<(), KeyError>(())
 /// ```
 pub trait CacheKey {
@@ -63,53 +59,42 @@ pub trait CacheKey {
     ///
     /// # Errors
     /// When the value cannot be a key; the text says why and never repeats the value.
-    fn write_key<B: Extend<u8>>(&self, out: &mut KeyText<'_, B>) -> Result<(), KeyError>;
+    fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError>;
 }
 
-/// Writes `prefix`, which is the namespace and its `:`, and the parts of `key` behind it. What `out` held is gone.
-/// Allocates only if the text is longer than the buffer.
+/// Writes the parts of `key`, which is to stand behind a prefix of `prefix_bytes`: the namespace and its `:`.
+/// Allocates only if the text is long.
 ///
 /// # Errors
 /// `Rejected` when the key refuses, writes nothing at all, or is longer than [`MAX_KEY_BYTES`] with its prefix.
+#[inline]
 pub(crate) fn write_key<K: CacheKey + ?Sized>(
-    prefix: &[u8],
+    prefix_bytes: usize,
     key: &K,
-    out: &mut KeyBuffer,
+    out: &mut KeyText,
 ) -> Result<(), Error> {
-    out.clear();
-    out.extend_from_slice(prefix);
-    let mut bounded = Bounded { out, cut_bytes: 0 };
-    key.write_key(&mut KeyText::new(&mut bounded))
-        .map_err(|refused| Error::because(ErrorKind::Rejected, "the key cannot be written", refused))?;
-    let cut_bytes = bounded.cut_bytes;
-    if cut_bytes > 0 {
-        let text = format!(
-            "the key has {} bytes with its namespace, {MAX_KEY_BYTES} are allowed; hash the long part",
-            out.len().saturating_add(cut_bytes),
-        );
-        return Err(Error::new(ErrorKind::Rejected, text));
+    if let Err(refused) = key.write_key(out) {
+        return Err(no_key(refused));
     }
-    if out.len() == prefix.len() {
-        return Err(Error::new(ErrorKind::Rejected, "the key is empty; give it at least one byte"));
+    if out.is_empty() || out.len() > MAX_KEY_BYTES - prefix_bytes {
+        return Err(no_length(prefix_bytes, out.len()));
     }
     Ok(())
 }
 
-/// A buffer that counts what no longer fits instead of growing: a huge key costs its reading, not its memory.
-struct Bounded<'a> {
-    out: &'a mut KeyBuffer,
-    cut_bytes: usize,
+#[cold]
+fn no_key(refused: KeyError) -> Error {
+    Error::because(ErrorKind::Rejected, "the key cannot be written", refused)
 }
 
-impl Extend<u8> for Bounded<'_> {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        let mut bytes = bytes.into_iter();
-        let room = MAX_KEY_BYTES.saturating_sub(self.out.len());
-        if bytes.size_hint().1.is_some_and(|most| most <= room) {
-            self.out.extend(bytes);
-            return;
-        }
-        self.out.extend(bytes.by_ref().take(room));
-        self.cut_bytes = self.cut_bytes.saturating_add(bytes.count());
+#[cold]
+fn no_length(prefix_bytes: usize, bytes: usize) -> Error {
+    if bytes == 0 {
+        return Error::new(ErrorKind::Rejected, "the key is empty; give it at least one byte");
     }
+    let text = format!(
+        "the key has {} bytes with its namespace, {MAX_KEY_BYTES} are allowed; hash the long part",
+        bytes.saturating_add(prefix_bytes),
+    );
+    Error::new(ErrorKind::Rejected, text)
 }

@@ -26,31 +26,32 @@ impl List {
         if oldest != spared {
             return Some(oldest);
         }
-        let second = slab[oldest].younger;
+        let second = slab.cold(oldest).younger;
         (second != NONE).then_some(second)
     }
 
     /// Puts a slot that is in no list at the young end.
     pub(super) fn push(&mut self, slab: &mut Slab, index: u32) {
-        slab[index].older = self.youngest;
-        slab[index].younger = NONE;
+        let cold = slab.cold_mut(index);
+        (cold.older, cold.younger) = (self.youngest, NONE);
         match self.youngest {
             NONE => self.oldest = index,
-            youngest => slab[youngest].younger = index,
+            youngest => slab.cold_mut(youngest).younger = index,
         }
         self.youngest = index;
     }
 
     /// Takes a slot of this list out of it.
     pub(super) fn unlink(&mut self, slab: &mut Slab, index: u32) {
-        let (older, younger) = (slab[index].older, slab[index].younger);
+        let cold = slab.cold(index);
+        let (older, younger) = (cold.older, cold.younger);
         match older {
             NONE => self.oldest = younger,
-            older => slab[older].younger = younger,
+            older => slab.cold_mut(older).younger = younger,
         }
         match younger {
             NONE => self.youngest = older,
-            younger => slab[younger].older = older,
+            younger => slab.cold_mut(younger).older = older,
         }
     }
 
@@ -64,14 +65,15 @@ impl List {
 
     /// Notes that a slot of this list has got the number `index`.
     pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
-        let (older, younger) = (slab[index].older, slab[index].younger);
+        let cold = slab.cold(index);
+        let (older, younger) = (cold.older, cold.younger);
         match older {
             NONE => self.oldest = index,
-            older => slab[older].younger = index,
+            older => slab.cold_mut(older).younger = index,
         }
         match younger {
             NONE => self.youngest = index,
-            younger => slab[younger].older = index,
+            younger => slab.cold_mut(younger).older = index,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 ///
 /// **What an entry weighs**: what the weigher says of its value, plus the length of its key, plus
 /// [`ENTRY_OVERHEAD_BYTES`](Self::ENTRY_OVERHEAD_BYTES) for the bookkeeping. A weigher may answer anything: zero costs
-/// nothing beyond key and bookkeeping, and more than 1 TiB counts as 1 TiB.
+/// nothing beyond key and bookkeeping, and an entry of 4 GiB or more is not kept.
 ///
 /// **Shards.** The tier is split into shards so that threads do not wait for each other; each has an equal share of the
 /// bounds and evicts on its own. Two things follow. An entry heavier than one *share* is not kept (with the default
@@ -61,7 +61,7 @@ pub enum Eviction {
 impl Memory {
     /// What an entry weighs beyond its value and its key, in bytes: its place in the slab, in the index and in the
     /// memory of who left, and what the allocation of its value takes beside it.
-    pub const ENTRY_OVERHEAD_BYTES: u64 = 224;
+    pub const ENTRY_OVERHEAD_BYTES: u64 = 120;
 
     /// A tier bounded by what its entries weigh, in bytes.
     #[must_use]

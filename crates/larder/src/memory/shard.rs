@@ -6,9 +6,10 @@ use smallvec::SmallVec;
 use super::{
     Put,
     evict::Order,
-    key::Key,
+    key::{Hashing, Name},
     settings::{Bounds, Eviction},
-    slab::{NONE, Slab, Slot},
+    slab::{NONE, Slab},
+    slot::{Gone, Resident},
 };
 use crate::value::Entry;
 
@@ -18,6 +19,14 @@ pub(super) struct Shard {
     index: HashTable<u32>,
     order: Order,
     bounds: Bounds,
+    weight: u64,
+    pinned: Pinned,
+}
+
+/// What the pinned entries take of the bounds.
+#[derive(Default)]
+struct Pinned {
+    entries: u64,
     weight: u64,
 }
 
@@ -30,9 +39,9 @@ pub(super) struct Exchange {
     /// The entry to put, until it is taken in.
     pub(super) coming: Option<Entry>,
     /// The entry that was there under the same key.
-    pub(super) replaced: Option<Entry>,
+    pub(super) replaced: Option<Gone>,
     /// Others that made room.
-    pub(super) evicted: SmallVec<[(Key, Entry); 1]>,
+    pub(super) evicted: SmallVec<[Gone; 1]>,
 }
 
 impl Exchange {
@@ -42,25 +51,30 @@ impl Exchange {
 }
 
 impl Shard {
-    pub(super) fn new(eviction: Eviction, bounds: Bounds) -> Self {
-        Self { slab: Slab::new(), index: HashTable::new(), order: Order::new(eviction), bounds, weight: 0 }
+    pub(super) fn new(eviction: Eviction, bounds: Bounds, hashing: Hashing) -> Self {
+        Self {
+            slab: Slab::new(hashing),
+            index: HashTable::new(),
+            order: Order::new(eviction),
+            bounds,
+            weight: 0,
+            pinned: Pinned::default(),
+        }
     }
 
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.index.find(hash, |&index| self.slab[index].key.as_bytes() == key).copied()
+    #[inline]
+    pub(super) fn find(&self, name: &Name<'_>) -> Option<u32> {
+        self.index.find(name.hash, |&index| self.slab.holds(index, name)).copied()
     }
 
-    pub(super) fn entry(&self, index: u32) -> &Entry {
-        &self.slab[index].entry
+    #[inline]
+    pub(super) fn resident(&self, index: u32) -> Resident<'_> {
+        self.slab.resident(index)
     }
 
-    pub(super) fn entry_mut(&mut self, index: u32) -> &mut Entry {
-        &mut self.slab[index].entry
-    }
-
-    /// The slot of that number, if it is full.
-    pub(super) fn at(&self, index: u32) -> Option<(&[u8], &Entry)> {
-        self.slab.at(index).map(|slot| (slot.key.as_bytes(), &slot.entry))
+    /// What the slot of that number holds, if it is full.
+    pub(super) fn at(&self, index: u32) -> Option<Resident<'_>> {
+        self.slab.at(index)
     }
 
     /// Every full slot's number is below this.
@@ -77,74 +91,133 @@ impl Shard {
     }
 
     /// Notes a hit without changing the order.
+    #[inline]
     pub(super) fn mark(&self, index: u32) {
-        self.order.mark(&self.slab[index]);
+        self.order.mark(self.slab.hot(index));
     }
 
     /// Notes a hit, changing the order if the policy says so.
     pub(super) fn hit(&mut self, index: u32) {
-        self.order.hit(&mut self.slab, index);
+        if !self.is_pinned(index) {
+            self.order.hit(&mut self.slab, index);
+        }
     }
 
     /// Puts the entry that comes if `admit` says so; `weight` is the whole weight, overhead included.
     pub(super) fn put_if(
         &mut self,
-        (hash, key): (u64, &[u8]),
+        name: &Name<'_>,
         weight: u64,
-        admit: impl FnOnce(Option<&Entry>) -> bool,
+        admit: impl FnOnce(Option<Resident<'_>>) -> bool,
         exchange: &mut Exchange,
     ) -> Put {
-        let there = self.find(hash, key);
-        if !admit(there.map(|index| self.entry(index))) {
+        let there = self.find(name);
+        if !admit(there.map(|index| self.resident(index))) {
             return Put::Refused;
         }
-        if weight > self.bounds.bytes || self.bounds.entries == 0 {
-            exchange.replaced = there.map(|index| self.remove(index).entry);
-            return Put::TooHeavy;
-        }
+        let weight = match u32::try_from(weight) {
+            Ok(fits) if self.has_room(weight, there) => fits,
+            _ => {
+                exchange.replaced = there.map(|index| self.remove(index));
+                return Put::TooHeavy;
+            }
+        };
         let entry = exchange.coming.take().expect("an exchange begins with the entry that comes");
         match there {
             Some(index) => self.replace(index, entry, weight, exchange),
-            None => self.insert(Slot::new(Key::new(key), hash, entry, weight), exchange),
+            None => self.insert(name, entry, weight, exchange),
         }
         Put::Stored
     }
 
+    /// Changes the entry in a slot, all but its value, if `f` says so.
+    pub(super) fn update(&mut self, index: u32, f: impl FnOnce(&mut Entry) -> bool) -> bool {
+        let mut entry = self.resident(index).entry();
+        let changed = f(&mut entry);
+        if changed {
+            let weight = self.slab.cold(index).weight;
+            // The same value, of which `entry` held a clone: nothing of the user's is dropped here.
+            drop(self.slab.replace(index, entry, weight));
+        }
+        changed
+    }
+
     /// Takes the entry out of its slot and forgets its key. Other slots may get other numbers.
-    pub(super) fn remove(&mut self, index: u32) -> Slot {
-        let slot = self.take(index);
+    pub(super) fn remove(&mut self, index: u32) -> Gone {
+        let gone = self.take(index);
         self.settle();
-        slot
+        gone
+    }
+
+    pub(super) fn is_pinned(&self, index: u32) -> bool {
+        self.slab.hot(index).pinned
+    }
+
+    /// Takes an entry out of the order in which entries leave, or puts it back as the youngest.
+    pub(super) fn set_pinned(&mut self, index: u32, pinned: bool) {
+        if self.is_pinned(index) == pinned {
+            return;
+        }
+        let weight = u64::from(self.slab.cold(index).weight);
+        self.slab.hot_mut(index).pinned = pinned;
+        if pinned {
+            self.order.leave(&mut self.slab, index);
+            self.pinned.entries += 1;
+            self.pinned.weight += weight;
+        } else {
+            self.pinned.entries -= 1;
+            self.pinned.weight -= weight;
+            self.order.enter(&mut self.slab, index);
+        }
+    }
+
+    /// Whether an entry of this weight fits once everybody who may leave has left.
+    fn has_room(&self, weight: u64, there: Option<u32>) -> bool {
+        let replaced = there.filter(|&index| self.is_pinned(index));
+        let (entries, weighed) = match replaced {
+            Some(index) => (1, u64::from(self.slab.cold(index).weight)),
+            None => (0, 0),
+        };
+        weight <= self.bounds.bytes.saturating_sub(self.pinned.weight - weighed)
+            && self.pinned.entries - entries < self.bounds.entries
     }
 
     /// As [`remove`](Self::remove), but leaves the other slots where they are.
-    fn take(&mut self, index: u32) -> Slot {
-        self.order.leave(&mut self.slab, index);
-        let slot = self.slab.remove(index);
-        self.weight -= slot.weight;
-        let place = self.index.find_entry(slot.hash, |&other| other == index);
+    fn take(&mut self, index: u32) -> Gone {
+        let (hash, weight) = (self.slab.hash(index), u64::from(self.slab.cold(index).weight));
+        if self.is_pinned(index) {
+            self.pinned.entries -= 1;
+            self.pinned.weight -= weight;
+        } else {
+            self.order.leave(&mut self.slab, index);
+        }
+        self.weight -= weight;
+        let place = self.index.find_entry(hash, |&other| other == index);
         place.expect("every slot is in the index").remove();
-        slot
+        self.slab.remove(index)
     }
 
-    fn insert(&mut self, slot: Slot, exchange: &mut Exchange) {
-        while self.weight + slot.weight > self.bounds.bytes || self.len() >= self.bounds.entries {
+    fn insert(&mut self, name: &Name<'_>, entry: Entry, weight: u32, exchange: &mut Exchange) {
+        let heavy = u64::from(weight);
+        while self.weight + heavy > self.bounds.bytes || self.len() >= self.bounds.entries {
             self.evict(NONE, exchange);
         }
-        self.weight += slot.weight;
-        let hash = slot.hash;
-        let index = self.slab.insert(slot);
-        self.index.insert_unique(hash, index, |&other| self.slab[other].hash);
+        self.weight += heavy;
+        let index = self.slab.insert(name, entry, weight);
+        self.index.insert_unique(name.hash, index, |&other| self.slab.hash(other));
         self.order.enter(&mut self.slab, index);
         self.settle();
     }
 
-    fn replace(&mut self, index: u32, entry: Entry, weight: u64, exchange: &mut Exchange) {
-        let slot = &mut self.slab[index];
-        exchange.replaced = Some(std::mem::replace(&mut slot.entry, entry));
-        let before = std::mem::replace(&mut slot.weight, weight);
-        self.weight = self.weight - before + weight;
-        self.order.replaced(&mut self.slab, index, before);
+    fn replace(&mut self, index: u32, entry: Entry, weight: u32, exchange: &mut Exchange) {
+        let (before, heavy) = (u64::from(self.slab.cold(index).weight), u64::from(weight));
+        exchange.replaced = Some(self.slab.replace(index, entry, weight));
+        self.weight = self.weight - before + heavy;
+        if self.is_pinned(index) {
+            self.pinned.weight = self.pinned.weight - before + heavy;
+        } else {
+            self.order.replaced(&mut self.slab, index, before);
+        }
         while self.weight > self.bounds.bytes {
             self.evict(index, exchange);
         }
@@ -153,22 +226,22 @@ impl Shard {
 
     fn evict(&mut self, spared: u32, exchange: &mut Exchange) {
         let victim = self.order.victim(&mut self.slab, &self.bounds, spared);
-        let victim = victim.expect("what does not fit beside others fits alone");
-        let slot = self.take(victim);
-        exchange.evicted.push((slot.key, slot.entry));
+        let victim = victim.expect("what does not fit beside others fits beside the pinned");
+        exchange.evicted.push(self.take(victim));
     }
 
     /// Gives back room that removed entries no longer need.
     fn settle(&mut self) {
         while let Some((from, to)) = self.slab.settle() {
-            let hash = self.slab[to].hash;
-            let place = self.index.find_mut(hash, |&index| index == from);
+            let place = self.index.find_mut(self.slab.hash(to), |&index| index == from);
             *place.expect("every slot is in the index") = to;
-            self.order.moved(&mut self.slab, to);
+            if !self.is_pinned(to) {
+                self.order.moved(&mut self.slab, from, to);
+            }
         }
         let few = 2 * (self.slab.len() + INDEX_ROOM_MIN);
         if self.index.capacity() > 2 * few {
-            self.index.shrink_to(few, |&index| self.slab[index].hash);
+            self.index.shrink_to(few, |&index| self.slab.hash(index));
         }
     }
 }

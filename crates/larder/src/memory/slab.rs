@@ -1,69 +1,38 @@
-//! The slots of a shard: keys and entries in one array, named by their number.
+//! The slots of a shard, named by their number, in chunks that never move.
 
-use std::{
-    ops::{Index, IndexMut},
-    sync::atomic::{AtomicU8, Ordering},
+use super::{
+    key::{Hashing, Key, Name},
+    slot::{Cold, Gone, Hot, Resident, terms_of},
+    terms::{Own, Shared, TermsTable},
 };
-
-use super::key::Key;
-use crate::value::Entry;
+use crate::value::{Entry, Slot};
 
 /// The number that names no slot.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// An entry with its key and what eviction knows about it, in one place.
-pub(super) struct Slot {
-    pub(super) key: Key,
-    pub(super) hash: u64,
-    pub(super) entry: Entry,
-    /// With key and overhead, as it was counted.
-    pub(super) weight: u64,
-    /// The next older and the next younger one in its list.
-    pub(super) older: u32,
-    pub(super) younger: u32,
-    /// In which queue or bucket it is; the policy's own numbering.
-    pub(super) place: u32,
-    visits: AtomicU8,
-}
+/// Slots in a chunk: growing costs one allocation of some ten kilobytes, never a copy of what is there.
+const CHUNK: usize = 128;
+const CHUNK_SHIFT: u32 = CHUNK.trailing_zeros();
 
-impl Slot {
-    pub(super) fn new(key: Key, hash: u64, entry: Entry, weight: u64) -> Self {
-        Self { key, hash, entry, weight, older: NONE, younger: NONE, place: 0, visits: AtomicU8::new(0) }
-    }
-
-    /// Counts a visit, up to `max`. Two at once may count as one, which eviction does not mind; and once the count is
-    /// full nothing is written, so that readers of a popular entry share its cache line.
-    pub(super) fn visit(&self, max: u8) {
-        let visits = self.visits.load(Ordering::Relaxed);
-        if visits < max {
-            self.visits.store(visits + 1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn visits(&mut self) -> &mut u8 {
-        self.visits.get_mut()
-    }
-}
-
-enum Cell {
-    Full(Slot),
-    /// Linked with the other free ones.
-    Free {
-        before: u32,
-        after: u32,
-    },
+struct Chunk {
+    hot: [Hot; CHUNK],
+    cold: [Cold; CHUNK],
 }
 
 /// What a slot takes, in bytes.
 #[cfg(test)]
-pub(super) const CELL_BYTES: usize = size_of::<Cell>();
+pub(super) const SLOT_BYTES: usize = size_of::<Chunk>() / CHUNK;
 
 /// The slots. The free ones among them are bounded: see [`settle`](Self::settle).
 pub(super) struct Slab {
-    cells: Vec<Cell>,
-    /// The free cell to fill next.
+    chunks: Vec<Box<Chunk>>,
+    /// Every full slot's number is below this.
+    end: u32,
+    /// The free slot to fill next; the others are linked to it.
     free: u32,
     len: usize,
+    terms: TermsTable,
+    hashing: Hashing,
 }
 
 /// One free slot in so many is kept for entries to come, and these besides.
@@ -71,8 +40,8 @@ const FREE_PARTS: usize = 8;
 const FREE_MIN: usize = 64;
 
 impl Slab {
-    pub(super) fn new() -> Self {
-        Self { cells: Vec::new(), free: NONE, len: 0 }
+    pub(super) fn new(hashing: Hashing) -> Self {
+        Self { chunks: Vec::new(), end: 0, free: NONE, len: 0, terms: TermsTable::new(), hashing }
     }
 
     /// How many slots are full.
@@ -82,66 +51,115 @@ impl Slab {
 
     /// Every full slot's number is below this.
     pub(super) fn end(&self) -> u32 {
-        u32::try_from(self.cells.len()).expect("a shard holds fewer than 2^32 entries")
+        self.end
+    }
+
+    #[inline]
+    pub(super) fn hot(&self, index: u32) -> &Hot {
+        let (chunk, at) = split(index);
+        &self.chunks[chunk].hot[at]
+    }
+
+    pub(super) fn hot_mut(&mut self, index: u32) -> &mut Hot {
+        let (chunk, at) = split(index);
+        &mut self.chunks[chunk].hot[at]
+    }
+
+    #[inline]
+    pub(super) fn cold(&self, index: u32) -> &Cold {
+        let (chunk, at) = split(index);
+        &self.chunks[chunk].cold[at]
+    }
+
+    pub(super) fn cold_mut(&mut self, index: u32) -> &mut Cold {
+        let (chunk, at) = split(index);
+        &mut self.chunks[chunk].cold[at]
+    }
+
+    /// Whether the slot holds the key that the lookup names.
+    #[inline]
+    pub(super) fn holds(&self, index: u32, name: &Name<'_>) -> bool {
+        let hot = self.hot(index);
+        hot.key.is(name) && self.terms[hot.terms].shared.namespace == name.namespace
+    }
+
+    /// The hash of the key in a full slot.
+    pub(super) fn hash(&self, index: u32) -> u64 {
+        let hot = self.hot(index);
+        self.hashing.of(self.terms[hot.terms].shared.namespace, &hot.key)
+    }
+
+    /// What a full slot holds.
+    #[inline]
+    pub(super) fn resident(&self, index: u32) -> Resident<'_> {
+        let (chunk, at) = split(index);
+        let Chunk { hot, cold } = &*self.chunks[chunk];
+        Resident { hot: &hot[at], cold: &cold[at], terms: &self.terms[hot[at].terms] }
     }
 
     /// The slot of that number, if it is full.
-    pub(super) fn at(&self, index: u32) -> Option<&Slot> {
-        match self.cells.get(index as usize) {
-            Some(Cell::Full(slot)) => Some(slot),
-            _ => None,
-        }
+    pub(super) fn at(&self, index: u32) -> Option<Resident<'_>> {
+        let full = index < self.end && !self.hot(index).is_free();
+        full.then(|| self.resident(index))
     }
 
-    pub(super) fn insert(&mut self, slot: Slot) -> u32 {
+    pub(super) fn insert(&mut self, name: &Name<'_>, entry: Entry, weight: u32) -> u32 {
+        let terms = self.take_terms(&entry);
+        let index = self.free_slot();
         self.len += 1;
-        let index = self.free;
-        if index != NONE {
-            self.unlink_free(index);
-            self.cells[index as usize] = Cell::Full(slot);
-            return index;
-        }
-        if self.cells.len() == self.cells.capacity() {
-            // By a quarter, not by half: the room that nobody uses yet is memory, too.
-            self.cells.reserve_exact(self.cells.len() / 4 + 16);
-        }
-        self.cells.push(Cell::Full(slot));
-        self.end() - 1
+        *self.cold_mut(index) = Cold::new(entry.version, weight);
+        *self.hot_mut(index) = Hot::new(Key::new(name), entry, terms);
+        index
     }
 
-    pub(super) fn remove(&mut self, index: u32) -> Slot {
-        let cell =
-            std::mem::replace(&mut self.cells[index as usize], Cell::Free { before: NONE, after: self.free });
-        if let Some(Cell::Free { before, .. }) = self.cells.get_mut(self.free as usize) {
-            *before = index;
+    /// Puts another entry in the place of a full slot's.
+    pub(super) fn replace(&mut self, index: u32, entry: Entry, weight: u32) -> Gone {
+        let terms = self.take_terms(&entry);
+        let cold = self.cold_mut(index);
+        cold.set_version(entry.version);
+        cold.weight = weight;
+        let hot = self.hot_mut(index);
+        let before = std::mem::replace(&mut hot.terms, terms);
+        let value = hot.put(entry);
+        let gone = self.gone(before, Key::None, value);
+        self.terms.give_back(before);
+        gone
+    }
+
+    /// Empties a full slot.
+    pub(super) fn remove(&mut self, index: u32) -> Gone {
+        let hot = std::mem::replace(self.hot_mut(index), Hot::free());
+        let gone = self.gone(hot.terms, hot.key, hot.value);
+        self.terms.give_back(hot.terms);
+        let next = self.free;
+        *self.cold_mut(index) = Cold::free();
+        self.cold_mut(index).younger = next;
+        if next != NONE {
+            self.cold_mut(next).older = index;
         }
         self.free = index;
         self.len -= 1;
-        match cell {
-            Cell::Full(slot) => slot,
-            Cell::Free { .. } => unreachable!("{EMPTY}"),
-        }
+        gone
     }
 
     /// Gives room back after a removal, so that slots once needed for many small entries do not stay when few large
-    /// ones have taken their place. Moves one slot at most, down to the number it answers second, and never up:
-    /// whoever passes the slots in falling order misses nobody.
+    /// ones have taken their place. Moves one slot at most, from the number it answers first down to the second, and
+    /// never up: whoever passes the slots in falling order misses nobody.
     pub(super) fn settle(&mut self) -> Option<(u32, u32)> {
-        if self.cells.len() - self.len <= FREE_MIN + self.len / FREE_PARTS {
+        if self.end as usize - self.len <= FREE_MIN + self.len / FREE_PARTS {
             return None;
         }
         self.drop_free_end();
         let moved = self.fill_from_end();
-        if self.cells.capacity() > 2 * (self.cells.len() + FREE_MIN) {
-            self.cells.shrink_to(self.cells.len() + self.cells.len() / 4);
-        }
+        let needed = (self.end as usize).div_ceil(CHUNK);
+        self.chunks.truncate(needed + 1);
         moved
     }
 
     fn drop_free_end(&mut self) {
-        while let Some(Cell::Free { .. }) = self.cells.last() {
-            self.unlink_free(self.end() - 1);
-            self.cells.pop();
+        while self.end > 0 && self.hot(self.end - 1).is_free() {
+            self.unlink_free(self.end - 1);
+            self.end -= 1;
         }
     }
 
@@ -151,43 +169,59 @@ impl Slab {
             return None;
         }
         self.unlink_free(to);
-        let last = self.cells.pop().expect("a free cell that is not the last has one behind it");
-        self.cells[to as usize] = last;
-        Some((self.end(), to))
+        let from = self.end - 1;
+        self.end = from;
+        *self.hot_mut(to) = std::mem::replace(self.hot_mut(from), Hot::free());
+        *self.cold_mut(to) = std::mem::replace(self.cold_mut(from), Cold::free());
+        Some((from, to))
+    }
+
+    fn free_slot(&mut self) -> u32 {
+        let index = self.free;
+        if index != NONE {
+            self.unlink_free(index);
+            return index;
+        }
+        let index = self.end;
+        if index as usize == self.chunks.len() * CHUNK {
+            self.chunks.push(Chunk::boxed());
+        }
+        self.end += 1;
+        index
     }
 
     fn unlink_free(&mut self, index: u32) {
-        let Cell::Free { before, after } = self.cells[index as usize] else {
-            unreachable!("the list of free cells names free cells only")
-        };
-        match self.cells.get_mut(before as usize) {
-            Some(Cell::Free { after: link, .. }) => *link = after,
-            _ => self.free = after,
+        let &Cold { older, younger, .. } = self.cold(index);
+        match older {
+            NONE => self.free = younger,
+            older => self.cold_mut(older).younger = younger,
         }
-        if let Some(Cell::Free { before: link, .. }) = self.cells.get_mut(after as usize) {
-            *link = before;
+        if younger != NONE {
+            self.cold_mut(younger).older = older;
         }
+    }
+
+    fn take_terms(&mut self, entry: &Entry) -> u32 {
+        let (shared, own): (Shared, Option<Box<Own>>) = terms_of(entry);
+        self.terms.take(shared, own)
+    }
+
+    fn gone(&self, terms: u32, key: Key, value: Slot) -> Gone {
+        let Shared { namespace, epoch, .. } = self.terms[terms].shared;
+        Gone { namespace, epoch, key, value }
     }
 }
 
-const EMPTY: &str = "the index and the lists name full slots only";
-
-impl Index<u32> for Slab {
-    type Output = Slot;
-
-    fn index(&self, index: u32) -> &Slot {
-        match &self.cells[index as usize] {
-            Cell::Full(slot) => slot,
-            Cell::Free { .. } => unreachable!("{EMPTY}"),
-        }
+impl Chunk {
+    fn boxed() -> Box<Self> {
+        Box::new(Self {
+            hot: std::array::from_fn(|_| Hot::free()),
+            cold: std::array::from_fn(|_| Cold::free()),
+        })
     }
 }
 
-impl IndexMut<u32> for Slab {
-    fn index_mut(&mut self, index: u32) -> &mut Slot {
-        match &mut self.cells[index as usize] {
-            Cell::Full(slot) => slot,
-            Cell::Free { .. } => unreachable!("{EMPTY}"),
-        }
-    }
+#[inline]
+fn split(index: u32) -> (usize, usize) {
+    ((index >> CHUNK_SHIFT) as usize, index as usize % CHUNK)
 }

@@ -20,7 +20,7 @@ fn a_value_is_found_under_its_key_and_under_no_other() {
     assert_eq!(value(&tier, b"c"), None);
     put(&tier, b"a", 3);
     assert_eq!((value(&tier, b"a"), tier.len()), (Some(3), 2));
-    assert!(tier.remove(tier.hash(b"a"), b"a").is_some());
+    assert!(tier.remove(&name(&tier, b"a")).is_some());
     assert_eq!((value(&tier, b"a"), tier.len()), (None, 1));
 }
 
@@ -29,15 +29,14 @@ fn a_refused_put_changes_nothing_and_sees_what_is_there() {
     let tier = tier(Memory::default());
     put(&tier, b"a", 1);
     let put = tier.put_if(
-        tier.hash(b"a"),
-        b"a",
+        &name(&tier, b"a"),
         entry(2),
         8,
         |there| {
-            assert_eq!(there.map(number), Some(1));
+            assert_eq!(there.map(|there| number(there.slot())), Some(1));
             false
         },
-        |_, _| panic!("nothing was evicted"),
+        |_| panic!("nothing was evicted"),
     );
     assert_eq!((put, value(&tier, b"a")), (Put::Refused, Some(1)));
 }

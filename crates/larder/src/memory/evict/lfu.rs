@@ -9,8 +9,9 @@ use super::super::{
     slab::{NONE, Slab},
 };
 
-/// A slot's `place` is the number of its bucket.
 pub(in crate::memory) struct Lfu {
+    /// The number of the bucket of each slot.
+    places: Vec<u32>,
     buckets: Vec<Bucket>,
     /// Empty buckets, linked through `higher`.
     spare: u32,
@@ -27,7 +28,7 @@ struct Bucket {
 
 impl Lfu {
     pub(super) fn new() -> Self {
-        Self { buckets: Vec::new(), spare: NONE, lowest: NONE }
+        Self { places: Vec::new(), buckets: Vec::new(), spare: NONE, lowest: NONE }
     }
 
     pub(super) fn enter(&mut self, slab: &mut Slab, index: u32) {
@@ -36,7 +37,7 @@ impl Lfu {
     }
 
     pub(super) fn hit(&mut self, slab: &mut Slab, index: u32) {
-        let old = slab[index].place;
+        let old = self.place(index);
         let uses = self.bucket(old).uses;
         if uses == u64::MAX {
             return self.buckets[old as usize].slots.renew(slab, index);
@@ -47,7 +48,7 @@ impl Lfu {
     }
 
     pub(super) fn leave(&mut self, slab: &mut Slab, index: u32) {
-        let place = slab[index].place;
+        let place = self.place(index);
         let bucket = &mut self.buckets[place as usize];
         bucket.slots.unlink(slab, index);
         if bucket.slots.is_empty() {
@@ -55,9 +56,10 @@ impl Lfu {
         }
     }
 
-    pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
-        let place = slab[index].place;
-        self.buckets[place as usize].slots.moved(slab, index);
+    pub(super) fn moved(&mut self, slab: &mut Slab, from: u32, to: u32) {
+        let place = self.place(from);
+        self.places[to as usize] = place;
+        self.buckets[place as usize].slots.moved(slab, to);
     }
 
     pub(super) fn victim(&self, slab: &Slab, spared: u32) -> Option<u32> {
@@ -73,12 +75,20 @@ impl Lfu {
         None
     }
 
+    fn place(&self, index: u32) -> u32 {
+        self.places[index as usize]
+    }
+
     fn bucket(&self, place: u32) -> &Bucket {
         &self.buckets[place as usize]
     }
 
     fn push(&mut self, slab: &mut Slab, index: u32, place: u32) {
-        slab[index].place = place;
+        let slots = slab.end() as usize;
+        if self.places.len() != slots {
+            self.places.resize(slots, NONE);
+        }
+        self.places[index as usize] = place;
         self.buckets[place as usize].slots.push(slab, index);
     }
 

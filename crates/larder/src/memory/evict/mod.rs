@@ -8,7 +8,8 @@ use self::{lfu::Lfu, s3fifo::S3Fifo};
 use super::{
     list::List,
     settings::{Bounds, Eviction},
-    slab::{Slab, Slot},
+    slab::Slab,
+    slot::Hot,
 };
 
 /// The order in which the entries of a shard leave.
@@ -37,7 +38,8 @@ impl Order {
     }
 
     /// Notes a hit by a mark on the slot, which many readers can do at once. For policies whose hits do not reorder.
-    pub(super) fn mark(&self, slot: &Slot) {
+    #[inline]
+    pub(super) fn mark(&self, slot: &Hot) {
         if let Self::S3Fifo(_) = self {
             slot.visit(s3fifo::VISITS_MAX);
         }
@@ -48,7 +50,7 @@ impl Order {
         match self {
             Self::Lru(list) => list.renew(slab, index),
             Self::Lfu(lfu) => lfu.hit(slab, index),
-            Self::S3Fifo(_) | Self::Fifo(_) => self.mark(&slab[index]),
+            Self::S3Fifo(_) | Self::Fifo(_) => self.mark(slab.hot(index)),
         }
     }
 
@@ -79,12 +81,12 @@ impl Order {
         }
     }
 
-    /// Notes that a slot has got the number `index`.
-    pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
+    /// Notes that the slot `from` has got the number `to`.
+    pub(super) fn moved(&mut self, slab: &mut Slab, from: u32, to: u32) {
         match self {
-            Self::S3Fifo(queues) => queues.moved(slab, index),
-            Self::Lru(list) | Self::Fifo(list) => list.moved(slab, index),
-            Self::Lfu(lfu) => lfu.moved(slab, index),
+            Self::S3Fifo(queues) => queues.moved(slab, to),
+            Self::Lru(list) | Self::Fifo(list) => list.moved(slab, to),
+            Self::Lfu(lfu) => lfu.moved(slab, from, to),
         }
     }
 

@@ -30,8 +30,8 @@ const SMALL_PARTS: u64 = 10;
 /// lock.
 const CHANCES_MAX: u32 = 256;
 
-const SMALL: u32 = 0;
-const MAIN: u32 = 1;
+const SMALL: u8 = 0;
+const MAIN: u8 = 1;
 
 /// A slot's `place` is the number of its queue.
 pub(in crate::memory) struct S3Fifo {
@@ -52,41 +52,38 @@ impl S3Fifo {
     }
 
     pub(super) fn enter(&mut self, slab: &mut Slab, index: u32) {
-        let known = self.ghosts.take(slab[index].hash);
+        let known = self.ghosts.take(slab.hash(index));
         self.push(slab, index, if known { MAIN } else { SMALL });
     }
 
     pub(super) fn replaced(&mut self, slab: &mut Slab, index: u32, before: u64) {
-        let slot = &slab[index];
-        slot.visit(VISITS_MAX);
-        let (place, weight) = (slot.place, slot.weight);
-        let queue = &mut self.queues[place as usize];
+        slab.hot(index).visit(VISITS_MAX);
+        let weight = u64::from(slab.cold(index).weight);
+        let queue = self.queue_of(slab, index);
         queue.slots.renew(slab, index);
         queue.weight = queue.weight - before + weight;
     }
 
     pub(super) fn leave(&mut self, slab: &mut Slab, index: u32) {
-        let slot = &slab[index];
-        let queue = &mut self.queues[slot.place as usize];
+        let queue = self.queue_of(slab, index);
         queue.len -= 1;
-        queue.weight -= slot.weight;
+        queue.weight -= u64::from(slab.cold(index).weight);
         queue.slots.unlink(slab, index);
     }
 
     pub(super) fn moved(&mut self, slab: &mut Slab, index: u32) {
-        let place = slab[index].place;
-        self.queues[place as usize].slots.moved(slab, index);
+        self.queue_of(slab, index).slots.moved(slab, index);
     }
 
     pub(super) fn victim(&mut self, slab: &mut Slab, bounds: &Bounds, spared: u32) -> Option<u32> {
         let mut chances = CHANCES_MAX;
         loop {
             let (place, index) = self.next_in_turn(slab, bounds, spared)?;
-            let visits = slab[index].visits();
+            let visits = slab.hot_mut(index).visits();
             let stays = chances > 0 && if place == SMALL { *visits >= VISITS_TO_STAY } else { *visits > 0 };
             if !stays {
                 if place == SMALL {
-                    self.ghosts.add(slab[index].hash, slab.len());
+                    self.ghosts.add(slab.hash(index), slab.len());
                 }
                 return Some(index);
             }
@@ -98,10 +95,10 @@ impl S3Fifo {
     }
 
     /// The oldest of the queue that holds more than its share, or of the other if that has nobody.
-    fn next_in_turn(&self, slab: &Slab, bounds: &Bounds, spared: u32) -> Option<(u32, u32)> {
+    fn next_in_turn(&self, slab: &Slab, bounds: &Bounds, spared: u32) -> Option<(u8, u32)> {
         let places = if self.small_is_full(bounds) { [SMALL, MAIN] } else { [MAIN, SMALL] };
         places.into_iter().find_map(|place| {
-            let oldest = self.queues[place as usize].slots.oldest_but(slab, spared)?;
+            let oldest = self.queues[usize::from(place)].slots.oldest_but(slab, spared)?;
             Some((place, oldest))
         })
     }
@@ -115,11 +112,15 @@ impl S3Fifo {
         }
     }
 
-    fn push(&mut self, slab: &mut Slab, index: u32, place: u32) {
-        slab[index].place = place;
-        let queue = &mut self.queues[place as usize];
+    fn push(&mut self, slab: &mut Slab, index: u32, place: u8) {
+        slab.hot_mut(index).place = place;
+        let queue = self.queue_of(slab, index);
         queue.len += 1;
-        queue.weight += slab[index].weight;
+        queue.weight += u64::from(slab.cold(index).weight);
         queue.slots.push(slab, index);
+    }
+
+    fn queue_of(&mut self, slab: &Slab, index: u32) -> &mut Queue {
+        &mut self.queues[usize::from(slab.hot(index).place)]
     }
 }

@@ -41,8 +41,8 @@ fn under_many_threads_a_value_belongs_to_its_key_and_the_bounds_hold() {
             }
         });
         let mut recount = 0;
-        tier.page(MemoryCursor::default(), usize::MAX, |key, entry| {
-            assert_eq!(key, (number(entry) % 1_000).to_le_bytes());
+        tier.page(MemoryCursor::default(), usize::MAX, |there| {
+            assert_eq!(*there.key(), (number(there.slot()) % 1_000).to_le_bytes());
             recount += 1;
         });
         assert_eq!(recount, tier.len());
@@ -54,23 +54,24 @@ fn under_many_threads_a_value_belongs_to_its_key_and_the_bounds_hold() {
 /// One random step with a key; a value's number ends in the number of its key.
 fn disturb(tier: &MemoryTier, key: u64, draws: &mut Draws) {
     let bytes = key.to_le_bytes();
-    let hash = tier.hash(&bytes);
-    let belongs = |entry: &Entry| assert_eq!(number(entry) % 1_000, key);
+    let name = name(tier, &bytes);
+    let belongs = |slot: &Slot| assert_eq!(number(slot) % 1_000, key);
     match draws.next() % 16 {
-        0..5 => _ = tier.with(hash, &bytes, belongs),
-        5..8 => _ = tier.get(hash, &bytes).as_ref().map(belongs),
+        0..5 => _ = tier.peek(&name, |there| belongs(there.slot())),
+        5..8 => _ = tier.get(&name).map(|entry| belongs(&entry.slot)),
         8..13 => {
             let entry = entry(draws.next() * 1_000 + key);
-            let admit = |there: Option<&Entry>| there.is_none_or(|there| number(there) % 1_000 == key);
-            tier.put_if(hash, &bytes, entry, draws.next() % 900, admit, |key, entry| {
-                assert_eq!(key, (number(entry) % 1_000).to_le_bytes());
+            let admit =
+                |there: Option<Resident<'_>>| there.is_none_or(|there| number(there.slot()) % 1_000 == key);
+            tier.put_if(&name, entry, draws.next() % 900, admit, |gone| {
+                assert_eq!(*gone.key(), (number(&gone.value) % 1_000).to_le_bytes());
             });
         }
-        13 => _ = tier.remove(hash, &bytes).as_ref().map(belongs),
-        14 => _ = tier.sweep(20, |entry| number(entry) % 7 == 3, |_| {}),
+        13 => _ = tier.remove(&name).map(|gone| belongs(&gone.value)),
+        14 => _ = tier.sweep(20, |there| number(there.slot()) % 7 == 3, |_| {}),
         _ => {
-            _ = tier.page(MemoryCursor::default(), 5, |key, entry| {
-                assert_eq!(key, (number(entry) % 1_000).to_le_bytes());
+            _ = tier.page(MemoryCursor::default(), 5, |there| {
+                assert_eq!(*there.key(), (number(there.slot()) % 1_000).to_le_bytes());
             })
         }
     }
@@ -81,26 +82,25 @@ fn no_fill_that_began_before_an_invalidation_is_found_after_it() {
     let tier = tier(Memory::max_entries(10));
     let epoch = AtomicU64::new(0);
     let done = AtomicU64::new(0);
-    let hash = tier.hash(b"k");
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while done.load(Ordering::Relaxed) == 0 {
                     let began = epoch.load(Ordering::SeqCst);
-                    let admit = |_: Option<&Entry>| {
+                    let admit = |_: Option<Resident<'_>>| {
                         let stands = epoch.load(Ordering::SeqCst) == began;
                         // Time for the invalidation to arrive between the answer and the put, if it could.
                         (0..500).for_each(|_| std::hint::spin_loop());
                         stands
                     };
-                    tier.put_if(hash, b"k", entry(began), 1, admit, |_, _| ());
+                    tier.put_if(&name(&tier, b"k"), entry(began), 1, admit, |_| ());
                 }
             });
         }
         let mut late = None;
         for invalidation in 1..=3_000 {
             epoch.store(invalidation, Ordering::SeqCst);
-            tier.remove(hash, b"k");
+            tier.remove(&name(&tier, b"k"));
             // Long enough for a fill that was under way.
             late = late.or((0..100).filter_map(|_| value(&tier, b"k")).find(|&began| began < invalidation));
         }
@@ -120,7 +120,7 @@ impl Drop for Clinging {
         *self.dropped.lock().expect("nobody panics under this lock") += 1;
         if let Some(tier) = self.tier.upgrade() {
             put(&tier, b"last words", 1);
-            tier.get(tier.hash(b"k"), b"k");
+            tier.get(&name(&tier, b"k"));
             tier.sweep(10, |_| false, |_| {});
             tier.len();
         }
@@ -136,14 +136,7 @@ fn a_value_that_calls_the_tier_when_it_is_dropped_finds_no_lock_held() {
             let dropped = Arc::new(Mutex::new(0));
             let clinging = || Clinging { tier: Arc::downgrade(&tier), dropped: dropped.clone() };
             let put = |key: &[u8], weight, admitted| {
-                tier.put_if(
-                    tier.hash(key),
-                    key,
-                    entry_of(Arc::new(clinging())),
-                    weight,
-                    |_| admitted,
-                    |_, _| (),
-                )
+                tier.put_if(&name(&tier, key), entry_of(Arc::new(clinging())), weight, |_| admitted, |_| ())
             };
             put(b"k", 1, true);
             put(b"k", 1, true);
@@ -151,14 +144,14 @@ fn a_value_that_calls_the_tier_when_it_is_dropped_finds_no_lock_held() {
             put(b"k", 100_000, true);
             (0..9_u8).for_each(|key| _ = put(&[key], 1, true));
             put(b"k", 1, true);
-            tier.remove(tier.hash(b"k"), b"k");
+            tier.remove(&name(&tier, b"k"));
             put(b"k", 1, true);
             tier.sweep(100, |_| true, |_| {});
             put(b"k", 1, true);
             tier.clear();
             let panicked = catch_unwind(AssertUnwindSafe(|| {
                 let value = entry_of(Arc::new(clinging()));
-                tier.put_if(tier.hash(b"k"), b"k", value, 1, |_| panic!("admit"), |_, _| ())
+                tier.put_if(&name(&tier, b"k"), value, 1, |_| panic!("admit"), |_| ())
             }));
             assert!(panicked.is_err());
             assert_eq!(*dropped.lock().expect("nobody panics under this lock"), 17);
@@ -182,23 +175,23 @@ impl Drop for Exploding {
 fn panics_of_values_and_callers_leave_a_tier_that_works() {
     for eviction in ALL {
         let tier = tier(Memory::max_entries(4).with_eviction(eviction));
-        let hash = tier.hash(b"k");
+        let k = name(&tier, b"k");
         let explode = |what: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(what)).is_err());
         let bomb = || entry_of(Arc::new(Exploding));
-        tier.put_if(hash, b"k", bomb(), 1, |_| true, |_, _| ());
+        tier.put_if(&k, bomb(), 1, |_| true, |_| ());
         explode(&|| _ = put(&tier, b"k", 1));
         assert_eq!(value(&tier, b"k"), Some(1));
-        explode(&|| _ = tier.with(hash, b"k", |_| panic!("with")));
-        explode(&|| _ = tier.update(hash, b"k", |_| panic!("update")));
-        explode(&|| _ = tier.remove_if(hash, b"k", |_| panic!("remove_if")));
+        explode(&|| _ = tier.hit(&k, |_| -> Option<()> { panic!("hit") }));
+        explode(&|| _ = tier.update(&k, |_| panic!("update")));
+        explode(&|| _ = tier.peek(&k, |_| panic!("peek")));
         explode(&|| _ = tier.sweep(10, |_| panic!("dead"), |_| {}));
-        explode(&|| _ = tier.page(MemoryCursor::default(), 10, |_, _| panic!("page")));
-        explode(&|| _ = tier.put_if(hash, b"k", entry(2), 1, |_| panic!("admit"), |_, _| ()));
+        explode(&|| _ = tier.page(MemoryCursor::default(), 10, |_| panic!("page")));
+        explode(&|| _ = tier.put_if(&k, entry(2), 1, |_| panic!("admit"), |_| ()));
         assert_eq!((value(&tier, b"k"), tier.len()), (Some(1), 1));
         (0..4_u8).for_each(|key| _ = put(&tier, &[key], 2));
         explode(&|| {
-            let evicted = |_: &[u8], _: &Entry| panic!("evicted");
-            tier.put_if(tier.hash(b"x"), b"x", entry(3), 1, |_| true, evicted);
+            let evicted = |_: &Gone| panic!("evicted");
+            tier.put_if(&name(&tier, b"x"), entry(3), 1, |_| true, evicted);
         });
         assert_eq!((value(&tier, b"x"), tier.len()), (Some(3), 4));
     }
@@ -213,7 +206,7 @@ fn readers_of_one_shard_go_side_by_side_where_hits_do_not_reorder() {
         thread::scope(|scope| {
             for _ in 0..2 {
                 // Neither comes back before both are inside.
-                scope.spawn(|| tier.with(tier.hash(b"k"), b"k", |_| both.wait().is_leader()));
+                scope.spawn(|| tier.hit(&name(&tier, b"k"), |_| Some(both.wait().is_leader())));
             }
         });
     }
@@ -223,6 +216,6 @@ fn readers_of_one_shard_go_side_by_side_where_hits_do_not_reorder() {
 fn an_absence_is_an_entry_like_any_other() {
     let tier = tier(Memory::default());
     let absent = Entry { slot: Slot::Absent, ..entry(0) };
-    tier.put_if(tier.hash(b"k"), b"k", absent, 0, |_| true, |_, _| ());
-    assert!(tier.get(tier.hash(b"k"), b"k").is_some_and(|entry| matches!(entry.slot, Slot::Absent)));
+    tier.put_if(&name(&tier, b"k"), absent, 0, |_| true, |_| ());
+    assert!(tier.get(&name(&tier, b"k")).is_some_and(|entry| matches!(entry.slot, Slot::Absent)));
 }

@@ -18,6 +18,7 @@ pub(super) struct Kept {
     uses: u64,
     visits: u8,
     in_main: bool,
+    pinned: bool,
 }
 
 impl Model {
@@ -49,6 +50,33 @@ impl Model {
         Some(number)
     }
 
+    /// Whether it is there. Whoever is released is the youngest of those that may leave.
+    pub(super) fn pin(&mut self, key: u8, pinned: bool) -> bool {
+        let Some(at) = self.find(key) else { return false };
+        if self.kept[at].pinned && !pinned {
+            let in_main = self.take_ghost(key);
+            let kept = &mut self.kept[at];
+            (kept.uses, kept.in_main) = (1, in_main);
+            self.renew(at);
+        }
+        let at = self.find(key).expect("it only moved");
+        self.kept[at].pinned = pinned;
+        true
+    }
+
+    /// What an entry in place of `replaced` must leave to the pinned ones.
+    fn pinned_by_others(&self, replaced: u8) -> (u64, u64) {
+        let others = self.kept.iter().filter(|kept| kept.pinned && kept.key != replaced);
+        others.fold((0, 0), |(entries, weight), kept| (entries + 1, weight + kept.weight))
+    }
+
+    fn take_ghost(&mut self, key: u8) -> bool {
+        self.ghosts.iter_mut().find(|ghost| **ghost == Some(key)).is_some_and(|ghost| {
+            *ghost = None;
+            true
+        })
+    }
+
     pub(super) fn remove(&mut self, key: u8) -> Option<u64> {
         let at = self.find(key)?;
         Some(self.kept.remove(at).number)
@@ -57,7 +85,9 @@ impl Model {
     /// The keys that were evicted, in their order.
     pub(super) fn put(&mut self, key: u8, number: u64, weight: u64) -> (Put, Vec<u8>) {
         let there = self.find(key);
-        if weight > self.bounds.bytes || self.bounds.entries == 0 {
+        let (entries, pinned) = self.pinned_by_others(key);
+        let too_heavy = weight > u64::from(u32::MAX) || weight > self.bounds.bytes.saturating_sub(pinned);
+        if too_heavy || entries >= self.bounds.entries {
             self.remove(key);
             return (Put::TooHeavy, Vec::new());
         }
@@ -66,7 +96,7 @@ impl Model {
             Some(at) => {
                 let kept = &mut self.kept[at];
                 (kept.number, kept.weight, kept.uses) = (number, weight, kept.uses + 1);
-                kept.visits = 3.min(kept.visits + 1);
+                kept.visits = 3.min(kept.visits + u8::from(!kept.pinned));
                 self.renew(at);
                 while self.weight() > self.bounds.bytes {
                     evicted.push(self.evict(Some(key)));
@@ -78,12 +108,8 @@ impl Model {
                 {
                     evicted.push(self.evict(None));
                 }
-                let in_main =
-                    self.ghosts.iter_mut().find(|ghost| **ghost == Some(key)).is_some_and(|ghost| {
-                        *ghost = None;
-                        true
-                    });
-                self.kept.push(Kept { key, number, weight, uses: 1, visits: 0, in_main });
+                let in_main = self.take_ghost(key);
+                self.kept.push(Kept { key, number, weight, uses: 1, visits: 0, in_main, pinned: false });
             }
         }
         (Put::Stored, evicted)
@@ -102,7 +128,7 @@ impl Model {
         let at = match self.eviction {
             Eviction::Lru | Eviction::Fifo => self.oldest(spared, |_| true),
             Eviction::Lfu => {
-                let others = self.kept.iter().filter(|kept| Some(kept.key) != spared);
+                let others = self.kept.iter().filter(|kept| Some(kept.key) != spared && !kept.pinned);
                 let fewest = others.map(|kept| kept.uses).min();
                 self.oldest(spared, |kept| Some(kept.uses) == fewest)
             }
@@ -112,7 +138,7 @@ impl Model {
     }
 
     fn oldest(&self, spared: Option<u8>, among: impl Fn(&Kept) -> bool) -> Option<usize> {
-        self.kept.iter().position(|kept| Some(kept.key) != spared && among(kept))
+        self.kept.iter().position(|kept| Some(kept.key) != spared && !kept.pinned && among(kept))
     }
 
     fn s3fifo(&mut self, spared: Option<u8>) -> usize {
@@ -143,7 +169,8 @@ impl Model {
     }
 
     fn small_is_full(&self) -> bool {
-        let (small, main): (Vec<_>, Vec<_>) = self.kept.iter().partition(|kept| !kept.in_main);
+        let (small, main): (Vec<_>, Vec<_>) =
+            self.kept.iter().filter(|kept| !kept.pinned).partition(|kept| !kept.in_main);
         let size = |part: &[&Kept]| match self.bounds.are_bytes() {
             true => part.iter().map(|kept| kept.weight).sum(),
             false => part.len() as u64,

@@ -9,11 +9,10 @@ enum Step {
     Put { key: u8, weight: u64 },
     Refuse { key: u8 },
     Get { key: u8 },
-    With { key: u8 },
+    Pin { key: u8, pinned: bool },
     Peek { key: u8 },
     Update { key: u8 },
     Remove { key: u8 },
-    RemoveUnless { key: u8 },
     Sweep { budget: usize, key: u8 },
     Page { limit: usize },
     Clear,
@@ -26,11 +25,10 @@ fn step(keys: u8) -> impl Strategy<Value = Step> {
         1 => (key.clone(), any::<u64>()).prop_map(|(key, weight)| Step::Put { key, weight }),
         1 => key.clone().prop_map(|key| Step::Refuse { key }),
         6 => key.clone().prop_map(|key| Step::Get { key }),
-        3 => key.clone().prop_map(|key| Step::With { key }),
+        1 => (key.clone(), any::<bool>()).prop_map(|(key, pinned)| Step::Pin { key, pinned }),
         3 => key.clone().prop_map(|key| Step::Peek { key }),
         1 => key.clone().prop_map(|key| Step::Update { key }),
         2 => key.clone().prop_map(|key| Step::Remove { key }),
-        1 => key.clone().prop_map(|key| Step::RemoveUnless { key }),
         1 => (1_usize..400, key).prop_map(|(budget, key)| Step::Sweep { budget, key }),
         1 => (1_usize..9).prop_map(|limit| Step::Page { limit }),
         1 => (0_u8..20).prop_map(|one| if one == 0 { Step::Clear } else { Step::Page { limit: 3 } }),
@@ -51,50 +49,47 @@ fn settings() -> impl Strategy<Value = Memory> {
 
 /// Takes one step in both and compares all that can be seen.
 fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
-    let name = |key: u8| vec![key; usize::from(key % 3) * 20 + 1];
-    let hash = |key: u8| tier.hash(&name(key));
+    let text = |key: u8| vec![key; usize::from(key % 3) * 20 + 1];
     match *step {
         Step::Put { key, weight } => {
             let mut evicted = Vec::new();
-            let put = tier.put_if(
-                hash(key),
-                &name(key),
-                entry(number),
-                weight,
-                |there| {
-                    assert_eq!(there.map(self::number), model.peek(key));
-                    true
-                },
-                |key, _| evicted.push(key[0]),
-            );
-            let whole = weight.min(1 << 40) + name(key).len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
+            let admit = |there: Option<Resident<'_>>| {
+                assert_eq!(there.map(|there| self::number(there.slot())), model.peek(key));
+                true
+            };
+            let put = tier.put_if(&name(tier, &text(key)), entry(number), weight, admit, |gone| {
+                evicted.push(gone.key()[0])
+            });
+            let overhead = text(key).len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
+            let whole = weight.saturating_add(overhead);
             assert_eq!((put, evicted), model.put(key, number, whole));
         }
         Step::Refuse { key } => {
-            let put = tier.put_if(hash(key), &name(key), entry(number), 0, |_| false, |_, _| ());
+            let put = tier.put_if(&name(tier, &text(key)), entry(number), 0, |_| false, |_| ());
             assert_eq!(put, Put::Refused);
         }
-        Step::Get { key } => assert_eq!(value(tier, &name(key)), model.get(key)),
-        Step::With { key } => assert_eq!(tier.with(hash(key), &name(key), self::number), model.get(key)),
+        Step::Get { key } => assert_eq!(value(tier, &text(key)), model.get(key)),
+        Step::Pin { key, pinned } => {
+            assert_eq!(tier.pin(&name(tier, &text(key)), pinned), model.pin(key, pinned));
+        }
         Step::Peek { key } => {
-            let found = tier.peek(hash(key), &name(key));
-            assert_eq!(found.as_ref().map(self::number), model.peek(key));
+            let found = tier.peek(&name(tier, &text(key)), |there| self::number(there.slot()));
+            assert_eq!(found, model.peek(key));
         }
         Step::Update { key } => {
-            let there = tier.update(hash(key), &name(key), |entry| {
-                entry.namespace = 7;
+            let there = tier.update(&name(tier, &text(key)), |entry| {
+                entry.epoch += 1;
                 true
             });
             assert_eq!(there, model.peek(key).is_some());
         }
         Step::Remove { key } => {
-            let removed = tier.remove(hash(key), &name(key));
-            assert_eq!(removed.as_ref().map(self::number), model.remove(key));
+            let removed = tier.remove(&name(tier, &text(key)));
+            assert_eq!(removed.map(|gone| self::number(&gone.value)), model.remove(key));
         }
-        Step::RemoveUnless { key } => assert!(tier.remove_if(hash(key), &name(key), |_| false).is_none()),
         Step::Sweep { budget, key } => {
             let dead = model.peek(key);
-            let swept = tier.sweep(budget, |entry| Some(self::number(entry)) == dead, |_| {});
+            let swept = tier.sweep(budget, |there| Some(self::number(there.slot())) == dead, |_| {});
             assert!(swept.examined <= budget);
             if swept.removed == 1 {
                 model.remove(key);
@@ -114,7 +109,7 @@ fn pages(tier: &MemoryTier, limit: usize) -> Vec<(u8, u64)> {
     let mut cursor = Some(MemoryCursor::default());
     while let Some(from) = cursor {
         let before = seen.len();
-        cursor = tier.page(from, limit, |key, entry| seen.push((key[0], number(entry))));
+        cursor = tier.page(from, limit, |there| seen.push((there.key()[0], number(there.slot()))));
         assert!(seen.len() - before <= limit);
     }
     seen.sort_unstable();

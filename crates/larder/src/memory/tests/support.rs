@@ -29,8 +29,12 @@ pub(super) fn entry_of(value: Arc<dyn std::any::Any + Send + Sync>) -> Entry {
     }
 }
 
-pub(super) fn number(entry: &Entry) -> u64 {
-    match &entry.slot {
+pub(super) fn name<'k>(tier: &MemoryTier, key: &'k [u8]) -> Name<'k> {
+    tier.name(0, key)
+}
+
+pub(super) fn number(slot: &Slot) -> u64 {
+    match slot {
         Slot::Value(value) => *value.downcast_ref().expect("tests put numbers"),
         Slot::Absent => panic!("tests put numbers"),
     }
@@ -41,9 +45,9 @@ pub(super) fn put(tier: &MemoryTier, key: &[u8], number: u64) -> Put {
 }
 
 pub(super) fn put_weighing(tier: &MemoryTier, key: &[u8], number: u64, weight: u64) -> Put {
-    tier.put_if(tier.hash(key), key, entry(number), weight, |_| true, |_, _| ())
+    tier.put_if(&name(tier, key), entry(number), weight, |_| true, |_| ())
 }
 
 pub(super) fn value(tier: &MemoryTier, key: &[u8]) -> Option<u64> {
-    tier.get(tier.hash(key), key).as_ref().map(number)
+    tier.get(&name(tier, key)).map(|entry| self::number(&entry.slot))
 }

@@ -13,7 +13,7 @@ fn filled(entries: u64, shards: u32) -> MemoryTier {
 #[test]
 fn sweeps_stay_within_their_budget_and_find_all_the_dead_over_time() {
     let tier = filled(10_000, 8);
-    let odd = |entry: &Entry| number(entry) % 2 == 1;
+    let odd = |there: Resident<'_>| number(there.slot()) % 2 == 1;
     let (mut rounds, mut removed) = (0, 0);
     while tier.count(odd) > 0 {
         let swept = tier.sweep(100, odd, |_| {});
@@ -54,10 +54,10 @@ fn pages_show_everybody_who_stays_while_others_come_and_go() {
     let mut cursor = Some(MemoryCursor::default());
     let mut step = 0_u64;
     while let Some(from) = cursor {
-        cursor = tier.page(from, 50, |_, entry| _ = seen.insert(number(entry)));
+        cursor = tier.page(from, 50, |there| _ = seen.insert(number(there.slot())));
         // Every third key stays; most others go, so that slots move, and new ones come.
         for other in (step..step + 100).filter(|other| other % 3 != 0) {
-            tier.remove(tier.hash(&other.to_le_bytes()), &other.to_le_bytes());
+            tier.remove(&name(&tier, &other.to_le_bytes()));
         }
         step += 100;
         put(&tier, &(20_000 + step).to_le_bytes(), 20_000 + step);
@@ -69,9 +69,9 @@ fn pages_show_everybody_who_stays_while_others_come_and_go() {
 fn a_page_holds_at_least_one_entry_and_the_last_page_says_so() {
     let tier = filled(3, 1);
     let mut seen = 0;
-    let next = tier.page(MemoryCursor::default(), 0, |_, _| seen += 1);
+    let next = tier.page(MemoryCursor::default(), 0, |_| seen += 1);
     assert_eq!((seen, next.is_some()), (1, true));
-    assert_eq!(tier.page(next.expect("two are left"), 100, |_, _| seen += 1), None);
+    assert_eq!(tier.page(next.expect("two are left"), 100, |_| seen += 1), None);
     assert_eq!(seen, 3);
-    assert_eq!(tier.page(MemoryCursor { shard: 77, below: 5 }, 1, |_, _| panic!("no such place")), None);
+    assert_eq!(tier.page(MemoryCursor { shard: 77, below: 5 }, 1, |_| panic!("no such place")), None);
 }

@@ -1,0 +1,330 @@
+//! A slot: one entry with its key, packed.
+//!
+//! What a hit reads lies in one cache line ([`Hot`]); what only puts and evictions read lies elsewhere ([`Cold`]).
+
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
+
+use larder_core::{Moment, Version};
+
+use super::{
+    key::{Key, KeyBytes},
+    slab::NONE,
+    terms::{Own, Shared, Terms},
+};
+use crate::{
+    policy::freshness::Deadlines,
+    value::{Entry, Slot},
+};
+
+/// What a hit reads, on one cache line.
+#[repr(align(64))]
+pub(super) struct Hot {
+    pub(super) key: Key,
+    pub(super) value: Slot,
+    times: Times,
+    /// The number of its terms.
+    pub(super) terms: u32,
+    visits: AtomicU8,
+    /// In which queue it is; the policy's own numbering.
+    pub(super) place: u8,
+    pub(super) pinned: bool,
+}
+
+/// What puts and evictions read.
+pub(super) struct Cold {
+    /// In halves, since nothing here needs more than four bytes of alignment.
+    version: [u32; 2],
+    /// With key and overhead, as it was counted.
+    pub(super) weight: u32,
+    /// The next older and the next younger one in its list, or in the list of free slots.
+    pub(super) older: u32,
+    pub(super) younger: u32,
+}
+
+const _: () = assert!(size_of::<Hot>() == 64 && size_of::<Cold>() == 20);
+
+/// Three spans of time in one word: when the fresh life ends (41 bits of milliseconds: 69 years), how long before that
+/// a refresh is due, and how long the load took. The latter two keep their first two digits at least, which is all
+/// that people give, and more than either needs.
+#[derive(Clone, Copy)]
+struct Times(u64);
+
+const FRESH_BITS: u32 = 41;
+const FRESH_MAX: u64 = (1 << FRESH_BITS) - 1;
+
+/// How a number is kept short: as leading digits and a power of ten.
+struct Short {
+    digits_bits: u32,
+    power_bits: u32,
+}
+
+/// The lead of a refresh in milliseconds, and the time of a load in microseconds.
+const LEAD: Short = Short { digits_bits: 7, power_bits: 4 };
+const LOAD: Short = Short { digits_bits: 9, power_bits: 3 };
+
+const POWERS: [u64; 16] = {
+    let mut powers = [1; 16];
+    let mut power = 1;
+    while power < powers.len() {
+        powers[power] = powers[power - 1] * 10;
+        power += 1;
+    }
+    powers
+};
+
+impl Short {
+    const fn bits(&self) -> u32 {
+        self.digits_bits + self.power_bits
+    }
+
+    /// Rounded down; the largest that fits if it is too large.
+    fn shorten(&self, number: u64) -> u64 {
+        let fits = |&power: &usize| number / POWERS[power] < 1 << self.digits_bits;
+        match (0..1 << self.power_bits).find(fits) {
+            Some(power) => (number / POWERS[power]) | ((power as u64) << self.digits_bits),
+            None => (1 << self.bits()) - 1,
+        }
+    }
+
+    #[inline]
+    fn lengthen(&self, short: u64) -> u64 {
+        let power = (short >> self.digits_bits) as usize % POWERS.len();
+        (short & ((1 << self.digits_bits) - 1)) * POWERS[power]
+    }
+}
+
+impl Times {
+    fn new(fresh: Moment, refresh_at: Moment, load_time: Duration) -> Self {
+        let fresh_ms = fresh.as_millis();
+        let lead_ms = fresh_ms.saturating_sub(refresh_at.as_millis());
+        let load_us = u64::try_from(load_time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let (lead, load) = (LEAD.shorten(lead_ms), LOAD.shorten(load_us));
+        Self(fresh_ms.min(FRESH_MAX) | lead << FRESH_BITS | load << (FRESH_BITS + LEAD.bits()))
+    }
+
+    #[inline]
+    fn fresh(self) -> Moment {
+        Moment::from_millis(self.0 & FRESH_MAX)
+    }
+
+    #[inline]
+    fn lead_ms(self) -> u64 {
+        LEAD.lengthen(self.0 >> FRESH_BITS & ((1 << LEAD.bits()) - 1))
+    }
+
+    fn load_time(self) -> Duration {
+        Duration::from_micros(LOAD.lengthen(self.0 >> (FRESH_BITS + LEAD.bits())))
+    }
+}
+
+const _: () = assert!(FRESH_BITS + LEAD.bits() + LOAD.bits() == 64);
+
+impl Hot {
+    pub(super) fn free() -> Self {
+        Self {
+            key: Key::None,
+            value: Slot::Absent,
+            times: Times(0),
+            terms: NONE,
+            visits: AtomicU8::new(0),
+            place: 0,
+            pinned: false,
+        }
+    }
+
+    pub(super) fn new(key: Key, entry: Entry, terms: u32) -> Self {
+        let mut hot = Self { key, terms, ..Self::free() };
+        hot.put(entry);
+        hot
+    }
+
+    /// Takes in an entry's value and times; answers the value that was there.
+    pub(super) fn put(&mut self, entry: Entry) -> Slot {
+        self.times = Times::new(entry.deadlines.fresh, entry.refresh_at, entry.load_time);
+        std::mem::replace(&mut self.value, entry.slot)
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self.key, Key::None)
+    }
+
+    /// Counts a visit, up to `max`. Two at once may count as one, which eviction does not mind; and once the count is
+    /// full nothing is written, so that readers of a popular entry share its cache line.
+    #[inline]
+    pub(super) fn visit(&self, max: u8) {
+        let visits = self.visits.load(Ordering::Relaxed);
+        if visits < max {
+            self.visits.store(visits + 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn visits(&mut self) -> &mut u8 {
+        self.visits.get_mut()
+    }
+}
+
+impl Cold {
+    pub(super) fn free() -> Self {
+        Self { version: [0; 2], weight: 0, older: NONE, younger: NONE }
+    }
+
+    pub(super) fn new(version: Version, weight: u32) -> Self {
+        let mut cold = Self { weight, ..Self::free() };
+        cold.set_version(version);
+        cold
+    }
+
+    pub(super) fn set_version(&mut self, version: Version) {
+        self.version = [version.get() as u32, (version.get() >> 32) as u32];
+    }
+
+    fn version(&self) -> Version {
+        Version::new(u64::from(self.version[0]) | u64::from(self.version[1]) << 32)
+    }
+}
+
+/// What of an entry is shared with others, and what its slot has no room for.
+pub(super) fn terms_of(entry: &Entry) -> (Shared, Option<Box<Own>>) {
+    let Deadlines { fresh, stale, fallback } = entry.deadlines;
+    let shared = Shared {
+        namespace: entry.namespace,
+        epoch: entry.epoch,
+        stale_ms: stale.as_millis() - fresh.as_millis(),
+        fallback_ms: fallback.as_millis() - fresh.as_millis(),
+    };
+    let fits = entry.extra.is_none() && entry.retry_at == Moment::default() && fresh.as_millis() < FRESH_MAX;
+    let own = || Box::new(Own { extra: entry.extra.clone(), retry_at: entry.retry_at, fresh });
+    (shared, (!fits).then(own))
+}
+
+/// An entry where it lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Resident<'a> {
+    pub(super) hot: &'a Hot,
+    pub(super) cold: &'a Cold,
+    pub(super) terms: &'a Terms,
+}
+
+impl Resident<'_> {
+    #[inline]
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.hot.value
+    }
+
+    pub(crate) fn namespace(&self) -> u32 {
+        self.terms.shared.namespace
+    }
+
+    /// The clear counters when it was put.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.terms.shared.epoch
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.cold.version()
+    }
+
+    /// Whether it is fresh and asks for nothing: neither is a refresh due, nor does a read prolong it. If not, look
+    /// closer.
+    #[inline]
+    pub(crate) fn is_plainly_fresh(&self, now: Moment) -> bool {
+        let due = self.hot.times.fresh().as_millis().saturating_sub(self.hot.times.lead_ms());
+        now.as_millis() < due && self.terms.own.as_deref().is_none_or(|own| !own.slides())
+    }
+
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        let fresh = self.fresh();
+        let later = |ms: u64| Moment::from_millis(fresh.as_millis() + ms);
+        let Shared { stale_ms, fallback_ms, .. } = self.terms.shared;
+        Deadlines { fresh, stale: later(stale_ms), fallback: later(fallback_ms) }
+    }
+
+    /// All of it, unpacked.
+    pub(crate) fn entry(&self) -> Entry {
+        let (deadlines, own) = (self.deadlines(), self.terms.own.as_deref());
+        let refresh_at = match self.hot.times.lead_ms() {
+            0 => Moment::NEVER,
+            lead_ms => {
+                Moment::from_millis(deadlines.fresh.as_millis() - lead_ms.min(deadlines.fresh.as_millis()))
+            }
+        };
+        Entry {
+            slot: self.hot.value.clone(),
+            version: self.version(),
+            epoch: self.epoch(),
+            deadlines,
+            refresh_at,
+            retry_at: own.map_or(Moment::default(), |own| own.retry_at),
+            namespace: self.namespace(),
+            load_time: self.hot.times.load_time(),
+            extra: own.and_then(|own| own.extra.clone()),
+        }
+    }
+
+    /// The text of its key, behind the namespace.
+    pub(crate) fn key(&self) -> KeyBytes {
+        self.hot.key.bytes()
+    }
+
+    fn fresh(&self) -> Moment {
+        self.terms.own.as_deref().map_or_else(|| self.hot.times.fresh(), |own| own.fresh)
+    }
+}
+
+impl Own {
+    fn slides(&self) -> bool {
+        self.extra.as_deref().is_some_and(|extra| extra.sliding.is_some())
+    }
+}
+
+/// An entry that left the tier; dropped when no lock is held, since a value's `Drop` is the user's code.
+pub(crate) struct Gone {
+    pub(crate) namespace: u32,
+    /// The clear counters when it was put.
+    pub(crate) epoch: u64,
+    pub(super) key: Key,
+    #[cfg_attr(not(test), expect(dead_code, reason = "held until no lock is"))]
+    pub(super) value: Slot,
+}
+
+impl Gone {
+    /// The text of its key, behind the namespace.
+    pub(crate) fn key(&self) -> KeyBytes {
+        self.key.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortened_number_keeps_its_first_digits() {
+        for (short, largest) in [(LEAD, 127 * 10_u64.pow(15)), (LOAD, 511 * 10_u64.pow(7))] {
+            for number in (0..64).flat_map(|shift| [1 << shift, (1_u64 << shift) + 1, u64::MAX >> shift]) {
+                let kept = short.lengthen(short.shorten(number));
+                assert!(
+                    kept <= number && (kept == largest || number - kept <= number / 13),
+                    "{number} {kept}"
+                );
+            }
+            assert!((0..100).all(|digits| short.lengthen(short.shorten(digits * 10_000)) == digits * 10_000));
+        }
+    }
+
+    #[test]
+    fn three_times_share_a_word_without_disturbing_each_other() {
+        let at = Moment::from_millis;
+        let times = Times::new(at(FRESH_MAX), at(FRESH_MAX - 2_000), Duration::from_millis(3));
+        assert_eq!((times.fresh(), times.lead_ms()), (at(FRESH_MAX), 2_000));
+        assert_eq!(times.load_time(), Duration::from_millis(3));
+        let never = Times::new(at(5), Moment::NEVER, Duration::from_nanos(1));
+        assert_eq!((never.fresh(), never.lead_ms()), (at(5), 0));
+        assert_eq!(never.load_time(), Duration::from_micros(1), "known, so not zero");
+        assert!(Times::new(at(5), at(5), Duration::MAX).load_time() > Duration::from_secs(3_600));
+    }
+}
