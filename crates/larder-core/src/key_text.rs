@@ -13,7 +13,7 @@ const INLINE: usize = 128;
 /// [`part`](Self::part), [`part_bytes`](Self::part_bytes) or [`part_number`](Self::part_number) once per component, and
 /// two keys are the same only if all their parts are.
 ///
-/// Up to 128 bytes allocate nothing. What goes beyond [`MAX_KEY_BYTES`] is counted, not kept: a huge key costs its
+/// Up to 128 bytes allocate nothing. Of a text that is far too long a part is counted, not kept: a huge key costs its
 /// reading, not its memory.
 ///
 /// ```
@@ -22,13 +22,125 @@ const INLINE: usize = 128;
 /// let mut text = KeyText::new();
 /// text.part("a:b");
 /// text.part_number(42);
-/// assert_eq!(text.as_bytes(), b"a%3Ab,42");
+/// assert_eq!(text.escaped(), b"a%3Ab,42");
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct KeyText {
-    text: SmallVec<[u8; INLINE]>,
     parts: usize,
+    /// The only part, if it is short.
+    short: ShortText,
+    /// Otherwise the only part as it was given, or all parts, escaped and joined.
+    long: SmallVec<[u8; INLINE]>,
     cut_bytes: usize,
+}
+
+/// At most [`MAX_BYTES`](Self::MAX_BYTES) bytes of text in four words: what memory caches hash and compare, since that
+/// takes a few instructions without a branch.
+///
+/// The bytes of the text from the lowest byte of the first word upwards, zeros behind them, and their number in the
+/// last byte but one of the last word; the last byte is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ShortText([u64; 4]);
+
+impl ShortText {
+    /// The longest text that is short.
+    pub const MAX_BYTES: usize = 30;
+
+    /// Packs a text; `None` if it is not short.
+    #[inline]
+    #[must_use]
+    pub fn of(text: &[u8]) -> Option<Self> {
+        if text.len() > Self::MAX_BYTES {
+            return None;
+        }
+        let (full, rest) = text.as_chunks::<8>();
+        let word = u64::from_le_bytes;
+        let last = partial_word(text, rest);
+        // Written out, so that the words never leave their registers.
+        let [first, second, third, last] = match *full {
+            [] => [last, 0, 0, 0],
+            [first] => [word(first), last, 0, 0],
+            [first, second] => [word(first), word(second), last, 0],
+            [first, second, third, ..] => [word(first), word(second), word(third), last],
+        };
+        Some(Self([first, second, third, last | (text.len() as u64) << 48]))
+    }
+
+    /// The digits of a number.
+    #[inline]
+    #[must_use]
+    pub fn of_number(number: u64) -> Self {
+        const HALF: u64 = 100_000_000;
+        if number < HALF {
+            let (digits, len) = trimmed(eight_digits(number));
+            return Self([digits, 0, 0, u64::from(len) << 48]);
+        }
+        if number < HALF * HALF {
+            let (high, len) = trimmed(eight_digits(number / HALF));
+            let both = u128::from(high) | u128::from(eight_digits(number % HALF)) << (8 * len);
+            return Self([both as u64, (both >> 64) as u64, 0, u64::from(len + 8) << 48]);
+        }
+        Self::of_long_number(number)
+    }
+
+    #[inline(never)]
+    fn of_long_number(number: u64) -> Self {
+        let mut digits = [0; 20];
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+        Self::of(&digits[zeros..]).expect("twenty bytes are short")
+    }
+
+    /// Whether it has no bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0[3] == 0
+    }
+
+    /// The words.
+    #[inline]
+    #[must_use]
+    pub fn words(self) -> [u64; 4] {
+        self.0
+    }
+
+    /// The text whose words these are.
+    #[must_use]
+    pub fn from_words(words: [u64; 4]) -> Self {
+        Self(words)
+    }
+
+    /// The bytes, with zeros behind them, and how many they are.
+    #[must_use]
+    pub fn bytes(self) -> ([u8; 32], usize) {
+        let mut bytes = [0; 32];
+        for (room, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *room = word.to_le_bytes();
+        }
+        (bytes, (self.0[3] >> 48) as usize & 31)
+    }
+}
+
+/// The bytes behind the last full word of `text`, read with the bytes before them where there are any: one load in
+/// place of up to seven.
+#[inline]
+fn partial_word(text: &[u8], rest: &[u8]) -> u64 {
+    match text.last_chunk::<8>() {
+        Some(_) if rest.is_empty() => 0,
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
+}
+
+impl Default for KeyText {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl KeyText {
@@ -36,7 +148,20 @@ impl KeyText {
     #[inline]
     #[must_use]
     pub fn new() -> Self {
-        Self { text: SmallVec::new(), parts: 0, cut_bytes: 0 }
+        Self { parts: 0, short: ShortText([0; 4]), long: SmallVec::new(), cut_bytes: 0 }
+    }
+
+    /// The text that reads so already: several parts, escaped and joined, or one.
+    #[must_use]
+    pub fn from_escaped(text: &[u8]) -> Self {
+        let mut read = Self::new();
+        if text.contains(&b',') {
+            read.parts = 2;
+            read.put(text);
+        } else {
+            read.part_bytes(&unescaped(text));
+        }
+        read
     }
 
     /// Writes one part of text.
@@ -48,84 +173,123 @@ impl KeyText {
     /// Writes one part of arbitrary bytes. Text written here and through [`part`](Self::part) reads the same.
     #[inline]
     pub fn part_bytes(&mut self, bytes: &[u8]) {
-        self.begin_part();
-        // Nearly all keys are plain, and every hit writes one.
-        if is_plain(bytes) {
-            self.put(bytes);
+        match ShortText::of(bytes) {
+            Some(short) if self.parts == 0 => (self.parts, self.short) = (1, short),
+            _ => self.put_part(bytes),
+        }
+    }
+
+    /// Writes one part that is short.
+    #[inline]
+    pub fn part_short(&mut self, text: ShortText) {
+        if self.parts == 0 {
+            (self.parts, self.short) = (1, text);
         } else {
-            self.put_escaped(bytes);
+            let (bytes, len) = text.bytes();
+            self.put_part(&bytes[..len]);
         }
     }
 
     /// Writes one part: a number in decimal, as text of its digits would be written.
     #[inline]
     pub fn part_number(&mut self, number: u64) {
-        self.begin_part();
-        if number < 100_000_000 && self.text.len() + 8 <= INLINE {
-            let (digits, len) = eight_digits(number);
-            let end = self.text.len() + len;
-            // A fixed number of bytes is one instruction; those behind the digits go again.
-            self.text.extend_from_slice(&digits);
-            self.text.truncate(end);
-        } else {
-            self.put_long_number(number);
-        }
+        self.part_short(ShortText::of_number(number));
     }
 
-    /// What is written, escaped.
+    /// The only part as it was given, if there is one part and it is short.
     #[inline]
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.text
+    pub fn short(&self) -> Option<ShortText> {
+        (self.parts == 1 && self.long.is_empty()).then_some(self.short)
+    }
+
+    /// What is not [`short`](Self::short): the only part as it was given, or if there are several all of them, escaped
+    /// and joined.
+    #[must_use]
+    pub fn long(&self) -> &[u8] {
+        &self.long
+    }
+
+    /// What is written, escaped and joined: as it stands in a key behind the namespace.
+    #[must_use]
+    pub fn escaped(&self) -> Vec<u8> {
+        self.joined().long.into_vec()
     }
 
     /// How many parts were written.
+    #[inline]
     #[must_use]
     pub fn parts(&self) -> usize {
         self.parts
     }
 
-    /// How long the text is, in bytes; more than [`as_bytes`](Self::as_bytes) has if some were not kept, and such a
-    /// text is no key.
+    /// Whether the text is neither empty nor longer than `max_bytes` when it is escaped.
     #[inline]
+    #[must_use]
+    pub fn fits(&self, max_bytes: usize) -> bool {
+        // Nearly always: short, and fitting even if every byte had to be escaped.
+        let [.., last] = self.short.0;
+        let short = last != 0 && self.long.is_empty() && 3 * ShortText::MAX_BYTES <= max_bytes;
+        short || (1..=max_bytes).contains(&self.len())
+    }
+
+    /// How long the text is when it is escaped, in bytes; of a text that is far too long, at least how long.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.text.len().saturating_add(self.cut_bytes)
+        let whole = self.joined();
+        whole.long.len().saturating_add(whole.cut_bytes)
     }
 
-    /// Whether nothing was written but perhaps empty parts.
-    #[inline]
+    /// Whether nothing was written but perhaps an empty part.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
+        self.len() == 0
     }
 
-    #[inline]
-    fn begin_part(&mut self) {
-        if self.parts > 0 {
+    /// A part that is long, or not the first.
+    #[inline(never)]
+    fn put_part(&mut self, bytes: &[u8]) {
+        if self.parts == 0 {
+            self.put(bytes);
+        } else {
+            self.join();
             self.put(b",");
+            self.put_escaped(bytes);
         }
         self.parts += 1;
     }
 
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        if self.text.len() + bytes.len() <= INLINE {
-            self.text.extend_from_slice(bytes);
-        } else {
-            self.put_beyond(bytes);
+    fn joined(&self) -> Self {
+        let mut whole = self.clone();
+        whole.join();
+        whole
+    }
+
+    /// Escapes the only part, since others follow it, or since somebody wants to read it so.
+    fn join(&mut self) {
+        if self.parts != 1 {
+            return;
+        }
+        let given = std::mem::take(&mut self.long);
+        match given.is_empty() {
+            true => {
+                let (bytes, len) = self.short.bytes();
+                self.put_escaped(&bytes[..len]);
+            }
+            false => self.put_escaped(&given),
         }
     }
 
-    #[cold]
-    fn put_beyond(&mut self, bytes: &[u8]) {
-        let room = MAX_KEY_BYTES.saturating_sub(self.text.len()).min(bytes.len());
-        self.text.extend_from_slice(&bytes[..room]);
+    fn put(&mut self, bytes: &[u8]) {
+        let room = MAX_KEY_BYTES.saturating_sub(self.long.len()).min(bytes.len());
+        self.long.extend_from_slice(&bytes[..room]);
         self.cut_bytes = self.cut_bytes.saturating_add(bytes.len() - room);
     }
 
-    #[cold]
     fn put_escaped(&mut self, bytes: &[u8]) {
+        if bytes.iter().all(|&byte| is_plain(byte)) {
+            return self.put(bytes);
+        }
         for chunk in bytes.utf8_chunks() {
             self.put_text(chunk.valid());
             chunk.invalid().iter().for_each(|&byte| self.put(&percent(byte)));
@@ -143,68 +307,30 @@ impl KeyText {
             }
         }
     }
-
-    fn put_long_number(&mut self, number: u64) {
-        let mut digits = [0; 20];
-        let mut begin = digits.len();
-        let mut rest = number;
-        loop {
-            begin -= 1;
-            digits[begin] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                return self.put(&digits[begin..]);
-            }
-        }
-    }
 }
 
-/// The digits of a number below 10^8, first one first, and how many they are. Splits the number into halves, pairs and
-/// digits, all at once in one word (the technique is Paul Khuong's: "How to print integers really fast", 2017).
+/// The digits of a number below 10^8 as text, first one lowest. Splits the number into halves, pairs and digits, all at
+/// once in one word (the technique is Paul Khuong's: "How to print integers really fast", 2017).
 #[inline]
-fn eight_digits(number: u64) -> ([u8; 8], usize) {
+fn eight_digits(number: u64) -> u64 {
     let halves = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((halves * 10_486) >> 20) & 0x7f_0000_007f;
     let pairs = hundreds | ((halves - hundreds * 100) << 16);
     let tens = ((pairs * 103) >> 10) & 0x0f_000f_000f_000f;
-    let digits = tens | ((pairs - tens * 10) << 8);
-    let zeros = (digits.trailing_zeros() / 8).min(7);
-    (((digits + 0x3030_3030_3030_3030) >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize)
+    (tens | ((pairs - tens * 10) << 8)) + 0x3030_3030_3030_3030
 }
 
-/// Whether all of it is text that stays as it is.
+/// The same without zeros in front but the last digit, and how many are left.
 #[inline]
-fn is_plain(bytes: &[u8]) -> bool {
-    let (lanes, rest) = bytes.as_chunks::<16>();
-    let last = match bytes.last_chunk::<16>() {
-        Some(_) if rest.is_empty() => true,
-        // With bytes that are looked at already, so that all of it goes by sixteen.
-        Some(last) => is_plain_lane(last),
-        None => rest.iter().all(|&byte| is_plain_byte(byte)),
-    };
-    lanes.iter().fold(last, |plain, lane| plain & is_plain_lane(lane))
-}
-
-/// Without a branch, so that the compiler makes vector instructions of it.
-#[inline]
-fn is_plain_lane(lane: &[u8; 16]) -> bool {
-    lane.iter().fold(true, |plain, &byte| plain & is_plain_byte(byte))
+fn trimmed(digits: u64) -> (u64, u32) {
+    let zeros = ((digits - 0x3030_3030_3030_3030).trailing_zeros() / 8).min(7);
+    (digits >> (8 * zeros), 8 - zeros)
 }
 
 /// The ASCII bytes that [`needs_escape`] leaves alone.
-#[inline]
-const fn is_plain_byte(byte: u8) -> bool {
-    (byte > b' ')
-        & (byte < 0x7f)
-        & (byte != b':')
-        & (byte != b',')
-        & (byte != b'%')
-        & (byte != b'*')
-        & (byte != b'?')
-        // `[`, `\` and `]` stand in a row; `{` and `}` differ in two bits.
-        & (byte.wrapping_sub(b'[') > 2)
-        & (byte != b'{')
-        & (byte != b'}')
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'!'..0x7f)
+        && !matches!(byte, b':' | b',' | b'%' | b'{' | b'}' | b'*' | b'?' | b'[' | b']' | b'\\')
 }
 
 /// Whether a character is written as `%XX`: what has a meaning in keys or patterns (`:` `,` `%` `{` `}` `*` `?` `[` `]`
@@ -221,14 +347,36 @@ fn percent(byte: u8) -> [u8; 3] {
     [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
+/// The bytes that were escaped to this.
+fn unescaped(text: &[u8]) -> SmallVec<[u8; INLINE]> {
+    let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
+    let mut bytes = SmallVec::new();
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        match (first, digit(behind.first()), digit(behind.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high << 4 | low) as u8);
+                rest = &behind[2..];
+            }
+            _ => bytes.push(*first),
+        }
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(parts: &[&[u8]]) -> String {
+    fn written(parts: &[&[u8]]) -> KeyText {
         let mut text = KeyText::new();
         parts.iter().for_each(|part| text.part_bytes(part));
-        String::from_utf8(text.as_bytes().to_vec()).expect("escaped keys are text")
+        text
+    }
+
+    fn text(parts: &[&[u8]]) -> String {
+        String::from_utf8(written(parts).escaped()).expect("escaped keys are text")
     }
 
     #[test]
@@ -242,41 +390,79 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_way_and_the_thorough_one_agree_on_every_byte_in_every_place() {
+    fn the_fast_way_and_the_thorough_one_agree_on_every_byte() {
         for byte in 0..=0xff_u8 {
-            let plain = byte < 0x80 && !needs_escape(char::from(byte));
-            assert_eq!(is_plain_byte(byte), plain, "{byte:#x}");
-            for len in 1..50 {
-                for at in [0, len / 2, len - 1] {
-                    let mut text = vec![b'a'; len];
-                    text[at] = byte;
-                    assert_eq!(is_plain(&text), plain, "{byte:#x} at {at} of {len}");
-                }
-            }
+            assert_eq!(is_plain(byte), byte < 0x80 && !needs_escape(char::from(byte)), "{byte:#x}");
         }
     }
 
     #[test]
-    fn a_number_reads_like_its_digits_behind_whatever_was_written_before() {
+    fn what_was_read_back_from_its_text_is_what_was_written() {
+        let long = [b'%'; 100];
+        let all: &[&[&[u8]]] = &[
+            &[b"a:b"],
+            &[b""],
+            &[b"100%"],
+            &[b"%3A"],
+            &[b"\xff\0*{"],
+            &["é".as_bytes()],
+            &[b"a", b"b"],
+            &[b"a,b"],
+            &[b"", b""],
+            &[&long],
+            &[&long, b"x"],
+            &[b"x", &long],
+        ];
+        for &parts in all {
+            let written = written(parts);
+            let read = KeyText::from_escaped(&written.escaped());
+            assert_eq!(read.short(), written.short(), "{parts:?}");
+            assert_eq!(
+                read.short().is_none().then(|| read.long()),
+                written.short().is_none().then(|| written.long())
+            );
+            assert_eq!(read.parts() > 1, parts.len() > 1);
+        }
+    }
+
+    #[test]
+    fn a_short_text_is_its_bytes_and_no_others() {
+        let bytes: Vec<u8> = (1..=31).collect();
+        for len in 0..=30 {
+            let short = ShortText::of(&bytes[..len]).expect("short");
+            let (kept, kept_len) = short.bytes();
+            assert_eq!((kept_len, &kept[..len]), (len, &bytes[..len]));
+            assert!((0..len).all(|other| ShortText::of(&bytes[..other]) != Some(short)));
+        }
+        assert_eq!(ShortText::of(&bytes), None);
+        assert_ne!(ShortText::of(b"a\0"), ShortText::of(b"a"));
+    }
+
+    #[test]
+    fn a_number_reads_like_its_digits_first_or_behind_others() {
         let around = (0..20).flat_map(|exponent| {
             let power = 10_u64.pow(exponent);
             [power - 1, power, power + 1, power.saturating_mul(7) / 3]
         });
         for number in around.chain([0, u64::MAX, 12_345_678, 10_203_040]) {
-            for before in [0, 1, 119, 120, 121, 127, 128, 300] {
-                let mut text = KeyText::new();
-                let first = "x".repeat(before);
-                text.part(&first);
-                text.part_number(number);
-                assert_eq!(text.as_bytes(), format!("{first},{number}").as_bytes());
-            }
+            let mut alone = KeyText::new();
+            alone.part_number(number);
+            assert_eq!(alone.short(), ShortText::of(number.to_string().as_bytes()));
+            let mut behind = KeyText::new();
+            behind.part("x");
+            behind.part_number(number);
+            assert_eq!(behind.escaped(), format!("x,{number}").as_bytes());
         }
     }
 
     #[test]
     fn what_is_too_long_is_counted_and_not_kept() {
-        let mut text = KeyText::new();
-        text.part_bytes(&vec![b'x'; 10_000]);
-        assert_eq!((text.as_bytes().len(), text.len()), (MAX_KEY_BYTES, 10_000));
+        let text = written(&[&[b'x'; 10_000]]);
+        assert_eq!((text.long().len(), text.len()), (MAX_KEY_BYTES, 10_000));
+        assert!(!text.fits(MAX_KEY_BYTES) && !KeyText::new().fits(100) && !written(&[b""]).fits(100));
+        let colons = written(&[&[b':'; 30]]);
+        assert_eq!((colons.len(), colons.fits(90), colons.fits(89)), (90, true, false));
+        let most = written(&[&[b'x'; MAX_KEY_BYTES]]);
+        assert!(most.fits(MAX_KEY_BYTES) && !most.fits(MAX_KEY_BYTES - 1));
     }
 }

@@ -19,7 +19,7 @@ pub use codec::{Codec, CodecError, CodecId};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use event::{Event, Life, LoadCause, Observer, RejectedPayload, StaleReason, TierState};
 pub use key::{Key, KeyError, KeyPrefix, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace};
-pub use key_text::KeyText;
+pub use key_text::{KeyText, ShortText};
 pub use store::{
     Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page,
     PageEntry, Read, Removed, Stamp, Store, Stored, Token, Write, Written, erase,

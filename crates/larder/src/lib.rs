@@ -27,8 +27,8 @@ pub use hub::Subscription;
 pub use key::{Args, CacheKey};
 pub use larder_core::{
     BoxError, Clock, Codec, CodecError, CodecId, Error, ErrorKind, Event, Key, KeyError, KeyText, Life,
-    LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, StaleReason, Store, TierState,
-    Timestamp, Version,
+    LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, ShortText, StaleReason, Store,
+    TierState, Timestamp, Version,
 };
 pub use load::{IntoLoaded, LoadContext, Loaded, Validator};
 pub use memory::{Eviction, Memory};

@@ -25,7 +25,7 @@ use crate::{
     },
     key::{CacheKey, write_key},
     load::{Details, ErasedLoader, IntoLoaded, LoadContext, LoadItem},
-    memory::{MemoryCursor, Resident},
+    memory::{MemoryCursor, MemoryTier, Name, Resident},
     options::{Policy, Problem, ReadOptions, WriteMode, WriteOptions},
     stats::NamespaceStats,
     value::{AnyValue, Slot},
@@ -119,7 +119,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         if let Some(memory) = &self.scope.core.memory {
             memory.page(MemoryCursor::default(), usize::MAX, |there| {
                 if there.namespace() == space.id && self.scope.is_alive(&there) {
-                    keys.push(self.scope.key(&there.key()).to_string());
+                    keys.push(self.scope.space.key(&there.key()).to_string());
                 }
             });
         }
@@ -300,9 +300,8 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// `Rejected` when the key cannot be written.
     pub fn peek(&self, key: &K) -> Result<Answer<V>> {
-        let mut text = KeyText::new();
-        self.write(key, &mut text)?;
-        Ok(self.scope.peek_slot(text.as_bytes()).map_or(Answer::Miss, of_slot))
+        let slot = self.in_memory(key, |memory, name| self.scope.peek_with(memory, name, Slot::clone))?;
+        Ok(slot.map_or(Answer::Miss, of_slot))
     }
 
     /// Shows the value in memory to `look`, without cloning its `Arc`: the cheapest hit there is. `None` if memory
@@ -313,13 +312,11 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// `Rejected` when the key cannot be written.
     pub fn peek_with<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Result<Option<R>> {
-        let mut text = KeyText::new();
-        self.write(key, &mut text)?;
         let look = |slot: &Slot| match slot {
             Slot::Value(value) => Some(look(typed::<V>(value))),
             Slot::Absent => None,
         };
-        Ok(self.scope.peek_with(text.as_bytes(), look).flatten())
+        Ok(self.in_memory(key, |memory, name| self.scope.peek_with(memory, name, look))?.flatten())
     }
 
     /// Whether any tier holds an entry that is not dead; a remembered absence is one. Disturbs nothing.
@@ -449,27 +446,44 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         self.scope.expire(vec![spot], self.scope.core.settings.write_mode).await
     }
 
-    /// Writes the key into a buffer on the stack and asks memory.
+    /// Takes a hit in memory, or names the key for a closer look.
     #[inline]
     fn look(&self, key: &K) -> Result<Look> {
         self.scope.core.check_open()?;
+        match self.in_memory(key, |memory, name| self.scope.hit(memory, name))? {
+            Some(slot) => Ok(Look::Hit(slot)),
+            None => Ok(Look::Closer(self.spot(key)?)),
+        }
+    }
+
+    /// Asks memory about a key, if there is memory.
+    #[inline]
+    fn in_memory<R>(
+        &self,
+        key: &K,
+        ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
+    ) -> Result<Option<R>> {
+        let Some(memory) = &self.scope.core.memory else { return Ok(None) };
+        let namespace = self.scope.space.id;
+        if let Some(short) = key.short().filter(|short| !short.is_empty()) {
+            return Ok(ask(memory, &memory.short_name(namespace, short)));
+        }
         let mut text = KeyText::new();
         self.write(key, &mut text)?;
-        Ok(match self.scope.hit(text.as_bytes()) {
-            Some(slot) => Look::Hit(slot),
-            None => Look::Closer(Spot { key: self.scope.key(text.as_bytes()) }),
-        })
+        Ok(ask(memory, &memory.name(namespace, &text)))
     }
 
     #[inline]
     fn write(&self, key: &K, text: &mut KeyText) -> Result<()> {
-        write_key(self.scope.space.prefix.as_bytes().len(), key, text)
+        write_key(self.scope.space.prefix.as_bytes().len(), key, text)?;
+        debug_assert!(key.short().is_none_or(|short| text.short() == Some(short)), "a key must be one text");
+        Ok(())
     }
 
     fn spot(&self, key: &K) -> Result<Spot> {
         let mut text = KeyText::new();
         self.write(key, &mut text)?;
-        Ok(Spot { key: self.scope.key(text.as_bytes()) })
+        Ok(Spot { key: self.scope.key(&text) })
     }
 }
 

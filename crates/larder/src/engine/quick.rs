@@ -7,43 +7,46 @@ use super::{
     wants::{Accept, Answered, Quick, Wants},
 };
 use crate::{
-    memory::Resident,
+    memory::{MemoryTier, Name, Resident},
     policy::{expiry::refreshes_early, freshness::classify},
     stats::Outcome,
     value::{Entry, Slot},
 };
 
 impl Scope {
-    /// The hit: what memory holds of the key `text` if it is fresh and asks for nothing. Synchronous, takes no
-    /// exclusive lock with the default policy, allocates nothing, and counts. Anything else is `None` and leaves no
-    /// trace: look closer.
-    pub(crate) fn hit(&self, text: &[u8]) -> Option<Slot> {
+    /// The hit: what memory holds of a key if it is fresh and asks for nothing. Synchronous, takes no exclusive lock
+    /// with the default policy, allocates nothing, and counts. Anything else is `None` and leaves no trace: look
+    /// closer.
+    #[inline]
+    pub(crate) fn hit(&self, memory: &MemoryTier, name: &Name<'_>) -> Option<Slot> {
         if self.space.policy.early_refresh_beta > 0.0 {
             return None;
         }
-        let memory = self.core.memory.as_ref()?;
-        let (name, now) = (memory.name(self.space.id, text), self.core.clock.now());
-        let slot = memory.hit(&name, |there| {
+        let now = self.core.clock.now();
+        let slot = memory.hit(name, |there| {
             (self.is_alive(&there) && there.is_plainly_fresh(now)).then(|| there.slot().clone())
         })?;
-        self.note_quick_hit(|| self.key(text), &slot, Life::Fresh);
+        self.count_tier(MEMORY, Self::outcome(&slot, Life::Fresh));
+        if self.core.hub.is_listening() {
+            self.tell_hit(self.space.key(&name.escaped()), &slot, Life::Fresh);
+        }
         Some(slot)
     }
 
-    /// Shows what memory holds of the key `text` to `f`, unless it is dead; leaves no trace.
-    pub(crate) fn peek_with<R>(&self, text: &[u8], f: impl FnOnce(&Slot) -> R) -> Option<R> {
-        let memory = self.core.memory.as_ref()?;
-        let (name, now) = (memory.name(self.space.id, text), self.core.clock.now());
-        let seen = memory.peek(&name, |there| {
+    /// Shows what memory holds of a key to `f`, unless it is dead; leaves no trace.
+    #[inline]
+    pub(crate) fn peek_with<R>(
+        &self,
+        memory: &MemoryTier,
+        name: &Name<'_>,
+        f: impl FnOnce(&Slot) -> R,
+    ) -> Option<R> {
+        let now = self.core.clock.now();
+        let seen = memory.peek(name, |there| {
             let dies_later = there.is_plainly_fresh(now) || classify(&there.deadlines(), now) != Life::Dead;
             (dies_later && self.is_alive(&there)).then(|| f(there.slot()))
         });
         seen.flatten()
-    }
-
-    /// The same, as a value of its own.
-    pub(crate) fn peek_slot(&self, text: &[u8]) -> Option<Slot> {
-        self.peek_with(text, Slot::clone)
     }
 
     /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.
@@ -54,7 +57,7 @@ impl Scope {
         };
         let now = self.core.clock.now();
         let life = classify(&entry.deadlines, now);
-        let note = || self.note_quick_hit(|| key.clone(), &entry.slot, life);
+        let note = || self.note_quick_hit(key, &entry.slot, life);
         match life {
             Life::Fresh if self.is_due(&entry, now) => {
                 note();
@@ -79,12 +82,18 @@ impl Scope {
         }
     }
 
-    /// Counts a hit in memory; the key is made only for those who listen.
-    fn note_quick_hit(&self, key: impl FnOnce() -> Key, slot: &Slot, life: Life) {
+    fn note_quick_hit(&self, key: &Key, slot: &Slot, life: Life) {
         self.count_tier(MEMORY, Self::outcome(slot, life));
+        if self.core.hub.is_listening() {
+            self.tell_hit(key.clone(), slot, life);
+        }
+    }
+
+    #[cold]
+    fn tell_hit(&self, key: Key, slot: &Slot, life: Life) {
         self.core.tell(|| Event::Hit {
             namespace: self.name(),
-            key: key(),
+            key,
             tier: self.tier_name(MEMORY),
             life,
             absent: matches!(slot, Slot::Absent),
@@ -111,7 +120,7 @@ impl Scope {
             }
             (Quick::Look(Some(entry)), Accept::Any) => {
                 let now = self.core.clock.now();
-                self.note_quick_hit(|| key.clone(), &entry.slot, Life::Fallback);
+                self.note_quick_hit(key, &entry.slot, Life::Fallback);
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use larder_core::{Key, KeyPrefix, Life, Namespace, Version};
+use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, Version};
 
 use tokio::sync::MutexGuard;
 
 use super::{Core, MEMORY};
 use crate::{
-    memory::{KeyBytes, MemoryTier, Name, Put, Resident},
+    memory::{MemoryTier, Name, Put, Resident},
     options::Policy,
     policy::{
         coherence::{NamespaceFence, ReadVersion},
@@ -105,13 +105,13 @@ impl Scope {
         ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
     ) -> Option<R> {
         let memory = self.core.memory.as_ref()?;
-        let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
-        ask(memory, &memory.name(self.space.id, text))
+        let text = KeyText::from_escaped(&key.as_bytes()[self.space.prefix.as_bytes().len()..]);
+        ask(memory, &memory.name(self.space.id, &text))
     }
 
-    /// The whole key of which memory keeps `text`.
-    pub(crate) fn key(&self, text: &[u8]) -> Key {
-        self.space.key(text)
+    /// The whole key that `text` was written for.
+    pub(crate) fn key(&self, text: &KeyText) -> Key {
+        self.space.key(&text.escaped())
     }
 
     /// The entry that memory holds, unless it is dead; leaves no trace.
@@ -172,7 +172,7 @@ impl Scope {
         put.unwrap_or(Put::Refused)
     }
 
-    fn count_evictions(&self, evicted: &[(u32, Option<KeyBytes>)]) {
+    fn count_evictions(&self, evicted: &[(u32, Option<Vec<u8>>)]) {
         for group in evicted.chunk_by(|(a, _), (b, _)| a == b) {
             let entries = group.len() as u64;
             if let Some(space) = self.core.space(group[0].0) {

@@ -33,7 +33,7 @@ use super::{CacheKey, canonical::Canonical};
 ///
 /// let mut text = KeyText::new();
 /// Args((42, "a:b", Some(1.0))).write_key(&mut text)?;
-/// assert_eq!(text.as_bytes(), b"42,'a%3Ab',!1.0");
+/// assert_eq!(text.escaped(), b"42,'a%3Ab',!1.0");
 /// # Ok::<(), larder::KeyError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

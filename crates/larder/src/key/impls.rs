@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, rc::Rc, sync::Arc};
 
-use larder_core::{KeyError, KeyText};
+use larder_core::{KeyError, KeyText, ShortText};
 
 use super::{CacheKey, number::Decimal};
 
@@ -25,6 +25,11 @@ macro_rules! naturals {
             fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
                 out.part_number(*self as u64);
                 Ok(())
+            }
+
+            #[inline]
+            fn short(&self) -> Option<ShortText> {
+                Some(ShortText::of_number(*self as u64))
             }
         }
     )*};
@@ -60,12 +65,22 @@ impl CacheKey for str {
         out.part(self);
         Ok(())
     }
+
+    #[inline]
+    fn short(&self) -> Option<ShortText> {
+        ShortText::of(self.as_bytes())
+    }
 }
 
 impl CacheKey for String {
     #[inline]
     fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         self.as_str().write_key(out)
+    }
+
+    #[inline]
+    fn short(&self) -> Option<ShortText> {
+        self.as_str().short()
     }
 }
 
@@ -74,6 +89,11 @@ impl CacheKey for [u8] {
     fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
         out.part_bytes(self);
         Ok(())
+    }
+
+    #[inline]
+    fn short(&self) -> Option<ShortText> {
+        ShortText::of(self)
     }
 }
 
@@ -104,6 +124,11 @@ macro_rules! pointers {
             #[inline]
             fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
                 (**self).write_key(out)
+            }
+
+            #[inline]
+            fn short(&self) -> Option<ShortText> {
+                (**self).short()
             }
         }
     )*};

@@ -1,105 +1,76 @@
 //! Keys: how a lookup names one, and how a slot keeps it.
 //!
-//! A short key is four words, in the lookup as in the slot, so that hashing and comparing it takes a few instructions
+//! A key that is one part is kept as it was given, several are kept joined: only stores see the escaped text of one
+//! part. A short key is four words, in the lookup as in the slot, so that hashing and comparing it takes a few instructions
 //! without a branch and touches no memory but the slot's. A longer one has an allocation of its own.
 
 use std::hash::Hasher;
 
 use foldhash::{SharedSeed, fast::FoldHasher};
+use larder_core::{KeyText, ShortText};
 use smallvec::SmallVec;
-
-/// The longest key that needs no allocation of its own, in bytes.
-pub(super) const SHORT_MAX: usize = 30;
-
-/// The text of a key that a slot kept.
-pub(crate) type KeyBytes = SmallVec<[u8; 32]>;
 
 /// A key as a lookup names it, with its hash.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name<'a> {
     pub(super) namespace: u32,
     pub(super) hash: u64,
-    short: Words,
-    text: &'a [u8],
+    /// [`NO_WORDS`] if the text is long.
+    words: [u64; 4],
+    long: Long<'a>,
 }
 
+/// A text that is not short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Long<'a> {
+    text: &'a [u8],
+    /// It is several parts joined, so it is not the key of one part that has these bytes.
+    several: bool,
+}
+
+/// Stands for a text that has no words; no short text has this last byte.
+const NO_WORDS: [u64; 4] = [u64::MAX; 4];
+/// Beside the length of a short text: it is several parts joined.
+const SEVERAL: u8 = 0x80;
+
 impl Name<'_> {
-    fn is_short(&self) -> bool {
-        self.text.len() <= SHORT_MAX
+    /// Its text as it stands in a whole key, escaped.
+    pub(crate) fn escaped(&self) -> Vec<u8> {
+        Key::new(self).escaped()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.text.len()
-    }
-}
-
-/// At most [`SHORT_MAX`] bytes: text from the lowest byte upwards, zeros behind it, its length in the last but one.
-#[derive(Clone, Copy, Debug)]
-struct Words([u64; 4]);
-
-impl Words {
-    /// No key at all: its last byte is not zero.
-    const NONE: Self = Self([u64::MAX; 4]);
-
-    /// The caller has checked the length.
-    #[inline]
-    fn of(text: &[u8]) -> Self {
-        let (full, rest) = text.as_chunks::<8>();
-        let mut words = [0; 4];
-        for (word, bytes) in words.iter_mut().zip(full) {
-            *word = u64::from_le_bytes(*bytes);
+        if self.words == NO_WORDS {
+            self.long.text.len()
+        } else {
+            ShortText::from_words(self.words).bytes().1
         }
-        if let Some(last) = words.get_mut(full.len()) {
-            *last = partial_word(text, rest);
-        }
-        words[3] |= (text.len() as u64) << 48;
-        Self(words)
-    }
-
-    fn len(&self) -> usize {
-        (self.0[3] >> 48) as usize
-    }
-
-    fn bytes(&self) -> KeyBytes {
-        let mut bytes = [0; 32];
-        for (room, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
-            *room = word.to_le_bytes();
-        }
-        KeyBytes::from_slice(&bytes[..self.len()])
-    }
-}
-
-/// The bytes behind the last full word of `text`, read with the bytes before them where there are any: one load in
-/// place of up to seven.
-#[inline]
-fn partial_word(text: &[u8], rest: &[u8]) -> u64 {
-    match text.last_chunk::<8>() {
-        Some(_) if rest.is_empty() => 0,
-        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
 }
 
 /// A key in its slot; 32 bytes.
 pub(super) enum Key {
-    /// [`Words`], less the byte that tells the variants apart.
+    /// The words of a short text, less the byte that tells the variants apart.
     Short {
         head: [u64; 3],
         tail: u32,
         end: u16,
         len: u8,
     },
-    Long(Box<[u8]>),
+    Long {
+        text: Box<[u8]>,
+        several: bool,
+    },
     /// The slot is free.
     None,
 }
 
 impl Key {
     pub(super) fn new(name: &Name<'_>) -> Self {
-        if !name.is_short() {
-            return Self::Long(name.text.into());
+        if name.words == NO_WORDS {
+            return Self::Long { text: name.long.text.into(), several: name.long.several };
         }
-        let Words([first, second, third, last]) = name.short;
+        let [first, second, third, last] = name.words;
         let (tail, end, len) = (last as u32, (last >> 32) as u16, (last >> 48) as u8);
         Self::Short { head: [first, second, third], tail, end, len }
     }
@@ -109,29 +80,44 @@ impl Key {
     pub(super) fn is(&self, name: &Name<'_>) -> bool {
         match self {
             Self::Short { head, tail, end, len } => {
-                let Words([first, second, third, last]) = name.short;
+                let [first, second, third, last] = name.words;
                 let apart = head[0] ^ first | head[1] ^ second | head[2] ^ third;
                 apart | (last_word(*tail, *end, *len) ^ last) == 0
             }
-            Self::Long(text) => **text == *name.text,
+            Self::Long { text, several } => name.long == Long { text, several: *several },
             Self::None => false,
         }
     }
 
-    pub(super) fn bytes(&self) -> KeyBytes {
+    /// Its text as it stands in a whole key, escaped.
+    pub(super) fn escaped(&self) -> Vec<u8> {
+        let (bytes, several) = self.bytes();
+        if several {
+            return bytes.into_vec();
+        }
+        let mut text = KeyText::new();
+        text.part_bytes(&bytes);
+        text.escaped()
+    }
+
+    /// What was hashed, and whether it is several parts joined.
+    pub(super) fn bytes(&self) -> (SmallVec<[u8; 32]>, bool) {
         match self {
-            Self::Short { .. } => self.words().bytes(),
-            Self::Long(text) => KeyBytes::from_slice(text),
-            Self::None => KeyBytes::new(),
+            Self::Short { len, .. } => {
+                let (bytes, length) = ShortText::from_words(self.words()).bytes();
+                (SmallVec::from_slice(&bytes[..length]), len & SEVERAL != 0)
+            }
+            Self::Long { text, several } => (SmallVec::from_slice(text), *several),
+            Self::None => (SmallVec::new(), false),
         }
     }
 
-    fn words(&self) -> Words {
+    fn words(&self) -> [u64; 4] {
         match self {
             &Self::Short { head: [first, second, third], tail, end, len } => {
-                Words([first, second, third, last_word(tail, end, len)])
+                [first, second, third, last_word(tail, end, len)]
             }
-            Self::Long(_) | Self::None => Words::NONE,
+            Self::Long { .. } | Self::None => NO_WORDS,
         }
     }
 }
@@ -156,38 +142,58 @@ impl Hashing {
 
     /// Names a key of a namespace.
     #[inline]
-    pub(super) fn name<'a>(&self, namespace: u32, text: &'a [u8]) -> Name<'a> {
-        if text.len() <= SHORT_MAX {
-            let short = Words::of(text);
-            return Name { namespace, hash: self.short(namespace, short), short, text };
+    pub(super) fn name<'a>(&self, namespace: u32, text: &'a KeyText) -> Name<'a> {
+        match text.short() {
+            Some(short) => self.short(namespace, short.words()),
+            None => self.long(namespace, Long { text: text.long(), several: text.parts() > 1 }),
         }
-        Name { namespace, hash: self.long(namespace, text), short: Words::NONE, text }
     }
 
     /// The hash under which a kept key was named.
     pub(super) fn of(&self, namespace: u32, key: &Key) -> u64 {
         match key {
-            Key::Long(text) => self.long(namespace, text),
-            key => self.short(namespace, key.words()),
+            Key::Long { text, several } => self.long(namespace, Long { text, several: *several }).hash,
+            key => self.short(namespace, key.words()).hash,
         }
     }
 
+    /// Names a key whose only part is short.
     #[inline]
-    fn short(&self, namespace: u32, Words(words): Words) -> u64 {
-        let mut hasher = self.hasher(namespace);
-        words.into_iter().for_each(|word| hasher.write_u64(word));
-        hasher.finish()
+    pub(super) fn short_name(&self, namespace: u32, text: ShortText) -> Name<'static> {
+        self.short(namespace, text.words())
     }
 
-    fn long(&self, namespace: u32, text: &[u8]) -> u64 {
+    #[inline]
+    fn short(&self, namespace: u32, words: [u64; 4]) -> Name<'static> {
         let mut hasher = self.hasher(namespace);
-        hasher.write(text);
-        hasher.finish()
+        words.into_iter().for_each(|word| hasher.write_u64(word));
+        Name { namespace, hash: hasher.finish(), words, long: Long { text: &[], several: false } }
+    }
+
+    #[inline(never)]
+    fn long<'a>(&self, namespace: u32, long: Long<'a>) -> Name<'a> {
+        if let Some(short) = ShortText::of(long.text) {
+            let mut words = short.words();
+            words[3] |= u64::from(if long.several { SEVERAL } else { 0 }) << 48;
+            return self.short(namespace, words);
+        }
+        let mut hasher = self.hasher(namespace);
+        hasher.write_u8(u8::from(long.several));
+        hasher.write(long.text);
+        Name { namespace, hash: hasher.finish(), words: NO_WORDS, long }
     }
 
     #[inline]
     fn hasher(&self, namespace: u32) -> FoldHasher<'_> {
         FoldHasher::with_seed(self.seed ^ u64::from(namespace) << 32, &self.shared)
+    }
+}
+
+#[cfg(test)]
+impl Hashing {
+    /// Names a key of one part.
+    pub(super) fn part<'a>(&self, namespace: u32, text: &'a [u8]) -> Name<'a> {
+        self.long(namespace, Long { text, several: false })
     }
 }
 
@@ -199,10 +205,10 @@ mod tests {
     fn a_key_of_any_length_is_itself_and_no_other_and_reads_back() {
         let hashing = Hashing::new(7);
         let text: Vec<u8> = (1..=64).collect();
-        let name = |len: usize| hashing.name(1, &text[..len]);
+        let name = |len: usize| hashing.part(1, &text[..len]);
         for len in 0..=64 {
             let key = Key::new(&name(len));
-            assert_eq!(&*key.bytes(), &text[..len]);
+            assert_eq!((&*key.bytes().0, name(len).len()), (&text[..len], len));
             assert_eq!(hashing.of(1, &key), name(len).hash);
             assert_ne!(hashing.of(2, &key), name(len).hash, "namespaces have hashes of their own");
             (0..=64).for_each(|other| assert_eq!(key.is(&name(other)), len == other, "{len} {other}"));
@@ -211,9 +217,37 @@ mod tests {
     }
 
     #[test]
-    fn zeros_at_the_end_are_part_of_a_key() {
+    fn one_part_is_not_several_that_read_the_same() {
         let hashing = Hashing::new(7);
-        let key = Key::new(&hashing.name(1, b"a\0"));
-        assert!(!key.is(&hashing.name(1, b"a")) && key.is(&hashing.name(1, b"a\0")));
+        for long in [1, 40] {
+            let (first, second) = ("a".repeat(long), "b".repeat(long));
+            let mut several = KeyText::new();
+            several.part(&first);
+            several.part(&second);
+            let mut one = KeyText::new();
+            one.part(&format!("{first},{second}"));
+            let (several, one) = (hashing.name(1, &several), hashing.name(1, &one));
+            assert!(Key::new(&several).is(&several) && Key::new(&one).is(&one));
+            assert!(!Key::new(&several).is(&one) && !Key::new(&one).is(&several));
+            assert_ne!(several.hash, one.hash);
+            assert_eq!(Key::new(&several).escaped(), format!("{first},{second}").as_bytes());
+            assert_eq!(Key::new(&one).escaped(), format!("{first}%2C{second}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_alike_when_it_is_written_and_when_its_text_is_read_back() {
+        let hashing = Hashing::new(7);
+        let long = "x:".repeat(30);
+        for parts in
+            [&["a:b"][..], &["a,b"], &["a", "b"], &[&long], &[&long, "y"], &["12345678901234567890", "2"]]
+        {
+            let mut text = KeyText::new();
+            parts.iter().for_each(|part| text.part(part));
+            let read = KeyText::from_escaped(&text.escaped());
+            let (written, read) = (hashing.name(1, &text), hashing.name(1, &read));
+            assert!(written.hash == read.hash && Key::new(&written).is(&read), "{parts:?}");
+            assert_eq!(Key::new(&written).escaped(), text.escaped());
+        }
     }
 }

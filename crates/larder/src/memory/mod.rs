@@ -26,6 +26,7 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use larder_core::{KeyText, ShortText};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use self::settings::{Eviction, Memory};
@@ -36,7 +37,7 @@ use self::{
     shard::{Exchange, Shard},
 };
 pub(crate) use self::{
-    key::{KeyBytes, Name},
+    key::Name,
     slot::{Gone, Resident},
 };
 use crate::value::Entry;
@@ -106,14 +107,14 @@ impl MemoryTier {
 
     /// Names a key: the text behind its namespace, and the namespace's number. Every other call wants the name.
     #[inline]
-    pub(crate) fn name<'a>(&self, namespace: u32, text: &'a [u8]) -> Name<'a> {
+    pub(crate) fn name<'a>(&self, namespace: u32, text: &'a KeyText) -> Name<'a> {
         self.hashing.name(namespace, text)
     }
 
-    /// The entry of a key, and marks the hit.
-    #[cfg(test)]
-    fn get(&self, name: &Name<'_>) -> Option<Entry> {
-        self.hit(name, |there| Some(there.entry()))
+    /// The same for a key whose only part is short.
+    #[inline]
+    pub(crate) fn short_name(&self, namespace: u32, text: ShortText) -> Name<'static> {
+        self.hashing.short_name(namespace, text)
     }
 
     /// Shows the entry of a key to `f` under the shard's lock, and marks the hit if `f` takes something of it.

@@ -10,7 +10,7 @@ use std::{
 use larder_core::{Moment, Version};
 
 use super::{
-    key::{Key, KeyBytes},
+    key::Key,
     slab::NONE,
     terms::{Own, Shared, Terms},
 };
@@ -265,9 +265,9 @@ impl Resident<'_> {
         }
     }
 
-    /// The text of its key, behind the namespace.
-    pub(crate) fn key(&self) -> KeyBytes {
-        self.hot.key.bytes()
+    /// The text of its key behind the namespace, escaped.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        self.hot.key.escaped()
     }
 
     fn fresh(&self) -> Moment {
@@ -292,9 +292,9 @@ pub(crate) struct Gone {
 }
 
 impl Gone {
-    /// The text of its key, behind the namespace.
-    pub(crate) fn key(&self) -> KeyBytes {
-        self.key.bytes()
+    /// The text of its key behind the namespace, escaped.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        self.key.escaped()
     }
 }
 

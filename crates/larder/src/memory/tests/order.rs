@@ -58,7 +58,7 @@ fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
                 true
             };
             let put = tier.put_if(&name(tier, &text(key)), entry(number), weight, admit, |gone| {
-                evicted.push(gone.key()[0])
+                evicted.push(gone.key.bytes().0[0])
             });
             let overhead = text(key).len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
             let whole = weight.saturating_add(overhead);
@@ -109,7 +109,7 @@ fn pages(tier: &MemoryTier, limit: usize) -> Vec<(u8, u64)> {
     let mut cursor = Some(MemoryCursor::default());
     while let Some(from) = cursor {
         let before = seen.len();
-        cursor = tier.page(from, limit, |there| seen.push((there.key()[0], number(there.slot()))));
+        cursor = tier.page(from, limit, |there| seen.push((given(&there)[0], number(there.slot()))));
         assert!(seen.len() - before <= limit);
     }
     seen.sort_unstable();

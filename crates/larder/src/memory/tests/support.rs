@@ -30,7 +30,12 @@ pub(super) fn entry_of(value: Arc<dyn std::any::Any + Send + Sync>) -> Entry {
 }
 
 pub(super) fn name<'k>(tier: &MemoryTier, key: &'k [u8]) -> Name<'k> {
-    tier.name(0, key)
+    tier.hashing.part(0, key)
+}
+
+/// The bytes of a key of one part.
+pub(super) fn given(there: &Resident<'_>) -> Vec<u8> {
+    there.hot.key.bytes().0.to_vec()
 }
 
 pub(super) fn number(slot: &Slot) -> u64 {
@@ -49,5 +54,5 @@ pub(super) fn put_weighing(tier: &MemoryTier, key: &[u8], number: u64, weight: u
 }
 
 pub(super) fn value(tier: &MemoryTier, key: &[u8]) -> Option<u64> {
-    tier.get(&name(tier, key)).map(|entry| self::number(&entry.slot))
+    tier.hit(&name(tier, key), |there| Some(self::number(there.slot())))
 }
