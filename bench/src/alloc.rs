@@ -1,4 +1,4 @@
-//! An allocator that counts, while it is asked to: what is held, and one thread's calls.
+//! An allocator that counts, while it is asked to: what is held, the most that was held, and one thread's calls.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -12,6 +12,7 @@ pub(crate) struct Counting;
 static ON: AtomicBool = AtomicBool::new(false);
 /// Requested bytes held beyond those held when counting began; below zero when older allocations were freed.
 static HELD: AtomicI64 = AtomicI64::new(0);
+static PEAK: AtomicI64 = AtomicI64::new(0);
 
 thread_local! {
     static CALLS: Cell<u64> = const { Cell::new(0) };
@@ -22,15 +23,18 @@ thread_local! {
 pub(crate) struct Held {
     /// Requested bytes that were still held at its end.
     pub(crate) bytes: i64,
+    /// The most that was held at any time, in requested bytes.
+    pub(crate) peak_bytes: i64,
 }
 
 /// Does `work` and says what it left allocated, by all threads of this process.
 pub(crate) fn held_by<R>(work: impl FnOnce() -> R) -> (R, Held) {
     HELD.store(0, Relaxed);
+    PEAK.store(0, Relaxed);
     ON.store(true, Relaxed);
     let result = work();
     ON.store(false, Relaxed);
-    (result, Held { bytes: HELD.load(Relaxed) })
+    (result, Held { bytes: HELD.load(Relaxed), peak_bytes: PEAK.load(Relaxed) })
 }
 
 /// Does `work` and says how often this thread asked for memory in it, growth of what it had included.
@@ -46,8 +50,9 @@ fn note(bytes: i64) {
     if !ON.load(Relaxed) {
         return;
     }
-    HELD.fetch_add(bytes, Relaxed);
+    let held = HELD.fetch_add(bytes, Relaxed) + bytes;
     if bytes > 0 {
+        PEAK.fetch_max(held, Relaxed);
         // A thread that is ending has no tally any more, and nobody asks for it.
         let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
     }

@@ -1,12 +1,13 @@
-//! The two clocks of a measurement: what this thread has computed, and what passed for everybody.
+//! The two clocks of a measurement: what this process has computed, and what passed for everybody.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// The CPU time of the calling thread: what others on the machine do is not in it.
+/// The CPU time of this process, all threads together: what others on the machine do is not in it, what a contender has
+/// done by another thread is.
 pub(crate) fn cpu_now() -> Duration {
-    span(clock_gettime(ClockId::ThreadCPUTime))
+    span(clock_gettime(ClockId::ProcessCPUTime))
 }
 
 /// The time that passes, from an arbitrary beginning.

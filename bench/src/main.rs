@@ -6,6 +6,7 @@ mod alloc;
 mod clock;
 mod measure;
 mod peers;
+mod ratio;
 mod report;
 mod scenarios;
 mod show;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let versions = report::versions(include_str!("../Cargo.lock"), include_str!("../Cargo.toml"));
+    let versions = report::versions(include_str!("../Cargo.lock"));
     let mut findings = Findings::default();
     for scenario in wish.scenarios {
         println!("\n==> {}: {}", scenario.name, scenario.about);

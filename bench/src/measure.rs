@@ -18,8 +18,8 @@ pub(crate) struct Who {
 pub(crate) struct Lap {
     /// How many of the questions found a value.
     pub(crate) hits: usize,
-    /// The CPU time that the thread spent which did it; `None` when it was moved to another one meanwhile.
-    pub(crate) cpu: Option<Duration>,
+    /// The CPU time that it took.
+    pub(crate) cpu: Duration,
 }
 
 /// Something that can be asked many questions in a row.
@@ -48,6 +48,9 @@ pub(crate) struct Race {
     pub(crate) rounds: usize,
     /// Questions in a turn.
     pub(crate) questions: usize,
+    /// Whether a turn asks its questions once for nothing first, so that what the others left in the processor's cache
+    /// does not count.
+    pub(crate) warm: bool,
     /// All questions there are; turns take them one stretch after the other.
     pub(crate) sequence: usize,
     /// How many threads ask at once. One: CPU time counts; more: the time that passes.
@@ -79,17 +82,20 @@ pub(crate) fn race(contenders: &[Contender], race: &Race) -> Vec<Cost> {
             let at = (turn + round) % contenders.len();
             let cost = take_turn(&contenders[at], &questions, race);
             if round > 0 {
-                costs[at].extend(cost);
+                costs[at].push(cost);
             }
         }
     }
     costs.into_iter().map(summary).collect()
 }
 
-fn take_turn(contender: &Contender, questions: &Range<usize>, race: &Race) -> Option<f64> {
+fn take_turn(contender: &Contender, questions: &Range<usize>, race: &Race) -> f64 {
+    if race.warm {
+        contender.ask(questions.clone());
+    }
     let (hits, spent) = if race.threads == 1 {
         let lap = contender.ask(questions.clone());
-        (lap.hits, lap.cpu?)
+        (lap.hits, lap.cpu)
     } else {
         together(contender, questions, race.threads)
     };
@@ -97,30 +103,28 @@ fn take_turn(contender: &Contender, questions: &Range<usize>, race: &Race) -> Op
         let asked = questions.len() * race.threads;
         assert_eq!(hits, asked, "{:?} must hold every key that it is asked for", contender.who);
     }
-    Some(spent.as_secs_f64() * 1e9 / questions.len() as f64)
+    spent.as_secs_f64() * 1e9 / questions.len() as f64
 }
 
 /// All threads ask the same questions, each beginning elsewhere. The time from when they all begin until the last ends.
 fn together(contender: &Contender, questions: &Range<usize>, threads: usize) -> (usize, Duration) {
     let barrier = Barrier::new(threads);
-    let one = |thread: usize| {
+    let one = &|thread: usize| {
         let middle = questions.start + questions.len() * thread / threads;
+        // A new thread may have to make its runtime first.
+        contender.ask(middle..middle);
         barrier.wait();
         let began = wall_now();
         let hits = contender.ask(middle..questions.end).hits + contender.ask(questions.start..middle).hits;
         (hits, began, wall_now())
     };
     let ended: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one_of(&one, thread))).collect();
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || one(thread))).collect();
         running.into_iter().map(|thread| thread.join().expect("asking does not panic")).collect()
     });
     let began = ended.iter().map(|(_, began, _)| *began).min().unwrap_or_default();
     let last = ended.iter().map(|(_, _, end)| *end).max().unwrap_or_default();
     (ended.iter().map(|(hits, ..)| hits).sum(), last - began)
-}
-
-fn one_of<R>(one: &(impl Fn(usize) -> R + Sync), thread: usize) -> R {
-    one(thread)
 }
 
 /// The median and the minimum; of nothing, not a number.
@@ -139,13 +143,12 @@ pub(crate) fn summary(mut samples: Vec<f64>) -> Cost {
 pub(crate) fn lap(work: impl FnOnce() -> usize) -> Lap {
     let began = cpu_now();
     let hits = work();
-    Lap { hits, cpu: Some(cpu_now() - began) }
+    Lap { hits, cpu: cpu_now() - began }
 }
 
-/// Times an asynchronous one, unless it moves to another thread.
+/// Times an asynchronous one.
 pub(crate) async fn lap_async(work: impl Future<Output = usize>) -> Lap {
-    let (thread, began) = (thread::current().id(), cpu_now());
+    let began = cpu_now();
     let hits = work.await;
-    let cpu = (thread::current().id() == thread).then(|| cpu_now() - began);
-    Lap { hits, cpu }
+    Lap { hits, cpu: cpu_now() - began }
 }

@@ -93,25 +93,27 @@ fn rounded(number: f64) -> Option<f64> {
     number.is_finite().then(|| (number * 1e4).round() / 1e4)
 }
 
-/// The versions in a `Cargo.lock`; of several of one crate, the first that cargo lists without being asked for more.
-pub(crate) fn versions(lock: &str, direct: &str) -> BTreeMap<String, String> {
-    let mut versions = BTreeMap::new();
-    for package in lock.split("[[package]]").skip(1) {
-        let field = |name: &str| {
-            let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
-            Some(line.trim_matches('"').to_owned())
-        };
-        if let (Some(name), Some(version)) = (field("name"), field("version")) {
-            let wanted = direct
-                .lines()
-                .filter_map(|line| line.strip_prefix(&name)?.trim_start().strip_prefix('='))
-                .any(|line| line.split('"').nth(1).is_some_and(|it| version.starts_with(it)));
-            if wanted || !versions.contains_key(&name) {
-                versions.insert(name, version);
-            }
-        }
-    }
-    versions
+/// The versions of what this package depends on, as its `Cargo.lock` has them.
+pub(crate) fn versions(lock: &str) -> BTreeMap<String, String> {
+    let packages: Vec<&str> = lock.split("[[package]]").skip(1).collect();
+    let field = |package: &str, name: &str| {
+        let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
+        Some(line.trim_matches('"').to_owned())
+    };
+    let named = |name: &str| packages.iter().find(|package| field(package, "name").as_deref() == Some(name));
+    let own = named(env!("CARGO_PKG_NAME")).map_or("", |package| package);
+    let direct = own.split_once("dependencies = [").map_or("", |(_, list)| list);
+    // Of a crate that is there twice the list also says which version it means.
+    let direct = direct
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(|it| it.split_once(' ').map_or((it, None), |(n, v)| (n, Some(v))));
+    let version = |(name, version): (&str, Option<&str>)| {
+        let version = version.map(str::to_owned).or_else(|| field(named(name)?, "version"))?;
+        Some((name.to_owned(), version))
+    };
+    direct.filter_map(version).collect()
 }
 
 /// Writes the rows as one JSON list.

@@ -64,7 +64,11 @@ fn aligned(mut table: Table, right: &[usize]) -> String {
 }
 
 fn number(number: f64) -> String {
-    if number.abs() < 1_000.0 { format!("{number:.1}") } else { format!("{number:.0}") }
+    match number.abs() {
+        ..10.0 => format!("{number:.2}"),
+        ..1_000.0 => format!("{number:.1}"),
+        _ => format!("{number:.0}"),
+    }
 }
 
 fn bar(share: f64) -> String {

@@ -1,6 +1,6 @@
 //! What every cache is asked for: keys, values, and the order of the questions, the same for all.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{borrow::Borrow, fmt::Debug, hash::Hash, sync::Arc};
 
 use larder::CacheKey;
 
@@ -25,7 +25,9 @@ impl Value {
 }
 
 /// A type of key that peers own, and what they are asked with.
-pub(crate) trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {
+pub(crate) trait Key:
+    Borrow<<Self as Key>::Asked> + Hash + Eq + Clone + Debug + Send + Sync + 'static
+{
     /// What a question is asked with: a borrowed key.
     type Asked: CacheKey + Hash + Eq + ToOwned + ?Sized + Send + Sync + 'static;
     /// Many keys one behind the other, so that reading the next one costs the same everywhere.
@@ -35,8 +37,6 @@ pub(crate) trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {
 
     /// The key of an id.
     fn of(id: u64) -> Self;
-    /// As it is asked for.
-    fn asked(&self) -> &Self::Asked;
     /// An owned one, for peers that take no other.
     fn owned(asked: &Self::Asked) -> Self;
     /// The keys of these ids.
@@ -54,10 +54,6 @@ macro_rules! text_keys {
 
             fn of(id: u64) -> Self {
                 format!("product:{:016x}", mixed(id)).into()
-            }
-
-            fn asked(&self) -> &str {
-                self
             }
 
             fn owned(asked: &str) -> Self {
@@ -89,10 +85,6 @@ impl Key for u64 {
         10_000_000 + id
     }
 
-    fn asked(&self) -> &u64 {
-        self
-    }
-
     fn owned(asked: &u64) -> Self {
         *asked
     }
@@ -110,18 +102,41 @@ impl Key for u64 {
 /// Questions in the order they are asked.
 pub(crate) struct Sequence<K: Key> {
     keys: K::Flat,
+    len: usize,
 }
 
 impl<K: Key> Sequence<K> {
     /// Questions for these ids.
     pub(crate) fn of(ids: &[u64]) -> Arc<Self> {
-        Arc::new(Self { keys: K::flat(ids.iter().copied()) })
+        Arc::new(Self { keys: K::flat(ids.iter().copied()), len: ids.len() })
     }
 
     /// `len` questions, each for one of `entries` keys, all as likely.
     pub(crate) fn uniform(entries: u64, len: usize) -> Arc<Self> {
         let mut random = Random::new(entries);
         Self::of(&(0..len).map(|_| random.below(entries)).collect::<Vec<_>>())
+    }
+
+    /// `len` questions for one of `entries` keys, the first of which is the likeliest: the n-th by 1/n to the `skew`.
+    pub(crate) fn zipf(entries: u64, skew: f64, len: usize) -> Arc<Self> {
+        let mut random = Random::new(entries ^ skew.to_bits());
+        let mut sum = 0.0;
+        let upto: Vec<f64> = (1..=entries)
+            .map(|rank| {
+                sum += (rank as f64).powf(-skew);
+                sum
+            })
+            .collect();
+        let draw = |_| {
+            let point = random.unit() * sum;
+            upto.partition_point(|&end| end <= point).min(upto.len() - 1) as u64
+        };
+        Self::of(&(0..len).map(draw).collect::<Vec<_>>())
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// One question.
@@ -144,6 +159,11 @@ impl Random {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(self.0)
+    }
+
+    /// A number in `[0, 1)`.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number below `bound`.

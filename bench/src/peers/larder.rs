@@ -1,10 +1,10 @@
 //! Larder: a stack of one memory tier, its entries with all the deadlines that a policy can give them.
 
-use std::{hint::black_box, sync::Arc};
+use std::{future::Future, hint::black_box, sync::Arc};
 
 use larder::{Cache, Error, Memory, Policy, Settings, Stack, hours, minutes};
 
-use super::{Asks, Gets, Puts, elsewhere, here};
+use super::{Asks, Gets, Loads, Puts, Writes, elsewhere, here};
 use crate::{
     measure::Who,
     workload::{Key, Value},
@@ -41,11 +41,17 @@ impl<K: Key> Get<K> {
 
 impl<K: Key> Puts<K> for Get<K> {
     fn put(&self, key: &K::Asked, id: u64) {
-        here(self.0.set(key, Value::of(id))).expect("memory takes every write");
+        here(self.write(key, id));
     }
 
     fn holds(&self) -> u64 {
         self.0.len()
+    }
+}
+
+impl<K: Key> Writes<K> for Get<K> {
+    async fn write(&self, key: &K::Asked, id: u64) {
+        self.0.set(key, Value::of(id)).await.expect("memory takes every write");
     }
 }
 
@@ -56,13 +62,14 @@ impl<K: Key> Asks<K> for Get<K> {
     }
 }
 
-/// Asked with `get_or_load`.
-pub(crate) struct Loading<K: Key>(pub(crate) Arc<Get<K>>);
-
-impl<K: Key> Asks<K> for Loading<K> {
+impl<K: Key> Loads<K> for Get<K> {
     #[inline]
-    async fn ask(&self, key: &K::Asked) -> bool {
-        let loaded = self.0.0.get_or_load(key, async |_| Ok::<_, Error>(Value::of(0))).await;
+    async fn load<L, F>(&self, key: &K::Asked, loader: L) -> bool
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Value> + Send + 'static,
+    {
+        let loaded = self.0.get_or_load(key, |_| async move { Ok::<_, Error>(loader().await) }).await;
         black_box(loaded).is_ok_and(|value| value.is_some())
     }
 }

@@ -1,23 +1,24 @@
 //! Who is measured: each cache behind two small traits, used as its documentation says is fastest.
 
+pub(crate) mod amalgam;
+pub(crate) mod cached;
+pub(crate) mod contenders;
+pub(crate) mod foyer;
 pub(crate) mod larder;
 pub(crate) mod maps;
+pub(crate) mod mini_moka;
 pub(crate) mod moka;
 pub(crate) mod quick_cache;
 
 use std::{
     future::Future,
-    ops::Range,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{
-    measure::{Contender, Who, lap, lap_async},
-    workload::{Key, Sequence},
-};
+use crate::workload::{Key, Value};
 
 /// How long entries live where they are given a life: longer than any run.
 pub(crate) const TTL: Duration = Duration::from_secs(3_600);
@@ -31,6 +32,31 @@ pub(crate) trait Gets<K: Key>: Send + Sync + 'static {
     fn get(&self, key: &K::Asked) -> bool;
 }
 
+/// A cache that loads what it does not hold.
+pub(crate) trait Loads<K: Key>: Send + Sync + 'static {
+    /// Whether there is a value, after `loader` has run if there was none.
+    fn load<L, F>(&self, key: &K::Asked, loader: L) -> impl Future<Output = bool> + Send
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Value> + Send + 'static;
+}
+
+/// Asks by get-or-load, with a loader that is ready at once and hardly ever needed.
+pub(crate) struct Loading<C>(pub(crate) Arc<C>);
+
+impl<K: Key, C: Loads<K>> Asks<K> for Loading<C> {
+    #[inline]
+    async fn ask(&self, key: &K::Asked) -> bool {
+        self.0.load(key, || async { Value::of(0) }).await
+    }
+}
+
+/// A cache that is written to by awaiting it.
+pub(crate) trait Writes<K: Key>: Send + Sync + 'static {
+    /// Puts the value of `id`.
+    fn write(&self, key: &K::Asked, id: u64) -> impl Future<Output = ()> + Send;
+}
+
 /// A cache that can be filled.
 pub(crate) trait Puts<K: Key>: Send + Sync + 'static {
     /// Puts the value of `id`.
@@ -42,7 +68,7 @@ pub(crate) trait Puts<K: Key>: Send + Sync + 'static {
 
 /// Puts all ids below `entries`.
 pub(crate) fn fill<K: Key, C: Puts<K>>(cache: C, entries: u64) -> Arc<C> {
-    (0..entries).for_each(|id| cache.put(K::of(id).asked(), id));
+    (0..entries).for_each(|id| cache.put(K::of(id).borrow(), id));
     Arc::new(cache)
 }
 
@@ -50,35 +76,6 @@ pub(crate) fn fill<K: Key, C: Puts<K>>(cache: C, entries: u64) -> Arc<C> {
 pub(crate) trait Asks<K: Key>: Send + Sync + 'static {
     /// Whether there is a value; it may be loaded.
     fn ask(&self, key: &K::Asked) -> impl Future<Output = bool> + Send;
-}
-
-/// A contender that answers at once.
-pub(crate) fn getting<K: Key>(who: Who, cache: &Arc<impl Gets<K>>, sequence: &Arc<Sequence<K>>) -> Contender {
-    let (cache, sequence) = (Arc::clone(cache), Arc::clone(sequence));
-    Contender::new(who, move |questions| lap(|| questions.filter(|&at| cache.get(sequence.at(at))).count()))
-}
-
-/// A contender that is awaited in one task, on a runtime of the thread that asks.
-pub(crate) fn asking<K: Key>(who: Who, cache: &Arc<impl Asks<K>>, sequence: &Arc<Sequence<K>>) -> Contender {
-    let (cache, sequence) = (Arc::clone(cache), Arc::clone(sequence));
-    Contender::new(who, move |questions| here(lap_async(ask_all(&*cache, &*sequence, questions))))
-}
-
-/// A contender that is awaited in one task, on a runtime of many threads.
-pub(crate) fn spawned<K: Key>(who: Who, cache: &Arc<impl Asks<K>>, sequence: &Arc<Sequence<K>>) -> Contender {
-    let (cache, sequence) = (Arc::clone(cache), Arc::clone(sequence));
-    Contender::new(who, move |questions| {
-        let (cache, sequence) = (Arc::clone(&cache), Arc::clone(&sequence));
-        elsewhere(async move { lap_async(ask_all(&*cache, &*sequence, questions)).await })
-    })
-}
-
-async fn ask_all<K: Key>(cache: &impl Asks<K>, sequence: &Sequence<K>, questions: Range<usize>) -> usize {
-    let mut hits = 0;
-    for at in questions {
-        hits += usize::from(cache.ask(sequence.at(at)).await);
-    }
-    hits
 }
 
 /// Where stacks and other caches with work of their own are built, and where spawned contenders run.

@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moka::{Equivalent, Expiry, future, sync};
+use moka::{Expiry, future, sync};
 
-use super::{Asks, Gets, Hasher, Puts, TTL, here};
+use super::{Asks, Gets, Hasher, Loads, Puts, TTL, Writes, here};
 use crate::{
     measure::Who,
     workload::{Key, Value},
@@ -53,10 +53,7 @@ impl<K: Key> Sync<K> {
     }
 }
 
-impl<K: Key> Gets<K> for Sync<K>
-where
-    K::Asked: Equivalent<K>,
-{
+impl<K: Key> Gets<K> for Sync<K> {
     #[inline]
     fn get(&self, key: &K::Asked) -> bool {
         black_box(self.0.get(key)).is_some()
@@ -92,7 +89,7 @@ impl<K: Key> Future<K> {
 
 impl<K: Key> Puts<K> for Future<K> {
     fn put(&self, key: &K::Asked, id: u64) {
-        here(self.0.insert(K::owned(key), Arc::new(Value::of(id))));
+        here(self.write(key, id));
     }
 
     fn holds(&self) -> u64 {
@@ -101,26 +98,31 @@ impl<K: Key> Puts<K> for Future<K> {
     }
 }
 
-impl<K: Key> Asks<K> for Future<K>
-where
-    K::Asked: Equivalent<K>,
-{
+impl<K: Key> Asks<K> for Future<K> {
     #[inline]
     async fn ask(&self, key: &K::Asked) -> bool {
         black_box(self.0.get(key).await).is_some()
     }
 }
 
-/// The get-or-load of `moka::future`; by reference, which spares the caller the key.
-pub(crate) struct Loading<K: Key>(pub(crate) Arc<Future<K>>);
-
-impl<K: Key> Asks<K> for Loading<K>
+/// By reference, which spares the caller an owned key.
+impl<K: Key> Loads<K> for Future<K>
 where
-    K::Asked: Equivalent<K> + ToOwned<Owned = K>,
+    K::Asked: ToOwned<Owned = K>,
 {
     #[inline]
-    async fn ask(&self, key: &K::Asked) -> bool {
-        let init = async { Ok::<_, Infallible>(Arc::new(Value::of(0))) };
-        black_box(self.0.0.try_get_with_by_ref(key, init).await).is_ok()
+    async fn load<L, F>(&self, key: &K::Asked, loader: L) -> bool
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: std::future::Future<Output = Value> + Send + 'static,
+    {
+        let load = async { Ok::<_, Infallible>(Arc::new(loader().await)) };
+        black_box(self.0.try_get_with_by_ref(key, load).await).is_ok()
+    }
+}
+
+impl<K: Key> Writes<K> for Future<K> {
+    async fn write(&self, key: &K::Asked, id: u64) {
+        self.0.insert(K::owned(key), Arc::new(Value::of(id))).await;
     }
 }

@@ -1,10 +1,10 @@
 //! quick_cache: the fastest peer, without a TTL of its own.
 
-use std::{convert::Infallible, hint::black_box, sync::Arc, time::Instant};
+use std::{convert::Infallible, future::Future, hint::black_box, sync::Arc, time::Instant};
 
 use quick_cache::sync::Cache;
 
-use super::{Asks, Gets, Puts, TTL, system_now};
+use super::{Gets, Loads, Puts, TTL, system_now};
 use crate::{
     measure::Who,
     workload::{Key, Value},
@@ -27,10 +27,7 @@ impl<K: Key> Plain<K> {
     }
 }
 
-impl<K: Key> Gets<K> for Plain<K>
-where
-    K::Asked: quick_cache::Equivalent<K>,
-{
+impl<K: Key> Gets<K> for Plain<K> {
     #[inline]
     fn get(&self, key: &K::Asked) -> bool {
         black_box(self.0.get(key)).is_some()
@@ -47,15 +44,18 @@ impl<K: Key> Puts<K> for Plain<K> {
     }
 }
 
-impl<K: Key> Asks<K> for Plain<K>
+impl<K: Key> Loads<K> for Plain<K>
 where
-    K::Asked: quick_cache::Equivalent<K> + ToOwned<Owned = K>,
+    K::Asked: ToOwned<Owned = K>,
 {
     #[inline]
-    async fn ask(&self, key: &K::Asked) -> bool {
-        let loaded =
-            self.0.get_or_insert_async(key, async { Ok::<_, Infallible>(Arc::new(Value::of(0))) }).await;
-        black_box(loaded).is_ok()
+    async fn load<L, F>(&self, key: &K::Asked, loader: L) -> bool
+    where
+        L: FnOnce() -> F + Send + 'static,
+        F: Future<Output = Value> + Send + 'static,
+    {
+        let load = async { Ok::<_, Infallible>(Arc::new(loader().await)) };
+        black_box(self.0.get_or_insert_async(key, load).await).is_ok()
     }
 }
 
@@ -69,10 +69,7 @@ impl<K: Key> Timed<K> {
     }
 }
 
-impl<K: Key> Gets<K> for Timed<K>
-where
-    K::Asked: quick_cache::Equivalent<K>,
-{
+impl<K: Key> Gets<K> for Timed<K> {
     #[inline]
     fn get(&self, key: &K::Asked) -> bool {
         let found = self.0.get(key).filter(|(dies, _)| *dies > system_now());

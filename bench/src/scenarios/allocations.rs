@@ -16,6 +16,7 @@ const QUESTIONS: usize = 1 << 13;
 pub(crate) fn run(_: Effort) -> Findings {
     let sequence = Sequence::<String>::uniform(ENTRIES, QUESTIONS);
     let mut contenders = hit::contenders(ENTRIES, &sequence);
+    contenders.extend(hit::text_contenders(ENTRIES, &sequence));
     contenders.extend(load::contenders(load::OnRuntime::CurrentThread));
     let mut findings = Findings::default();
     let mut figures: Vec<Figure> = Vec::new();

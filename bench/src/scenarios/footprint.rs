@@ -6,7 +6,7 @@ use super::{Effort, Findings};
 use crate::{
     alloc::held_by,
     measure::{Cost, Who},
-    peers::{Puts, larder, moka, quick_cache},
+    peers::{Puts, amalgam, cached, foyer, larder, maps, mini_moka, moka, quick_cache},
     report::{Figure, Group, Row},
     workload::{KEY_BYTES, Key, Value},
 };
@@ -42,6 +42,15 @@ fn bytes_per_entry(entries: u64) -> Vec<(Who, f64)> {
         (moka::SYNC_TIMED, filled(entries, || moka::Sync::<Box<str>>::timed(entries))),
         (moka::FUTURE, filled(entries, || moka::Future::<Box<str>>::plain(entries))),
         (moka::FUTURE_TIMED, filled(entries, || moka::Future::<Box<str>>::timed(entries))),
+        (mini_moka::PLAIN, filled(entries, || mini_moka::MiniMoka::<Box<str>>::plain(entries))),
+        (mini_moka::TIMED, filled(entries, || mini_moka::MiniMoka::<Box<str>>::timed(entries))),
+        (foyer::PLAIN, filled(entries, || foyer::Plain::<Box<str>>::new(size))),
+        (foyer::TIMED, filled(entries, || foyer::Timed::<Box<str>>::new(size))),
+        (cached::PLAIN, filled(entries, || cached::Plain::<Box<str>>::new(size))),
+        (cached::TIMED, filled(entries, || cached::Timed::<Box<str>>::new(size))),
+        (amalgam::GET, filled(entries, || amalgam::Get::new(entries))),
+        (maps::DASHMAP, filled(entries, maps::Dash::<Box<str>>::new)),
+        (maps::PAPAYA, filled(entries, maps::Papaya::<Box<str>>::new)),
     ]
 }
 
@@ -49,7 +58,7 @@ fn bytes_per_entry(entries: u64) -> Vec<(Who, f64)> {
 fn filled<C: Puts<Box<str>>>(entries: u64, cache: impl FnOnce() -> C) -> f64 {
     let (cache, held) = held_by(|| {
         let cache = Arc::new(cache());
-        (0..entries).for_each(|id| cache.put(<Box<str>>::of(id).asked(), id));
+        (0..entries).for_each(|id| cache.put(&<Box<str>>::of(id), id));
         cache
     });
     held.bytes as f64 / cache.holds() as f64

@@ -2,69 +2,108 @@
 
 use std::sync::Arc;
 
+use ::foyer::StorageKey;
+
 use super::{Effort, Findings, Pair};
 use crate::{
     measure::{Contender, Race, race},
-    peers::{asking, fill, getting, larder, maps, moka, quick_cache},
+    peers::{
+        Loading, amalgam, cached,
+        contenders::{asking, getting},
+        fill, foyer, larder, maps, mini_moka, moka, quick_cache,
+    },
     report::{Figure, Group},
     workload::{Key, Sequence},
 };
-
-/// How many questions there are; turns take stretches of them.
-const SEQUENCE: usize = 1 << 20;
 
 /// All sizes, both kinds of keys, one thread and two.
 pub(crate) fn run(effort: Effort) -> Findings {
     let mut findings = Findings::default();
     for &entries in effort.sizes(&[1_000, 100_000, 1_000_000]) {
-        run_with::<String>(entries, effort, &mut findings);
-        run_with::<u64>(entries, effort, &mut findings);
+        let sequence = sequence::<String>(entries);
+        let mut contenders = contenders(entries, &sequence);
+        contenders.extend(text_contenders(entries, &sequence));
+        measure::<String>(entries, effort, &contenders, sequence.len(), &mut findings);
+        drop((contenders, sequence));
+        let sequence = self::sequence::<u64>(entries);
+        let contenders = self::contenders(entries, &sequence);
+        measure::<u64>(entries, effort, &contenders, sequence.len(), &mut findings);
     }
     findings
 }
 
-fn run_with<K: Key>(entries: u64, effort: Effort, findings: &mut Findings)
-where
-    K::Asked: ::quick_cache::Equivalent<K>,
-{
-    // Short enough to stay in the processor's cache beside a thousand entries.
-    let len = if entries < 10_000 { 1 << 13 } else { SEQUENCE };
-    let sequence = Sequence::<K>::uniform(entries, len);
-    let contenders = contenders(entries, &sequence);
+fn sequence<K: Key>(entries: u64) -> Arc<Sequence<K>> {
+    // Longer than branch predictors remember.
+    Sequence::uniform(entries, 1 << 20)
+}
+
+fn measure<K: Key>(
+    entries: u64,
+    effort: Effort,
+    contenders: &[Contender],
+    sequence: usize,
+    findings: &mut Findings,
+) {
     for threads in [1, 2] {
-        let rounds = if entries < 10_000 { 60 } else { 20 };
-        let questions = len.min(1 << 16);
-        let terms = Race { rounds: effort.rounds(rounds), questions, sequence: len, threads, all_hit: true };
-        let costs = race(&contenders, &terms);
+        // A thousand entries fit into the processor's cache, which is what they are for.
+        let (rounds, warm) = if entries < 10_000 { (40, true) } else { (20, false) };
+        let terms = Race {
+            rounds: effort.rounds(rounds),
+            questions: 1 << 16,
+            warm,
+            sequence,
+            threads,
+            all_hit: true,
+        };
+        let costs = race(contenders, &terms);
         let figures = contenders.iter().zip(costs).map(|(it, cost)| Figure { who: it.who, cost }).collect();
-        let scenario = format!("hit, {} keys, {entries} entries, {threads} thread(s)", K::NAME);
+        let scenario = format!("hit, {} keys, {entries} entries, {}", K::NAME, super::threads(threads));
         let goals = if threads == 1 { goals(K::NAME, entries) } else { Vec::new() };
         findings.add(Group { scenario, unit: "ns", figures }, larder::GET, &goals);
     }
 }
 
-/// Every cache, filled, in each of its ways.
-pub(crate) fn contenders<K: Key>(entries: u64, sequence: &Arc<Sequence<K>>) -> Vec<Contender>
-where
-    K::Asked: ::quick_cache::Equivalent<K>,
-{
+/// Every cache, filled, in each of its ways. Nobody shares entries with anybody: who asked first would warm them for the
+/// other.
+pub(crate) fn contenders<K: Key + StorageKey>(entries: u64, sequence: &Arc<Sequence<K>>) -> Vec<Contender> {
     // Twice the room, so that no share of a shard overflows: an eviction would make misses of hits.
     let room = entries * 2;
-    let size = usize::try_from(room).expect("fits");
-    let ours = fill(larder::Get::<K>::new(room), entries);
-    let map = maps::Immutable::<K>::filled(entries);
+    let size = usize::try_from(room).expect("a number of entries is a size");
+    let ours = || fill(larder::Get::<K>::new(room), entries);
+    let quick = fill(quick_cache::Plain::new(size), entries);
+    let moka_future = fill(moka::Future::plain(room), entries);
+    let moka_timed = fill(moka::Future::timed(room), entries);
     vec![
-        getting(maps::BORROWED, &Arc::new(maps::Borrowed(Arc::clone(&map))), sequence),
-        getting(maps::CLONED, &Arc::new(maps::Cloned(map)), sequence),
-        asking(larder::GET, &ours, sequence),
-        getting(larder::PEEK, &Arc::new(larder::Peek(Arc::clone(&ours))), sequence),
-        getting(larder::PEEK_WITH, &Arc::new(larder::PeekWith(ours)), sequence),
-        getting(quick_cache::PLAIN, &fill(quick_cache::Plain::new(size), entries), sequence),
+        getting(maps::BORROWED, &maps::Borrowed::filled(entries), sequence),
+        getting(maps::CLONED, &maps::Cloned::filled(entries), sequence),
+        getting(maps::DASHMAP, &fill(maps::Dash::new(), entries), sequence),
+        getting(maps::PAPAYA, &fill(maps::Papaya::new(), entries), sequence),
+        asking(larder::GET, &ours(), sequence),
+        asking(larder::LOADING, &Arc::new(Loading(ours())), sequence),
+        getting(larder::PEEK, &Arc::new(larder::Peek(ours())), sequence),
+        getting(larder::PEEK_WITH, &Arc::new(larder::PeekWith(ours())), sequence),
+        getting(quick_cache::PLAIN, &quick, sequence),
         getting(quick_cache::TIMED, &fill(quick_cache::Timed::new(size), entries), sequence),
+        getting(cached::PLAIN, &fill(cached::Plain::new(size), entries), sequence),
+        getting(cached::TIMED, &fill(cached::Timed::new(size), entries), sequence),
+        getting(foyer::PLAIN, &fill(foyer::Plain::new(size), entries), sequence),
+        getting(foyer::TIMED, &fill(foyer::Timed::new(size), entries), sequence),
         getting(moka::SYNC, &fill(moka::Sync::plain(room), entries), sequence),
         getting(moka::SYNC_TIMED, &fill(moka::Sync::timed(room), entries), sequence),
-        asking(moka::FUTURE, &fill(moka::Future::plain(room), entries), sequence),
-        asking(moka::FUTURE_TIMED, &fill(moka::Future::timed(room), entries), sequence),
+        asking(moka::FUTURE, &moka_future, sequence),
+        asking(moka::FUTURE_TIMED, &moka_timed, sequence),
+        fill(mini_moka::MiniMoka::plain(room), entries).contender(mini_moka::PLAIN, sequence),
+        fill(mini_moka::MiniMoka::timed(room), entries).contender(mini_moka::TIMED, sequence),
+    ]
+}
+
+/// Those that know no keys but text.
+pub(crate) fn text_contenders(entries: u64, sequence: &Arc<Sequence<String>>) -> Vec<Contender> {
+    let room = entries * 2;
+    let amalgam = fill::<String, _>(amalgam::Get::new(room), entries);
+    vec![
+        asking(amalgam::GET, &amalgam, sequence),
+        getting(amalgam::BLOCKING, &amalgam::Blocking::filled::<String>(room, entries), sequence),
     ]
 }
 
@@ -72,13 +111,22 @@ where
 fn goals(key: &str, entries: u64) -> Vec<Pair> {
     let pair = |target, larder, peer, at_most| Pair { target, larder, peer, at_most };
     match (key, entries) {
-        ("text", 1_000) => vec![
-            pair("P1", larder::GET, quick_cache::PLAIN, 1.2),
-            pair("P1", larder::GET, quick_cache::TIMED, 0.5),
-            pair("P1", larder::GET, moka::SYNC_TIMED, 1.0 / 6.0),
-            pair("P1", larder::GET, moka::FUTURE_TIMED, 1.0 / 6.0),
-            pair("P3", larder::PEEK_WITH, maps::CLONED, 1.0),
-        ],
+        ("text", 1_000) => {
+            let timed = [
+                quick_cache::TIMED,
+                cached::TIMED,
+                foyer::TIMED,
+                mini_moka::TIMED,
+                amalgam::GET,
+                amalgam::BLOCKING,
+            ];
+            let timed = timed.map(|peer| pair("P1", larder::GET, peer, 0.5));
+            let moka = [moka::SYNC_TIMED, moka::FUTURE_TIMED];
+            let moka = moka.map(|peer| pair("P1", larder::GET, peer, 1.0 / 6.0));
+            let plain = pair("P1", larder::GET, quick_cache::PLAIN, 1.2);
+            let borrowed = pair("P3", larder::PEEK_WITH, maps::CLONED, 1.0);
+            [plain].into_iter().chain(timed).chain(moka).chain([borrowed]).collect()
+        }
         ("u64", 1_000) => vec![pair("P2", larder::GET, quick_cache::PLAIN, 1.6)],
         ("text", _) => vec![pair("P5", larder::GET, quick_cache::PLAIN, 1.0)],
         _ => Vec::new(),

@@ -3,10 +3,15 @@
 mod allocations;
 mod footprint;
 mod hit;
+mod insert;
 mod load;
+mod mixed;
+mod observe;
+mod stampede;
 
 use crate::{
     measure::Who,
+    ratio,
     report::{Group, Row},
 };
 
@@ -59,11 +64,16 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in the order they run.
-pub(crate) const ALL: [Scenario; 4] = [
+pub(crate) const ALL: [Scenario; 9] = [
     Scenario { name: "hit", about: "a value that is there: P1, P2, P3, P5", run: hit::run },
     Scenario { name: "load", about: "get-or-load of a value that is there: P4", run: load::run },
     Scenario { name: "footprint", about: "what an entry takes beyond itself: P6", run: footprint::run },
     Scenario { name: "allocations", about: "how often a hit asks for memory: P4", run: allocations::run },
+    Scenario { name: "observe", about: "what being observable costs a hit: P14", run: observe::run },
+    Scenario { name: "insert", about: "new keys for a full cache", run: insert::run },
+    Scenario { name: "mixed", about: "nine reads to a write, Zipf", run: mixed::run },
+    Scenario { name: "stampede", about: "many tasks, one key, one slow loader: P8", run: stampede::run },
+    Scenario { name: "ratio", about: "how much is found when not all fits: P7", run: ratio::run },
 ];
 
 /// A goal: what Larder, asked in one way, may cost of what a peer costs.
@@ -101,4 +111,9 @@ fn compare(group: &Group, larder: Who, pairs: &[Pair]) -> Vec<Row> {
         .filter(|who| who.name != larder.name && !pairs.iter().any(|pair| pair.peer == *who));
     let others = others.filter_map(|who| row(larder, who, None, None));
     goals.chain(others).collect()
+}
+
+/// `1 thread`, `2 threads`.
+fn threads(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
 }

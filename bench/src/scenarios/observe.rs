@@ -1,0 +1,73 @@
+//! What being observable costs while nobody looks: hits with statistics and without.
+
+use std::sync::Arc;
+
+use ::larder::Settings;
+
+use super::{Effort, Findings};
+use crate::{
+    measure::{Contender, Cost, Race, Who, race, summary},
+    peers::{contenders::asking, fill, larder},
+    report::{Figure, Group, Row},
+    workload::Sequence,
+};
+
+const ENTRIES: u64 = 1_000;
+const QUESTIONS: usize = 1 << 15;
+const SEQUENCE: usize = 1 << 20;
+/// Where a cache's entries come to lie changes a hit by more than what is measured here; several caches even it out.
+const CACHES: usize = 6;
+/// P14, in nanoseconds.
+const GOAL_NANOS: f64 = 2.0;
+
+const ON: Who = Who { name: "larder", how: "get, as it comes" };
+const OFF: Who = Who { name: "larder", how: "get, statistics off" };
+
+/// `get` of a text key, as it comes and with statistics off; no observer anywhere.
+pub(crate) fn run(effort: Effort) -> Findings {
+    let sequence = Sequence::<String>::uniform(ENTRIES, SEQUENCE);
+    let mut contenders = Vec::new();
+    for _ in 0..CACHES {
+        contenders.push(contender(ON, Settings::new(), &sequence));
+        contenders.push(contender(OFF, Settings::new().with_statistics(false), &sequence));
+    }
+    let terms = Race {
+        rounds: effort.rounds(60),
+        questions: QUESTIONS,
+        warm: true,
+        sequence: SEQUENCE,
+        threads: 1,
+        all_hit: true,
+    };
+    let costs = race(&contenders, &terms);
+    let of = |who: Who| {
+        let costs =
+            || contenders.iter().zip(&costs).filter(move |(it, _)| it.who == who).map(|(_, cost)| *cost);
+        let median = summary(costs().map(|cost| cost.median).collect()).median;
+        Cost { median, min: summary(costs().map(|cost| cost.min).collect()).median }
+    };
+    let figures = [ON, OFF].map(|who| Figure { who, cost: of(who) });
+    let difference = Cost {
+        median: figures[0].cost.median - figures[1].cost.median,
+        min: figures[0].cost.min - figures[1].cost.min,
+    };
+    let scenario = format!("observability when nobody listens, text keys, {ENTRIES} entries");
+    let mut findings = Findings::default();
+    findings.rows.push(Row {
+        target: Some("P14"),
+        scenario: scenario.clone(),
+        unit: "ns",
+        larder_how: "get, as it comes, beyond get with statistics off",
+        larder: difference,
+        peer: None,
+        beside: Cost { median: GOAL_NANOS, min: GOAL_NANOS },
+        goal: Some(GOAL_NANOS),
+    });
+    findings.groups.push(Group { scenario, unit: "ns", figures: figures.to_vec() });
+    findings
+}
+
+fn contender(who: Who, settings: Settings, sequence: &Arc<Sequence<String>>) -> Contender {
+    // Twice the room, as for hits.
+    asking(who, &fill(larder::Get::with(ENTRIES * 2, settings), ENTRIES), sequence)
+}
