@@ -152,3 +152,64 @@ pub(crate) async fn lap_async(work: impl Future<Output = usize>) -> Lap {
     let hits = work.await;
     Lap { hits, cpu: cpu_now() - began }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use super::*;
+
+    const ONE: Who = Who { name: "one", how: "" };
+
+    #[test]
+    fn the_median_lies_in_the_middle_and_of_nothing_it_is_no_number() {
+        let cost = summary(vec![3.0, 1.0, 2.0]);
+        assert_eq!((cost.median, cost.min), (2.0, 1.0));
+        assert_eq!(summary(vec![4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert!(summary(Vec::new()).median.is_nan());
+    }
+
+    #[test]
+    fn everyone_goes_first_once_and_is_asked_the_same() {
+        let turns = Arc::new(Mutex::new(Vec::new()));
+        let contenders: Vec<Contender> = (0..3)
+            .map(|number| {
+                let turns = Arc::clone(&turns);
+                Contender::new(ONE, move |questions| {
+                    turns.lock().unwrap().push((number, questions.clone()));
+                    lap(|| questions.count())
+                })
+            })
+            .collect();
+        let terms = Race { rounds: 2, questions: 4, warm: false, sequence: 8, threads: 1, all_hit: true };
+        race(&contenders, &terms);
+        let turns = turns.lock().unwrap();
+        let order: Vec<usize> = turns.iter().map(|(number, _)| *number).collect();
+        assert_eq!(order, [0, 1, 2, 1, 2, 0, 2, 0, 1]);
+        assert!(turns[..3].iter().all(|(_, questions)| *questions == (0..4)));
+        assert!(turns[3..6].iter().all(|(_, questions)| *questions == (4..8)));
+    }
+
+    #[test]
+    fn each_of_two_threads_asks_everything() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let contender = Contender::new(ONE, move |questions| {
+            counter.fetch_add(questions.len(), Relaxed);
+            lap(|| questions.count())
+        });
+        let terms = Race { rounds: 1, questions: 10, warm: false, sequence: 10, threads: 2, all_hit: true };
+        race(&[contender], &terms);
+        assert_eq!(asked.load(Relaxed), 2 * 2 * 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "must hold every key")]
+    fn a_race_of_misses_is_no_race_of_hits() {
+        let terms = Race { rounds: 1, questions: 1, warm: false, sequence: 1, threads: 1, all_hit: true };
+        race(&[Contender::new(ONE, |_| lap(|| 0))], &terms);
+    }
+}

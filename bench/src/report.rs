@@ -127,3 +127,57 @@ pub(crate) fn write(rows: &[Row], versions: &BTreeMap<String, String>, path: &Pa
     let rows: Vec<Value> = rows.iter().map(|row| row.json(versions)).collect();
     fs::write(path, serde_json::to_string_pretty(&rows)? + "\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_crate_that_is_there_twice_the_version_is_the_one_that_this_package_uses() {
+        let lock = r#"
+[[package]]
+name = "dashmap"
+version = "5.5.3"
+
+[[package]]
+name = "dashmap"
+version = "6.2.1"
+
+[[package]]
+name = "larder-bench"
+version = "0.1.0"
+dependencies = [
+ "dashmap 6.2.1",
+ "moka",
+]
+
+[[package]]
+name = "moka"
+version = "0.12.16"
+"#;
+        let versions: Vec<(String, String)> = versions(lock).into_iter().collect();
+        let expected = [("dashmap", "6.2.1"), ("moka", "0.12.16")];
+        assert_eq!(versions, expected.map(|(name, version)| (name.to_owned(), version.to_owned())));
+    }
+
+    #[test]
+    fn a_ratio_is_held_against_its_goal_and_a_figure_against_its_limit() {
+        let cost = |nanos| Cost { median: nanos, min: nanos };
+        let who = Who { name: "moka", how: "get" };
+        let row = |peer, beside, goal| Row {
+            target: Some("P1"),
+            scenario: "hit".to_owned(),
+            unit: "ns",
+            larder_how: "get",
+            larder: cost(20.0),
+            peer,
+            beside: cost(beside),
+            goal,
+        };
+        assert_eq!(row(Some(who), 40.0, Some(0.5)).met(), Some(true));
+        assert_eq!(row(Some(who), 39.0, Some(0.5)).met(), Some(false));
+        assert_eq!(row(None, 72.0, Some(72.0)).met(), Some(true));
+        assert_eq!(row(None, 2.0, Some(2.0)).met(), Some(false));
+        assert_eq!(row(Some(who), 40.0, None).met(), None);
+    }
+}

@@ -53,7 +53,7 @@ macro_rules! text_keys {
             const NAME: &'static str = "text";
 
             fn of(id: u64) -> Self {
-                format!("product:{:016x}", mixed(id)).into()
+                format!("product-{:016x}", mixed(id)).into()
             }
 
             fn owned(asked: &str) -> Self {
@@ -177,4 +177,33 @@ fn mixed(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn keys_have_the_size_that_is_promised_are_all_different_and_need_no_escape() {
+        let keys: HashSet<String> = (0..10_000).map(<String as Key>::of).collect();
+        assert_eq!(keys.len(), 10_000);
+        assert!(keys.iter().all(|key| key.len() == KEY_BYTES));
+        assert!(keys.iter().all(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')));
+    }
+
+    #[test]
+    fn a_sequence_asks_the_same_at_each_run() {
+        let (once, again) = (Sequence::<u64>::uniform(100, 1_000), Sequence::<u64>::uniform(100, 1_000));
+        assert!((0..1_000).all(|at| once.at(at) == again.at(at)));
+    }
+
+    #[test]
+    fn the_likeliest_key_of_a_zipf_sequence_comes_as_often_as_its_law_says() {
+        let sequence = Sequence::<u64>::zipf(1_000, 1.0, 100_000);
+        let first = (0..100_000).filter(|&at| *sequence.at(at) == <u64 as Key>::of(0)).count() as f64;
+        let expected = 100_000.0 / (1..=1_000).map(|rank| 1.0 / f64::from(rank)).sum::<f64>();
+        assert!((first / expected - 1.0).abs() < 0.05, "{first} of {expected}");
+    }
 }

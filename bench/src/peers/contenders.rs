@@ -41,7 +41,7 @@ pub(crate) fn putting<K: Key>(who: Who, cache: &Arc<impl Puts<K>>, sequence: &Ar
     })
 }
 
-/// Writes each key of the sequence, in one task.
+/// Writes each key of the sequence, in one task of a runtime that has threads for what a write leaves to others.
 pub(crate) fn writing<K: Key>(
     who: Who,
     cache: &Arc<impl Writes<K>>,
@@ -49,14 +49,15 @@ pub(crate) fn writing<K: Key>(
 ) -> Contender {
     let (cache, sequence) = (Arc::clone(cache), Arc::clone(sequence));
     Contender::new(who, move |questions| {
-        let written = questions.len();
-        let write_all = async {
+        let (cache, sequence) = (Arc::clone(&cache), Arc::clone(&sequence));
+        let write_all = async move {
+            let written = questions.len();
             for at in questions {
                 cache.write(sequence.at(at), at as u64).await;
             }
             written
         };
-        here(lap_async(write_all))
+        elsewhere(lap_async(write_all))
     })
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn mixing<K: Key>(
     })
 }
 
-/// Asks, and now and then writes, in one task.
+/// Asks, and now and then writes, in one task as [`writing`].
 pub(crate) fn mixing_async<K: Key>(
     who: Who,
     cache: &Arc<impl Asks<K> + Writes<K>>,
@@ -87,21 +88,27 @@ pub(crate) fn mixing_async<K: Key>(
 ) -> Contender {
     let (cache, sequence) = (Arc::clone(cache), Arc::clone(sequence));
     Contender::new(who, move |questions| {
-        let answer_all = async {
-            let mut hits = 0;
-            for at in questions {
-                let key = sequence.at(at);
-                if at.is_multiple_of(WRITE_EVERY) {
-                    cache.write(key, at as u64).await;
-                    hits += 1;
-                } else {
-                    hits += usize::from(cache.ask(key).await);
-                }
-            }
-            hits
-        };
-        here(lap_async(answer_all))
+        let (cache, sequence) = (Arc::clone(&cache), Arc::clone(&sequence));
+        elsewhere(lap_async(async move { mix_all(&*cache, &*sequence, questions).await }))
     })
+}
+
+async fn mix_all<K: Key>(
+    cache: &(impl Asks<K> + Writes<K>),
+    sequence: &Sequence<K>,
+    questions: Range<usize>,
+) -> usize {
+    let mut hits = 0;
+    for at in questions {
+        let key = sequence.at(at);
+        if at.is_multiple_of(WRITE_EVERY) {
+            cache.write(key, at as u64).await;
+            hits += 1;
+        } else {
+            hits += usize::from(cache.ask(key).await);
+        }
+    }
+    hits
 }
 
 async fn ask_all<K: Key>(cache: &impl Asks<K>, sequence: &Sequence<K>, questions: Range<usize>) -> usize {

@@ -4,7 +4,7 @@ use std::{future::Future, hint::black_box, sync::Arc};
 
 use larder::{Cache, Error, Memory, Policy, Settings, Stack, hours, minutes};
 
-use super::{Asks, Gets, Loads, Puts, Writes, elsewhere, here};
+use super::{Asks, Gets, Loads, Puts, Writes, elsewhere, here, write_below};
 use crate::{
     measure::Who,
     workload::{Key, Value},
@@ -42,6 +42,10 @@ impl<K: Key> Get<K> {
 impl<K: Key> Puts<K> for Get<K> {
     fn put(&self, key: &K::Asked, id: u64) {
         here(self.write(key, id));
+    }
+
+    fn put_below(self: &Arc<Self>, entries: u64) {
+        write_below(self, entries);
     }
 
     fn holds(&self) -> u64 {

@@ -62,14 +62,34 @@ pub(crate) trait Puts<K: Key>: Send + Sync + 'static {
     /// Puts the value of `id`.
     fn put(&self, key: &K::Asked, id: u64);
 
+    /// Puts all ids below `entries`.
+    fn put_below(self: &Arc<Self>, entries: u64)
+    where
+        Self: Sized,
+    {
+        (0..entries).for_each(|id| self.put(K::of(id).borrow(), id));
+    }
+
     /// How many entries it holds, once all that was put off is done.
     fn holds(&self) -> u64;
 }
 
 /// Puts all ids below `entries`.
 pub(crate) fn fill<K: Key, C: Puts<K>>(cache: C, entries: u64) -> Arc<C> {
-    (0..entries).for_each(|id| cache.put(K::of(id).borrow(), id));
-    Arc::new(cache)
+    let cache = Arc::new(cache);
+    cache.put_below(entries);
+    cache
+}
+
+/// Puts all ids below `entries` from a task, for caches whose writes are tasks themselves.
+pub(crate) fn write_below<K: Key, C: Writes<K>>(cache: &Arc<C>, entries: u64) {
+    let cache = Arc::clone(cache);
+    elsewhere(async move {
+        for id in 0..entries {
+            let key = K::of(id);
+            cache.write(key.borrow(), id).await;
+        }
+    });
 }
 
 /// A cache that answers a future.

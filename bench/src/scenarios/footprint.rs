@@ -8,7 +8,7 @@ use crate::{
     measure::{Cost, Who},
     peers::{Puts, amalgam, cached, foyer, larder, maps, mini_moka, moka, quick_cache},
     report::{Figure, Group, Row},
-    workload::{KEY_BYTES, Key, Value},
+    workload::{KEY_BYTES, Value},
 };
 
 /// P6: the most that an entry may take, in bytes.
@@ -58,7 +58,7 @@ fn bytes_per_entry(entries: u64) -> Vec<(Who, f64)> {
 fn filled<C: Puts<Box<str>>>(entries: u64, cache: impl FnOnce() -> C) -> f64 {
     let (cache, held) = held_by(|| {
         let cache = Arc::new(cache());
-        (0..entries).for_each(|id| cache.put(&<Box<str>>::of(id), id));
+        cache.put_below(entries);
         cache
     });
     held.bytes as f64 / cache.holds() as f64
