@@ -1,6 +1,8 @@
 //! Runs the benchmarks: the disk tier beside plain reads, and the memory tier beside its peers, which are a workspace of
 //! their own so that nobody else compiles them.
 
+use std::process::Command;
+
 use crate::run::{Problem, Workspace, step};
 
 /// Where the peers are.
@@ -27,6 +29,14 @@ pub(crate) fn run(workspace: &Workspace, args: &[&str]) -> Result<bool, Problem>
 /// The memory tier beside its peers; the report goes to `bench/report.json` of the target directory.
 pub(crate) fn peers(workspace: &Workspace, args: &[&str]) -> bool {
     let report = workspace.target().join("bench/report.json");
-    let mut command = workspace.cargo(&["run", "--release", "--locked", "--manifest-path", MANIFEST, "--"]);
-    step("bench, peers", command.args(args).arg("--report").arg(report))
+    let mut command = cargo(workspace, "run");
+    command.args(["--release", "--"]).args(args).arg("--report").arg(report);
+    step("bench, peers", &mut command)
+}
+
+/// Cargo, about the workspace of the peers; it builds where the other one does.
+pub(crate) fn cargo(workspace: &Workspace, subcommand: &str) -> Command {
+    let mut command = workspace.cargo(&[subcommand, "--manifest-path", MANIFEST, "--target-dir"]);
+    command.arg(workspace.target());
+    command
 }

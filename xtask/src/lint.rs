@@ -18,9 +18,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool, Problem> {
         ["clippy", "--workspace", "--all-targets", "--all-features", "--keep-going", "--", "-D", "warnings"];
     let clean = step("clippy", &mut workspace.cargo(&clippy));
     // A workspace of its own: it has no licences or second versions to answer for, but it compiles.
-    let peers =
-        ["clippy", "--locked", "--manifest-path", bench::MANIFEST, "--all-targets", "--", "-D", "warnings"];
-    let clean = step("clippy, bench", &mut workspace.cargo(&peers)) && clean;
+    let mut peers = bench::cargo(workspace, "clippy");
+    let clean =
+        step("clippy, bench", peers.args(["--locked", "--all-targets", "--", "-D", "warnings"])) && clean;
     let mut docs = workspace.cargo(&["doc", "--workspace", "--all-features", "--no-deps"]);
     let documented = step("docs", docs.env("RUSTDOCFLAGS", "-D warnings"));
     let separable = features(workspace)?;

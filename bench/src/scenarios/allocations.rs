@@ -29,16 +29,15 @@ pub(crate) fn run(_: Effort) -> Findings {
     let group = Group { scenario, unit: "allocations", figures };
     let limit = Cost { median: 0.0, min: 0.0 };
     for figure in group.figures.iter().filter(|figure| figure.who.name == larder::GET.name) {
-        let target = target(figure.who);
         findings.rows.push(Row {
-            target,
+            target: Some(target(figure.who)),
             scenario: group.scenario.clone(),
             unit: group.unit,
             larder_how: figure.who.how,
             larder: figure.cost,
             peer: None,
             beside: limit,
-            goal: target.map(|_| 0.0),
+            goal: Some(0.0),
         });
     }
     findings.add(group, larder::GET, &[]);
@@ -46,8 +45,12 @@ pub(crate) fn run(_: Effort) -> Findings {
 }
 
 /// Only get-or-load has a figure in the list of targets; the other ways are held to it all the same.
-fn target(who: Who) -> Option<&'static str> {
-    Some(if who == larder::LOADING { "P4" } else { "P1" })
+fn target(who: Who) -> &'static str {
+    match who {
+        larder::LOADING => "P4",
+        larder::PEEK_WITH => "P3",
+        _ => "P1",
+    }
 }
 
 /// What twice as many questions ask for beyond once as many: beginning a loop is not charged to its hits.
