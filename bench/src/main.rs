@@ -35,12 +35,11 @@ fn main() -> ExitCode {
         }
     };
     let versions = report::versions(include_str!("../Cargo.lock"));
-    let mut findings = Findings::default();
+    let shown = versions.clone();
+    let mut findings = Findings::new(move |group| println!("{}", show::group(group, &shown)));
     for scenario in wish.scenarios {
         println!("\n==> {}: {}", scenario.name, scenario.about);
-        let found = (scenario.run)(wish.effort);
-        found.groups.iter().for_each(|group| println!("{}", show::group(group, &versions)));
-        findings.rows.extend(found.rows);
+        (scenario.run)(wish.effort, &mut findings);
     }
     println!("{}", show::goals(&findings.rows));
     match report::write(&findings.rows, &versions, &wish.report) {

@@ -13,6 +13,13 @@ pub(crate) struct Who {
     pub(crate) how: &'static str,
 }
 
+impl Who {
+    /// The same crate, asked in another way.
+    pub(crate) const fn by(self, how: &'static str) -> Self {
+        Self { name: self.name, how }
+    }
+}
+
 /// One turn of a contender.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lap {

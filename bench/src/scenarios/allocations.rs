@@ -5,7 +5,7 @@ use crate::{
     alloc::calls_in,
     measure::{Contender, Cost, Who},
     peers::larder,
-    report::{Figure, Group, Row},
+    report::{Figure, Group},
     workload::Sequence,
 };
 
@@ -13,12 +13,11 @@ const ENTRIES: u64 = 1_000;
 const QUESTIONS: usize = 1 << 13;
 
 /// All ways to hit, text keys.
-pub(crate) fn run(_: Effort) -> Findings {
+pub(crate) fn run(_: Effort, findings: &mut Findings) {
     let sequence = Sequence::<String>::uniform(ENTRIES, QUESTIONS);
     let mut contenders = hit::contenders(ENTRIES, &sequence);
     contenders.extend(hit::text_contenders(ENTRIES, &sequence));
     contenders.extend(load::contenders(load::OnRuntime::CurrentThread));
-    let mut findings = Findings::default();
     let mut figures: Vec<Figure> = Vec::new();
     for contender in &contenders {
         if figures.iter().all(|figure| figure.who != contender.who) {
@@ -27,21 +26,10 @@ pub(crate) fn run(_: Effort) -> Findings {
     }
     let scenario = format!("allocations per hit, text keys, {ENTRIES} entries");
     let group = Group { scenario, unit: "allocations", figures };
-    let limit = Cost { median: 0.0, min: 0.0 };
     for figure in group.figures.iter().filter(|figure| figure.who.name == larder::GET.name) {
-        findings.rows.push(Row {
-            target: Some(target(figure.who)),
-            scenario: group.scenario.clone(),
-            unit: group.unit,
-            larder_how: figure.who.how,
-            larder: figure.cost,
-            peer: None,
-            beside: limit,
-            goal: Some(0.0),
-        });
+        findings.limit(target(figure.who), &group, figure, 0.0);
     }
     findings.add(group, larder::GET, &[]);
-    findings
 }
 
 /// Only get-or-load has a figure in the list of targets; the other ways are held to it all the same.

@@ -17,19 +17,17 @@ use crate::{
 };
 
 /// All sizes, both kinds of keys, one thread and two.
-pub(crate) fn run(effort: Effort) -> Findings {
-    let mut findings = Findings::default();
+pub(crate) fn run(effort: Effort, findings: &mut Findings) {
     for &entries in effort.sizes(&[1_000, 100_000, 1_000_000]) {
         let sequence = sequence::<String>(entries);
         let mut contenders = contenders(entries, &sequence);
         contenders.extend(text_contenders(entries, &sequence));
-        measure::<String>(entries, effort, &contenders, sequence.len(), &mut findings);
+        measure::<String>(entries, effort, &contenders, sequence.len(), findings);
         drop((contenders, sequence));
         let sequence = self::sequence::<u64>(entries);
         let contenders = self::contenders(entries, &sequence);
-        measure::<u64>(entries, effort, &contenders, sequence.len(), &mut findings);
+        measure::<u64>(entries, effort, &contenders, sequence.len(), findings);
     }
-    findings
 }
 
 fn sequence<K: Key>(entries: u64) -> Arc<Sequence<K>> {

@@ -19,8 +19,7 @@ const QUESTIONS: usize = 1 << 16;
 const SEQUENCE: usize = 1 << 20;
 
 /// In one task: on a runtime of this thread, and on one of many threads.
-pub(crate) fn run(effort: Effort) -> Findings {
-    let mut findings = Findings::default();
+pub(crate) fn run(effort: Effort, findings: &mut Findings) {
     for runtime in [OnRuntime::CurrentThread, OnRuntime::MultiThread] {
         let contenders = contenders(runtime);
         for threads in [1, 2] {
@@ -42,7 +41,6 @@ pub(crate) fn run(effort: Effort) -> Findings {
             findings.add(Group { scenario, unit: "ns", figures }, larder::LOADING, &goals);
         }
     }
-    findings
 }
 
 /// Where the task runs that asks.

@@ -10,25 +10,43 @@ mod observe;
 mod stampede;
 
 use crate::{
-    measure::Who,
+    measure::{Cost, Who},
     ratio,
-    report::{Group, Row},
+    report::{Figure, Group, Row},
 };
 
-/// What a scenario found.
-#[derive(Default)]
+/// What was found so far.
 pub(crate) struct Findings {
-    /// Everything that was measured, to be looked at.
-    pub(crate) groups: Vec<Group>,
     /// The comparisons, to be written down.
     pub(crate) rows: Vec<Row>,
+    /// Shows what was measured as soon as it is.
+    show: Box<dyn Fn(&Group)>,
 }
 
 impl Findings {
+    /// Nothing yet.
+    pub(crate) fn new(show: impl Fn(&Group) + 'static) -> Self {
+        Self { rows: Vec::new(), show: Box::new(show) }
+    }
+
+    /// Holds a figure of Larder's against a limit.
+    pub(crate) fn limit(&mut self, target: &'static str, group: &Group, ours: &Figure, limit: f64) {
+        self.rows.push(Row {
+            target: Some(target),
+            scenario: group.scenario.clone(),
+            unit: group.unit,
+            larder_how: ours.who.how,
+            larder: ours.cost,
+            peer: None,
+            beside: Cost { median: limit, min: limit },
+            goal: Some(limit),
+        });
+    }
+
     /// Adds a group and holds it against its goals.
     pub(crate) fn add(&mut self, group: Group, larder: Who, pairs: &[Pair]) {
         self.rows.extend(compare(&group, larder, pairs));
-        self.groups.push(group);
+        (self.show)(&group);
     }
 }
 
@@ -59,8 +77,8 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// What it shows, in one line.
     pub(crate) about: &'static str,
-    /// Measures.
-    pub(crate) run: fn(Effort) -> Findings,
+    /// Measures, and adds what it finds.
+    pub(crate) run: fn(Effort, &mut Findings),
 }
 
 /// All of them, in the order they run.

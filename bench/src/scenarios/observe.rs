@@ -8,7 +8,7 @@ use super::{Effort, Findings};
 use crate::{
     measure::{Contender, Cost, Race, Who, race, summary},
     peers::{contenders::asking, fill, larder},
-    report::{Figure, Group, Row},
+    report::{Figure, Group},
     workload::Sequence,
 };
 
@@ -20,11 +20,13 @@ const CACHES: usize = 6;
 /// P14, in nanoseconds.
 const GOAL_NANOS: f64 = 2.0;
 
-const ON: Who = Who { name: "larder", how: "get, as it comes" };
-const OFF: Who = Who { name: "larder", how: "get, statistics off" };
+const ON: Who = larder::GET.by("get, as it comes");
+const OFF: Who = larder::GET.by("get, statistics off");
+
+const DIFFERENCE: Who = larder::GET.by("get, the first beyond the second");
 
 /// `get` of a text key, as it comes and with statistics off; no observer anywhere.
-pub(crate) fn run(effort: Effort) -> Findings {
+pub(crate) fn run(effort: Effort, findings: &mut Findings) {
     let sequence = Sequence::<String>::uniform(ENTRIES, SEQUENCE);
     let mut contenders = Vec::new();
     for _ in 0..CACHES {
@@ -47,24 +49,14 @@ pub(crate) fn run(effort: Effort) -> Findings {
         Cost { median, min: summary(costs().map(|cost| cost.min).collect()).median }
     };
     let figures = [ON, OFF].map(|who| Figure { who, cost: of(who) });
-    let difference = Cost {
+    let beyond = Cost {
         median: figures[0].cost.median - figures[1].cost.median,
         min: figures[0].cost.min - figures[1].cost.min,
     };
     let scenario = format!("observability when nobody listens, text keys, {ENTRIES} entries");
-    let mut findings = Findings::default();
-    findings.rows.push(Row {
-        target: Some("P14"),
-        scenario: scenario.clone(),
-        unit: "ns",
-        larder_how: "get, as it comes, beyond get with statistics off",
-        larder: difference,
-        peer: None,
-        beside: Cost { median: GOAL_NANOS, min: GOAL_NANOS },
-        goal: Some(GOAL_NANOS),
-    });
-    findings.groups.push(Group { scenario, unit: "ns", figures: figures.to_vec() });
-    findings
+    let group = Group { scenario, unit: "ns", figures: figures.to_vec() };
+    findings.limit("P14", &group, &Figure { who: DIFFERENCE, cost: beyond }, GOAL_NANOS);
+    findings.add(group, ON, &[]);
 }
 
 fn contender(who: Who, settings: Settings, sequence: &Arc<Sequence<String>>) -> Contender {

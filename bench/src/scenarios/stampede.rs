@@ -15,9 +15,9 @@ use super::{Effort, Findings, Pair};
 use crate::{
     alloc::held_by,
     clock::wall_now,
-    measure::{Cost, Who, summary},
+    measure::{Who, summary},
     peers::{Loads, amalgam, elsewhere, foyer, larder, moka, quick_cache},
-    report::{Figure, Group, Row},
+    report::{Figure, Group},
     workload::{Key, Value},
 };
 
@@ -43,7 +43,7 @@ struct Outcome {
 }
 
 /// Loader calls, time and memory.
-pub(crate) fn run(effort: Effort) -> Findings {
+pub(crate) fn run(effort: Effort, findings: &mut Findings) {
     let tasks = if effort == Effort::Full { TASKS } else { TASKS / 10 };
     let herds = herds();
     let mut outcomes: Vec<Vec<Outcome>> = herds.iter().map(|_| Vec::new()).collect();
@@ -66,13 +66,11 @@ pub(crate) fn run(effort: Effort) -> Findings {
         Group { scenario, unit, figures: figures.collect() }
     };
     let pairs = || [Pair { target: "P8", larder: larder::LOADING, peer: ONCE, at_most: 1.2 }];
-    let mut findings = Findings::default();
     let calls = group("loader calls", "calls", |outcome| outcome.calls as f64);
-    findings.rows.extend(calls.of(larder::LOADING).map(|ours| one_call(&calls, ours)));
+    calls.of(larder::LOADING).into_iter().for_each(|ours| findings.limit("P8", &calls, ours, 1.0));
     findings.add(calls, larder::LOADING, &[]);
     findings.add(group("wall time", "ms", |outcome| outcome.millis), larder::LOADING, &pairs());
     findings.add(group("extra memory", "MiB", |outcome| outcome.peak_mib), larder::LOADING, &pairs());
-    findings
 }
 
 fn herds() -> [Herd; 7] {
@@ -129,18 +127,5 @@ impl Loads<String> for Once {
         F: Future<Output = Value> + Send + 'static,
     {
         self.0.get_or_init(async || Arc::new(loader().await)).await.id == 0
-    }
-}
-
-fn one_call(group: &Group, ours: &Figure) -> Row {
-    Row {
-        target: Some("P8"),
-        scenario: group.scenario.clone(),
-        unit: group.unit,
-        larder_how: ours.who.how,
-        larder: ours.cost,
-        peer: None,
-        beside: Cost { median: 1.0, min: 1.0 },
-        goal: Some(1.0),
     }
 }
