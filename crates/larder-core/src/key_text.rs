@@ -34,17 +34,24 @@ pub struct KeyText {
     cut_bytes: usize,
 }
 
-/// At most [`MAX_BYTES`](Self::MAX_BYTES) bytes of text in four words: what memory caches hash and compare, since that
-/// takes a few instructions without a branch.
+/// What a key says, in four words, if it is short: what memory caches hash and compare, since that takes a few
+/// instructions without a branch.
 ///
-/// The bytes of the text from the lowest byte of the first word upwards, zeros behind them, and their number in the
-/// last byte but one of the last word; the last byte is zero.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Either text of at most [`MAX_BYTES`](Self::MAX_BYTES) bytes: from the lowest byte of the first word upwards, up to two
+/// of them in the last word, with zeros behind them. Or a [`number`](Self::number), in the first word. In the last word
+/// the third byte tells which of them and how long the text is; the five bytes above it are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ShortText([u64; 4]);
+
+const LEN_SHIFT: u32 = 16;
+/// In place of a length.
+const NUMBER: u64 = 0x40;
 
 impl ShortText {
     /// The longest text that is short.
-    pub const MAX_BYTES: usize = 30;
+    pub const MAX_BYTES: usize = 26;
+
+    const EMPTY: Self = Self([0; 4]);
 
     /// Packs a text; `None` if it is not short.
     #[inline]
@@ -63,28 +70,42 @@ impl ShortText {
             [first, second] => [word(first), word(second), last, 0],
             [first, second, third, ..] => [word(first), word(second), word(third), last],
         };
-        Some(Self([first, second, third, last | (text.len() as u64) << 48]))
+        Some(Self([first, second, third, last | (text.len() as u64) << LEN_SHIFT]))
     }
 
-    /// The digits of a number.
+    /// A number as itself, for keys that are [numbers](Self::number) by their type; not the text of its digits.
     #[inline]
     #[must_use]
-    pub fn of_number(number: u64) -> Self {
+    pub fn number(number: u64) -> Self {
+        Self([number, 0, 0, NUMBER << LEN_SHIFT])
+    }
+
+    /// The number that has exactly these digits.
+    #[must_use]
+    pub fn number_in(digits: &[u8]) -> Option<Self> {
+        let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        (Self::digits(number) == Self::of(digits)?).then(|| Self::number(number))
+    }
+
+    /// The text of a number's digits.
+    #[inline]
+    #[must_use]
+    pub fn digits(number: u64) -> Self {
         const HALF: u64 = 100_000_000;
         if number < HALF {
             let (digits, len) = trimmed(eight_digits(number));
-            return Self([digits, 0, 0, u64::from(len) << 48]);
+            return Self([digits, 0, 0, u64::from(len) << LEN_SHIFT]);
         }
         if number < HALF * HALF {
             let (high, len) = trimmed(eight_digits(number / HALF));
             let both = u128::from(high) | u128::from(eight_digits(number % HALF)) << (8 * len);
-            return Self([both as u64, (both >> 64) as u64, 0, u64::from(len + 8) << 48]);
+            return Self([both as u64, (both >> 64) as u64, 0, u64::from(len + 8) << LEN_SHIFT]);
         }
-        Self::of_long_number(number)
+        Self::long_digits(number)
     }
 
     #[inline(never)]
-    fn of_long_number(number: u64) -> Self {
+    fn long_digits(number: u64) -> Self {
         let mut digits = [0; 20];
         let mut rest = number;
         for digit in digits.iter_mut().rev() {
@@ -109,20 +130,26 @@ impl ShortText {
         self.0
     }
 
-    /// The text whose words these are.
+    /// What has these [`words`](Self::words).
     #[must_use]
     pub fn from_words(words: [u64; 4]) -> Self {
         Self(words)
     }
 
-    /// The bytes, with zeros behind them, and how many they are.
+    /// The text, a number's in digits: its bytes, with zeros behind them, and how many they are.
     #[must_use]
     pub fn bytes(self) -> ([u8; 32], usize) {
+        let len = self.0[3] >> LEN_SHIFT;
+        if len & NUMBER != 0 {
+            return Self::digits(self.0[0]).bytes();
+        }
         let mut bytes = [0; 32];
         for (room, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
             *room = word.to_le_bytes();
         }
-        (bytes, (self.0[3] >> 48) as usize & 31)
+        let len = (len & 31) as usize;
+        bytes[len..].fill(0);
+        (bytes, len)
     }
 }
 
@@ -148,7 +175,7 @@ impl KeyText {
     #[inline]
     #[must_use]
     pub fn new() -> Self {
-        Self { parts: 0, short: ShortText([0; 4]), long: SmallVec::new(), cut_bytes: 0 }
+        Self { parts: 0, short: ShortText::EMPTY, long: SmallVec::new(), cut_bytes: 0 }
     }
 
     /// The text that reads so already: several parts, escaped and joined, or one.
@@ -193,7 +220,7 @@ impl KeyText {
     /// Writes one part: a number in decimal, as text of its digits would be written.
     #[inline]
     pub fn part_number(&mut self, number: u64) {
-        self.part_short(ShortText::of_number(number));
+        self.part_short(ShortText::digits(number));
     }
 
     /// The only part as it was given, if there is one part and it is short.
@@ -427,8 +454,8 @@ mod tests {
 
     #[test]
     fn a_short_text_is_its_bytes_and_no_others() {
-        let bytes: Vec<u8> = (1..=31).collect();
-        for len in 0..=30 {
+        let bytes: Vec<u8> = (1..=27).collect();
+        for len in 0..=26 {
             let short = ShortText::of(&bytes[..len]).expect("short");
             let (kept, kept_len) = short.bytes();
             assert_eq!((kept_len, &kept[..len]), (len, &bytes[..len]));
@@ -436,6 +463,20 @@ mod tests {
         }
         assert_eq!(ShortText::of(&bytes), None);
         assert_ne!(ShortText::of(b"a\0"), ShortText::of(b"a"));
+    }
+
+    #[test]
+    fn only_the_digits_of_a_number_are_that_number() {
+        for number in [0, 7, 10, 99_999_999, 100_000_000, u64::MAX] {
+            let digits = number.to_string();
+            assert_eq!(ShortText::number_in(digits.as_bytes()), Some(ShortText::number(number)));
+            let (bytes, len) = ShortText::number(number).bytes();
+            assert_eq!(&bytes[..len], digits.as_bytes());
+            assert_ne!(ShortText::of(digits.as_bytes()), Some(ShortText::number(number)));
+        }
+        for text in ["", "07", "+7", "-7", "7 ", "7a", "18446744073709551616", "00"] {
+            assert_eq!(ShortText::number_in(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]
@@ -460,8 +501,8 @@ mod tests {
         let text = written(&[&[b'x'; 10_000]]);
         assert_eq!((text.long().len(), text.len()), (MAX_KEY_BYTES, 10_000));
         assert!(!text.fits(MAX_KEY_BYTES) && !KeyText::new().fits(100) && !written(&[b""]).fits(100));
-        let colons = written(&[&[b':'; 30]]);
-        assert_eq!((colons.len(), colons.fits(90), colons.fits(89)), (90, true, false));
+        let colons = written(&[&[b':'; 26]]);
+        assert_eq!((colons.len(), colons.fits(78), colons.fits(77)), (78, true, false));
         let most = written(&[&[b'x'; MAX_KEY_BYTES]]);
         assert!(most.fits(MAX_KEY_BYTES) && !most.fits(MAX_KEY_BYTES - 1));
     }

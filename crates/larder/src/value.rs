@@ -49,8 +49,6 @@ pub(crate) struct Entry {
     pub(crate) refresh_at: Moment,
     /// Until when no reader tries to refresh the stale entry, since the last attempt failed.
     pub(crate) retry_at: Moment,
-    /// Which namespace of the stack it belongs to.
-    pub(crate) namespace: u32,
     /// How long the origin took to produce it; zero if unknown. Early refresh weighs by it.
     pub(crate) load_time: Duration,
     /// What few entries have.

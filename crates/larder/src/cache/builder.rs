@@ -12,6 +12,7 @@ use super::{
 use crate::{
     codec::Postcard,
     engine::{Core, MEMORY, Scope, Space},
+    key::CacheKey,
     options::{Policy, Problem, Problems},
     policy::coherence::NamespaceFence,
     stats::Counts,
@@ -58,7 +59,7 @@ impl<K: ?Sized + 'static, V: Send + Sync + 'static> CacheBuilder<K, V> {
     }
 }
 
-impl<K: ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V, C> {
+impl<K: CacheKey + ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V, C> {
     /// How entries age. Default: the stack's policy.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
@@ -90,7 +91,7 @@ impl<K: ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V,
     /// # Errors
     /// `Invalid`, naming every setting that cannot be used; also when the namespace exists with other types or the
     /// stack has no memory tier. `Rejected` when the name cannot be a namespace.
-    pub fn build_in_memory(self) -> Result<Cache<K, V>> {
+    pub fn build_in_memory(mut self) -> Result<Cache<K, V>> {
         let mut problems = Problems::default();
         problems.fault_if(
             self.core.memory.is_none(),
@@ -98,15 +99,20 @@ impl<K: ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBuilder<K, V,
             "needs a memory tier, and the stack has none",
             "give the stack `.memory(..)`",
         );
-        let shape = Arc::new(MemoryOnly { custom: self.custom, values: PhantomData });
-        Making { core: self.core, name: self.name, policy: self.policy, shape, memory_only: true }
-            .build(problems, Taken::IsAFault)
+        let custom = std::mem::take(&mut self.custom);
+        let shape = Arc::new(MemoryOnly { custom, values: PhantomData });
+        self.making(shape, true).build(problems, Taken::IsAFault)
+    }
+
+    fn making(self, shape: Arc<dyn Shape>, memory_only: bool) -> Making {
+        let Self { core, name, policy, .. } = self;
+        Making { core, name, policy, shape, memory_only, is_numbered: K::IS_NUMBER }
     }
 }
 
 impl<K, V, C> CacheBuilder<K, V, C>
 where
-    K: ?Sized + 'static,
+    K: CacheKey + ?Sized + 'static,
     V: Serialize + DeserializeOwned + Send + Sync + 'static,
     C: Codec,
 {
@@ -130,9 +136,9 @@ where
     /// `Invalid`, naming every setting that cannot be used and what to do; also when the namespace exists with other
     /// types. `Rejected` when the name cannot be a namespace.
     pub fn build(self) -> Result<Cache<K, V>> {
-        let shape = Arc::new(Storable::new(self.custom, self.codec, self.readers, self.schema));
-        let making =
-            Making { core: self.core, name: self.name, policy: self.policy, shape, memory_only: false };
+        let Self { core, name, policy, custom, codec, readers, schema, .. } = self;
+        let shape = Arc::new(Storable::new(custom, codec, readers, schema));
+        let making = Making { core, name, policy, shape, memory_only: false, is_numbered: K::IS_NUMBER };
         making.build(Problems::default(), Taken::IsAFault)
     }
 }
@@ -143,6 +149,7 @@ struct Making {
     policy: Policy,
     shape: Arc<dyn Shape>,
     memory_only: bool,
+    is_numbered: bool,
 }
 
 /// What it means that a namespace exists already.
@@ -179,6 +186,7 @@ pub(crate) fn nested<K: ?Sized + 'static, V: Send + Sync + 'static>(
         policy: outer.space.policy.clone(),
         shape: Arc::clone(&outer.space.shape),
         memory_only: outer.space.memory_only,
+        is_numbered: outer.space.is_numbered,
     };
     making.build(Problems::default(), Taken::IsShared)
 }
@@ -191,6 +199,7 @@ fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> 
         id,
         prefix: KeyPrefix::of(&name),
         name,
+        is_numbered: making.is_numbered,
         types,
         fence: NamespaceFence::default(),
         tier_spans: tier_spans.collect(),

@@ -9,7 +9,7 @@ mod wrap;
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
-use larder_core::{BoxError, Error, ErrorKind, KeyText, Result};
+use larder_core::{BoxError, Error, ErrorKind, KeyText, Result, ShortText};
 
 use self::shape::typed;
 pub use self::{
@@ -178,10 +178,10 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The walk goes on and fills memory.
     pub async fn get(&self, key: &K) -> Result<Answer<V>> {
-        let spot = match self.look(key)? {
-            Look::Hit(slot) => return Ok(of_slot(slot)),
-            Look::Closer(spot) => spot,
-        };
+        if let Some(slot) = self.hit(key) {
+            return Ok(of_slot(slot));
+        }
+        let spot = self.spot_if_open(key)?;
         let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
         Ok(answer(self.scope.read(spot, quick, &wants, None).await?))
     }
@@ -220,10 +220,10 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         R: IntoLoaded<V> + 'static,
         E: Into<BoxError> + 'static,
     {
-        let spot = match self.look(key)? {
-            Look::Hit(slot) => return Ok(of_slot(slot).value()),
-            Look::Closer(spot) => spot,
-        };
+        if let Some(slot) = self.hit(key) {
+            return Ok(of_slot(slot).value());
+        }
+        let spot = self.spot_if_open(key)?;
         let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
         let answered = self.scope.read(spot, quick, &wants, Some(erase(loader))).await?;
         Ok(answer(answered).value())
@@ -446,14 +446,20 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         self.scope.expire(vec![spot], self.scope.core.settings.write_mode).await
     }
 
-    /// Takes a hit in memory, or names the key for a closer look.
+    /// Takes a hit in memory. Whatever else there is to say of the key, an error too, the long way says.
     #[inline]
-    fn look(&self, key: &K) -> Result<Look> {
-        self.scope.core.check_open()?;
-        match self.in_memory(key, |memory, name| self.scope.hit(memory, name))? {
-            Some(slot) => Ok(Look::Hit(slot)),
-            None => Ok(Look::Closer(self.spot(key)?)),
+    fn hit(&self, key: &K) -> Option<Slot> {
+        match key.short().filter(|short| !short.is_empty()) {
+            Some(short) => self.scope.hit_short(short),
+            None => self.hit_long(key),
         }
+    }
+
+    #[inline(never)]
+    fn hit_long(&self, key: &K) -> Option<Slot> {
+        let mut text = KeyText::new();
+        self.write(key, &mut text).ok()?;
+        self.scope.hit_long(&text)
     }
 
     /// Asks memory about a key, if there is memory.
@@ -476,8 +482,13 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     #[inline]
     fn write(&self, key: &K, text: &mut KeyText) -> Result<()> {
         write_key(self.scope.space.prefix.as_bytes().len(), key, text)?;
-        debug_assert!(key.short().is_none_or(|short| text.short() == Some(short)), "a key must be one text");
+        debug_assert!(agree(key.short(), text), "`CacheKey::short` must say what `write_key` writes");
         Ok(())
+    }
+
+    fn spot_if_open(&self, key: &K) -> Result<Spot> {
+        self.scope.core.check_open()?;
+        self.spot(key)
     }
 
     fn spot(&self, key: &K) -> Result<Spot> {
@@ -523,11 +534,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 }
 
-/// What a look into memory came to.
-enum Look {
-    Hit(Slot),
-    /// There is more to it than a fresh value.
-    Closer(Spot),
+fn agree(short: Option<ShortText>, text: &KeyText) -> bool {
+    short.is_none_or(|short| text.short().is_some_and(|text| text.bytes() == short.bytes()))
 }
 
 fn answer<V: Send + Sync + 'static>(answered: Answered) -> Answer<V> {

@@ -159,9 +159,14 @@ impl Core {
         }
     }
 
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// An error once the stack was shut down.
     pub(crate) fn check_open(&self) -> Result<()> {
-        match self.closed.load(Ordering::Acquire) {
+        match self.is_closed() {
             false => Ok(()),
             true => Err(Error::new(ErrorKind::Closed, "the stack was shut down; build a new one")),
         }

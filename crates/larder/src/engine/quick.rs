@@ -1,6 +1,6 @@
 //! The hit path: what memory alone says, in one synchronous step without allocation.
 
-use larder_core::{Event, Key, Life, LoadCause, Moment, StaleReason};
+use larder_core::{Event, Key, KeyText, Life, LoadCause, Moment, ShortText, StaleReason};
 
 use super::{
     MEMORY, Scope,
@@ -17,9 +17,20 @@ impl Scope {
     /// The hit: what memory holds of a key if it is fresh and asks for nothing. Synchronous, takes no exclusive lock
     /// with the default policy, allocates nothing, and counts. Anything else is `None` and leaves no trace: look
     /// closer.
+    pub(crate) fn hit_short(&self, text: ShortText) -> Option<Slot> {
+        let memory = self.core.memory.as_ref()?;
+        self.hit(memory, &memory.short_name(self.space.id, text))
+    }
+
+    /// The same for a key that is long or of several parts.
+    pub(crate) fn hit_long(&self, text: &KeyText) -> Option<Slot> {
+        let memory = self.core.memory.as_ref()?;
+        self.hit(memory, &memory.name(self.space.id, text))
+    }
+
     #[inline]
-    pub(crate) fn hit(&self, memory: &MemoryTier, name: &Name<'_>) -> Option<Slot> {
-        if self.space.policy.early_refresh_beta > 0.0 {
+    fn hit(&self, memory: &MemoryTier, name: &Name<'_>) -> Option<Slot> {
+        if self.space.policy.early_refresh_beta > 0.0 || self.core.is_closed() {
             return None;
         }
         let now = self.core.clock.now();

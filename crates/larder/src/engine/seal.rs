@@ -144,7 +144,6 @@ impl Scope {
             deadlines: spans.deadlines(making.now),
             refresh_at: refresh_at(making.refresh_ahead, spans.ttl, making.now),
             retry_at: Moment::default(),
-            namespace: self.space.id,
             load_time: making.load_time,
             extra: making.extra.clone(),
         }
@@ -226,7 +225,6 @@ impl Scope {
             deadlines,
             refresh_at,
             retry_at: Moment::default(),
-            namespace: self.space.id,
             load_time: header.load_time,
             extra,
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, Version};
+use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
 
 use tokio::sync::MutexGuard;
 
@@ -24,6 +24,8 @@ pub(crate) struct Space {
     pub(crate) id: u32,
     pub(crate) name: Namespace,
     pub(crate) prefix: KeyPrefix,
+    /// Memory knows its keys by their numbers.
+    pub(crate) is_numbered: bool,
     /// The types of its keys and values.
     pub(crate) types: (std::any::TypeId, std::any::TypeId),
     pub(crate) fence: NamespaceFence,
@@ -67,6 +69,7 @@ impl Scope {
         self.core.count(&self.space, what, n);
     }
 
+    #[inline]
     pub(crate) fn count_tier(&self, place: usize, outcome: Outcome) {
         if self.core.settings.statistics {
             self.space.counts.tier(place, outcome);
@@ -105,8 +108,13 @@ impl Scope {
         ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
     ) -> Option<R> {
         let memory = self.core.memory.as_ref()?;
-        let text = KeyText::from_escaped(&key.as_bytes()[self.space.prefix.as_bytes().len()..]);
-        ask(memory, &memory.name(self.space.id, &text))
+        let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
+        if self.space.is_numbered
+            && let Some(number) = ShortText::number_in(text)
+        {
+            return ask(memory, &memory.short_name(self.space.id, number));
+        }
+        ask(memory, &memory.name(self.space.id, &KeyText::from_escaped(text)))
     }
 
     /// The whole key that `text` was written for.
@@ -227,6 +235,7 @@ impl Scope {
     }
 
     /// What an answer with this entry counts as.
+    #[inline]
     pub(crate) fn outcome(slot: &Slot, life: Life) -> Outcome {
         match (slot, life) {
             (Slot::Absent, _) => Outcome::AbsentHit,

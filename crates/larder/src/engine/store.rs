@@ -394,7 +394,6 @@ impl Scope {
             deadlines: Deadlines::new(now, now, now),
             refresh_at: Moment::NEVER,
             retry_at: Moment::default(),
-            namespace: self.space.id,
             load_time: std::time::Duration::ZERO,
             extra: None,
         }

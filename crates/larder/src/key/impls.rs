@@ -14,6 +14,13 @@ macro_rules! integers {
                 out.part_bytes(Decimal::$decimal(*self as $wide).as_bytes());
                 Ok(())
             }
+
+            const IS_NUMBER: bool = true;
+
+            #[inline]
+            fn short(&self) -> Option<ShortText> {
+                u64::try_from(*self).ok().map(ShortText::number)
+            }
         }
     )*};
 }
@@ -27,9 +34,11 @@ macro_rules! naturals {
                 Ok(())
             }
 
+            const IS_NUMBER: bool = true;
+
             #[inline]
             fn short(&self) -> Option<ShortText> {
-                Some(ShortText::of_number(*self as u64))
+                u64::try_from(*self).ok().map(ShortText::number)
             }
         }
     )*};
@@ -125,6 +134,8 @@ macro_rules! pointers {
             fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
                 (**self).write_key(out)
             }
+
+            const IS_NUMBER: bool = K::IS_NUMBER;
 
             #[inline]
             fn short(&self) -> Option<ShortText> {

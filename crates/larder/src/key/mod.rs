@@ -61,9 +61,13 @@ pub trait CacheKey {
     /// When the value cannot be a key; the text says why and never repeats the value.
     fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError>;
 
+    /// Whether keys of this type that read like a number are known by that number, not by its digits. Then
+    /// [`short`](Self::short) must answer [`ShortText::number`] for those.
+    const IS_NUMBER: bool = false;
+
     /// The only part that [`write_key`](Self::write_key) writes, if it is short: a shortcut past the buffer for the
     /// lookup in memory. `None` costs some nanoseconds and nothing else, and is what a type answers that does not know
-    /// better; a wrapper of one key may pass on what that says.
+    /// better; a wrapper of one key passes on what that says, together with its [`IS_NUMBER`](Self::IS_NUMBER).
     #[inline]
     fn short(&self) -> Option<ShortText> {
         None

@@ -106,7 +106,6 @@ impl MemoryTier {
     }
 
     /// Names a key: the text behind its namespace, and the namespace's number. Every other call wants the name.
-    #[inline]
     pub(crate) fn name<'a>(&self, namespace: u32, text: &'a KeyText) -> Name<'a> {
         self.hashing.name(namespace, text)
     }

@@ -5,7 +5,7 @@ use super::{
     slot::{Cold, Gone, Hot, Resident, terms_of},
     terms::{Own, Shared, TermsTable},
 };
-use crate::value::{Entry, Slot};
+use crate::value::Entry;
 
 /// The number that names no slot.
 pub(super) const NONE: u32 = u32::MAX;
@@ -79,14 +79,12 @@ impl Slab {
     /// Whether the slot holds the key that the lookup names.
     #[inline]
     pub(super) fn holds(&self, index: u32, name: &Name<'_>) -> bool {
-        let hot = self.hot(index);
-        hot.key.is(name) && self.terms[hot.terms].shared.namespace == name.namespace
+        self.hot(index).key.is(name)
     }
 
     /// The hash of the key in a full slot.
     pub(super) fn hash(&self, index: u32) -> u64 {
-        let hot = self.hot(index);
-        self.hashing.of(self.terms[hot.terms].shared.namespace, &hot.key)
+        self.hashing.of(&self.hot(index).key)
     }
 
     /// What a full slot holds.
@@ -119,9 +117,10 @@ impl Slab {
         cold.set_version(entry.version);
         cold.weight = weight;
         let hot = self.hot_mut(index);
-        let before = std::mem::replace(&mut hot.terms, terms);
+        let (namespace, before) = (hot.key.namespace(), std::mem::replace(&mut hot.terms, terms));
         let value = hot.put(entry);
-        let gone = self.gone(before, Key::None, value);
+        let epoch = self.terms[before].shared.epoch;
+        let gone = Gone { namespace, epoch, key: Key::None, value };
         self.terms.give_back(before);
         gone
     }
@@ -129,7 +128,8 @@ impl Slab {
     /// Empties a full slot.
     pub(super) fn remove(&mut self, index: u32) -> Gone {
         let hot = std::mem::replace(self.hot_mut(index), Hot::free());
-        let gone = self.gone(hot.terms, hot.key, hot.value);
+        let (namespace, epoch) = (hot.key.namespace(), self.terms[hot.terms].shared.epoch);
+        let gone = Gone { namespace, epoch, key: hot.key, value: hot.value };
         self.terms.give_back(hot.terms);
         let next = self.free;
         *self.cold_mut(index) = Cold::free();
@@ -204,11 +204,6 @@ impl Slab {
     fn take_terms(&mut self, entry: &Entry) -> u32 {
         let (shared, own): (Shared, Option<Box<Own>>) = terms_of(entry);
         self.terms.take(shared, own)
-    }
-
-    fn gone(&self, terms: u32, key: Key, value: Slot) -> Gone {
-        let Shared { namespace, epoch, .. } = self.terms[terms].shared;
-        Gone { namespace, epoch, key, value }
     }
 }
 

@@ -190,7 +190,6 @@ impl Cold {
 pub(super) fn terms_of(entry: &Entry) -> (Shared, Option<Box<Own>>) {
     let Deadlines { fresh, stale, fallback } = entry.deadlines;
     let shared = Shared {
-        namespace: entry.namespace,
         epoch: entry.epoch,
         stale_ms: stale.as_millis() - fresh.as_millis(),
         fallback_ms: fallback.as_millis() - fresh.as_millis(),
@@ -215,7 +214,7 @@ impl Resident<'_> {
     }
 
     pub(crate) fn namespace(&self) -> u32 {
-        self.terms.shared.namespace
+        self.hot.key.namespace()
     }
 
     /// The clear counters when it was put.
@@ -259,7 +258,6 @@ impl Resident<'_> {
             deadlines,
             refresh_at,
             retry_at: own.map_or(Moment::default(), |own| own.retry_at),
-            namespace: self.namespace(),
             load_time: self.hot.times.load_time(),
             extra: own.and_then(|own| own.extra.clone()),
         }

@@ -1,6 +1,6 @@
-//! What many entries have in common, kept once: their namespace, the epoch they were put in, and their windows.
+//! What many entries have in common, kept once: the epoch they were put in, and their windows.
 //!
-//! Entries of a namespace differ in their keys, values and deadlines, and in nothing else as a rule. What they share
+//! Entries of a namespace differ in their keys, values and deadlines, and in little else as a rule. What they share
 //! is a handful of *terms* in each shard, which slots name by a number. The few entries that bear more than a slot has
 //! room for (tags, a failed refresh, a deadline thousands of years away) have terms of their own.
 
@@ -22,7 +22,6 @@ pub(super) struct Terms {
 /// What entries have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shared {
-    pub(super) namespace: u32,
     /// The clear counters when the entry was put.
     pub(super) epoch: u64,
     /// How long after its fresh life an entry is served while it is refreshed, in milliseconds.
@@ -156,7 +155,6 @@ impl Shared {
         hasher.write_u64(self.epoch);
         hasher.write_u64(self.stale_ms);
         hasher.write_u64(self.fallback_ms);
-        hasher.write_u32(self.namespace);
         hasher.finish()
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{
 
 use larder_core::Timestamp;
 
-use counter::Counter;
+use counter::Counters;
 pub use scope::Capture;
 use scope::noted_in_scope;
 pub(crate) use scope::{capturing, carried, current};
@@ -33,31 +33,18 @@ macro_rules! counts {
             $($(#[$doc])* pub $name: u64,)*
         }
 
-        /// The same, while it is being counted.
-        #[derive(Default, Debug)]
-        pub(crate) struct Counts {
-            tiers: Box<[TierCounts]>,
-            $($name: Counter,)*
-        }
-
         /// One thing to count.
         #[derive(Clone, Copy, Debug)]
         #[expect(non_camel_case_types, reason = "named after the field it raises")]
         pub(crate) enum Count { $($name,)* }
 
+        /// How many there are.
+        const COUNTS: usize = [$(Count::$name),*].len();
+
         impl Counts {
-            fn counter(&self, what: Count) -> &Counter {
-                match what { $(Count::$name => &self.$name,)* }
-            }
-
             pub(crate) fn read(&self, name: Arc<str>, tiers: &[Arc<str>]) -> NamespaceStats {
-                let tiers = self.tiers.iter().zip(tiers).map(|(counts, name)| counts.read(name)).collect();
-                NamespaceStats { name, tiers, $($name: self.$name.get(),)* }
-            }
-
-            pub(crate) fn reset(&self) {
-                self.tiers.iter().for_each(TierCounts::reset);
-                $(self.$name.reset();)*
+                let tiers = tiers.iter().enumerate().map(|(tier, name)| self.read_tier(tier, name)).collect();
+                NamespaceStats { name, tiers, $($name: self.counters.get(Count::$name as usize),)* }
             }
         }
     };
@@ -134,38 +121,51 @@ pub(crate) enum Outcome {
     Fill,
 }
 
-#[derive(Default, Debug)]
-struct TierCounts([Counter; 5]);
+const OUTCOMES: [Outcome; 5] =
+    [Outcome::Hit, Outcome::AbsentHit, Outcome::StaleHit, Outcome::Miss, Outcome::Fill];
 
-impl TierCounts {
-    fn read(&self, tier: &Arc<str>) -> TierHits {
-        let [hits, absent_hits, stale_hits, misses, fills] = self.0.each_ref().map(Counter::get);
-        TierHits { tier: Arc::clone(tier), hits, absent_hits, stale_hits, misses, fills }
-    }
-
-    fn reset(&self) {
-        self.0.iter().for_each(Counter::reset);
-    }
+/// What happens in one namespace, or in one scope, while it is being counted: the single counts first,
+/// then each tier's outcomes.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    counters: Counters,
+    tiers: usize,
 }
 
 impl Counts {
     pub(crate) fn new(tiers: usize) -> Self {
-        Self { tiers: (0..tiers).map(|_| TierCounts::default()).collect(), ..Self::default() }
+        Self { counters: Counters::new(COUNTS + tiers * OUTCOMES.len()), tiers }
     }
 
     pub(crate) fn add(&self, what: Count, n: u64) {
-        self.counter(what).add(n);
-        noted_in_scope(|scope| scope.counter(what).add(n));
+        self.counters.add(what as usize, n);
+        noted_in_scope(|scope| scope.counters.add(what as usize, n));
     }
 
+    #[inline]
     pub(crate) fn tier(&self, tier: usize, outcome: Outcome) {
-        self.tiers[tier].0[outcome as usize].add(1);
+        self.counters.add(of_tier(tier, outcome), 1);
         noted_in_scope(|scope| {
-            if let Some(counts) = scope.tiers.get(tier) {
-                counts.0[outcome as usize].add(1);
+            if tier < scope.tiers {
+                scope.counters.add(of_tier(tier, outcome), 1);
             }
         });
     }
+
+    pub(crate) fn reset(&self) {
+        self.counters.reset();
+    }
+
+    fn read_tier(&self, tier: usize, name: &Arc<str>) -> TierHits {
+        let [hits, absent_hits, stale_hits, misses, fills] =
+            OUTCOMES.map(|outcome| self.counters.get(of_tier(tier, outcome)));
+        TierHits { tier: Arc::clone(name), hits, absent_hits, stale_hits, misses, fills }
+    }
+}
+
+#[inline]
+fn of_tier(tier: usize, outcome: Outcome) -> usize {
+    COUNTS + tier * OUTCOMES.len() + outcome as usize
 }
 
 impl NamespaceStats {

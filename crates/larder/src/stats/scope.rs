@@ -42,11 +42,17 @@ impl Drop for OpenScope {
     }
 }
 
+#[inline]
 pub(crate) fn noted_in_scope(note: impl FnOnce(&Counts)) {
     if OPEN.load(Ordering::Relaxed) > 0 {
-        // No scope in this task: nothing to note.
-        let _ = SCOPE.try_with(|scope| note(scope));
+        note_in_scope(note);
     }
+}
+
+#[inline(never)]
+fn note_in_scope(note: impl FnOnce(&Counts)) {
+    // No scope in this task: nothing to note.
+    let _ = SCOPE.try_with(|scope| note(scope));
 }
 
 /// Runs `future` and counts what it causes.

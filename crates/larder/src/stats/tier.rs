@@ -1,13 +1,15 @@
 //! What is counted at a store tier: how long its calls take, and how they end.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use larder_core::TierState;
 
-use super::counter::Counter;
 use crate::policy::breaker::Ending;
 
 /// How long the calls to a tier took.
@@ -49,10 +51,10 @@ pub struct TierStats {
 #[derive(Default, Debug)]
 pub(crate) struct TierCounters {
     latency: Mutex<Sum>,
-    failures: Counter,
-    timeouts: Counter,
-    skipped: Counter,
-    trips: Counter,
+    failures: AtomicU64,
+    timeouts: AtomicU64,
+    skipped: AtomicU64,
+    trips: AtomicU64,
 }
 
 #[derive(Default, Debug, Clone, Copy)]
@@ -71,24 +73,26 @@ impl TierCounters {
             sum.max_nanos = sum.max_nanos.max(nanos);
         }
         if ending != Ending::Ok {
-            self.failures.add(1);
+            self.failures.fetch_add(1, Ordering::Relaxed);
         }
         if ending == Ending::TimedOut {
-            self.timeouts.add(1);
+            self.timeouts.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn skipped(&self) {
-        self.skipped.add(1);
+        self.skipped.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn tripped(&self) {
-        self.trips.add(1);
+        self.trips.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn reset(&self) {
         *self.latency.lock().unwrap_or_else(PoisonError::into_inner) = Sum::default();
-        [&self.failures, &self.timeouts, &self.skipped, &self.trips].into_iter().for_each(Counter::reset);
+        for number in [&self.failures, &self.timeouts, &self.skipped, &self.trips] {
+            number.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The numbers; the caller adds what it alone knows.
@@ -102,10 +106,10 @@ impl TierCounters {
                 mean: Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX)),
                 max: Duration::from_nanos(sum.max_nanos),
             },
-            failures: self.failures.get(),
-            timeouts: self.timeouts.get(),
-            skipped: self.skipped.get(),
-            breaker_trips: self.trips.get(),
+            failures: self.failures.load(Ordering::Relaxed),
+            timeouts: self.timeouts.load(Ordering::Relaxed),
+            skipped: self.skipped.load(Ordering::Relaxed),
+            breaker_trips: self.trips.load(Ordering::Relaxed),
             state: TierState::Closed,
             degraded_for: None,
             journal: 0,

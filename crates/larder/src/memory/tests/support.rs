@@ -23,7 +23,6 @@ pub(super) fn entry_of(value: Arc<dyn std::any::Any + Send + Sync>) -> Entry {
         deadlines: Deadlines::new(Moment::NEVER, Moment::NEVER, Moment::NEVER),
         refresh_at: Moment::NEVER,
         retry_at: Moment::default(),
-        namespace: 0,
         load_time: Duration::ZERO,
         extra: None,
     }
