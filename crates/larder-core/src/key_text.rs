@@ -60,17 +60,15 @@ impl ShortText {
         if text.len() > Self::MAX_BYTES {
             return None;
         }
-        let (full, rest) = text.as_chunks::<8>();
-        let word = u64::from_le_bytes;
-        let last = partial_word(text, rest);
-        // Written out, so that the words never leave their registers.
-        let [first, second, third, last] = match *full {
-            [] => [last, 0, 0, 0],
-            [first] => [word(first), last, 0, 0],
-            [first, second] => [word(first), word(second), last, 0],
-            [first, second, third, ..] => [word(first), word(second), word(third), last],
+        let len = (text.len() as u64) << LEN_SHIFT;
+        // Written out by length, so that the words never leave their registers.
+        let [first, second, third, last] = match text.len() {
+            0..=8 => [last_word(text), 0, 0, 0],
+            9..=16 => [word(text, 0), last_word(text), 0, 0],
+            17..=24 => [word(text, 0), word(text, 8), last_word(text), 0],
+            _ => [word(text, 0), word(text, 8), word(text, 16), last_word(text)],
         };
-        Some(Self([first, second, third, last | (text.len() as u64) << LEN_SHIFT]))
+        Some(Self([first, second, third, last | len]))
     }
 
     /// A number as itself, for keys that are [numbers](Self::number) by their type; not the text of its digits.
@@ -80,11 +78,12 @@ impl ShortText {
         Self([number, 0, 0, NUMBER << LEN_SHIFT])
     }
 
-    /// The number that has exactly these digits.
+    /// The number whose digits this text is, without zeros in front.
     #[must_use]
-    pub fn number_in(digits: &[u8]) -> Option<Self> {
-        let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        (Self::digits(number) == Self::of(digits)?).then(|| Self::number(number))
+    pub fn to_number(self) -> Option<Self> {
+        let (bytes, len) = self.bytes();
+        let number = std::str::from_utf8(&bytes[..len]).ok()?.parse().ok()?;
+        (Self::digits(number) == self).then(|| Self::number(number))
     }
 
     /// The text of a number's digits.
@@ -153,14 +152,20 @@ impl ShortText {
     }
 }
 
-/// The bytes behind the last full word of `text`, read with the bytes before them where there are any: one load in
-/// place of up to seven.
+/// The word that begins at a byte. The caller knows that there is one.
 #[inline]
-fn partial_word(text: &[u8], rest: &[u8]) -> u64 {
+fn word(text: &[u8], at: usize) -> u64 {
+    text.get(at..at + 8).and_then(|bytes| bytes.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// The one to eight bytes behind the full words of `text`, read with the bytes before them where there are any: one
+/// load in place of up to seven.
+#[inline]
+fn last_word(text: &[u8]) -> u64 {
     match text.last_chunk::<8>() {
-        Some(_) if rest.is_empty() => 0,
-        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
-        None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        // As many bits too many as the last word lacks bytes.
+        Some(last) => u64::from_le_bytes(*last) >> (text.len().wrapping_neg() % 8 * 8),
+        None => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     }
 }
 
@@ -469,13 +474,15 @@ mod tests {
     fn only_the_digits_of_a_number_are_that_number() {
         for number in [0, 7, 10, 99_999_999, 100_000_000, u64::MAX] {
             let digits = number.to_string();
-            assert_eq!(ShortText::number_in(digits.as_bytes()), Some(ShortText::number(number)));
+            let text = ShortText::of(digits.as_bytes());
+            assert_eq!(text.and_then(ShortText::to_number), Some(ShortText::number(number)));
             let (bytes, len) = ShortText::number(number).bytes();
             assert_eq!(&bytes[..len], digits.as_bytes());
             assert_ne!(ShortText::of(digits.as_bytes()), Some(ShortText::number(number)));
         }
         for text in ["", "07", "+7", "-7", "7 ", "7a", "18446744073709551616", "00"] {
-            assert_eq!(ShortText::number_in(text.as_bytes()), None, "{text}");
+            let short = ShortText::of(text.as_bytes()).expect("short");
+            assert_eq!(short.to_number(), None, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use larder_core::{Clock, DynStore, Error, ErrorKind, Observer, Result, Rng, Stor
 use tokio::runtime::Handle;
 
 use crate::{
-    clock::{SystemClock, SystemRng},
+    clock::SystemRng,
     engine::{Core, Parts, STORES_MAX, Tier, start},
     envelope::Encryption,
     hub::Hub,
@@ -152,7 +152,6 @@ impl StackBuilder {
         let advisories = self.check(&tiers)?;
         let Self { settings, encryption, memory, observers, clock, rng, policy, .. } = self;
         let rng = rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
-        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let hub = Arc::new(Hub::new(settings.events_max));
         observers.into_iter().for_each(|observer| hub.subscribe(observer).keep());
         let memory = memory.map(|memory| MemoryTier::new(&memory, rng.next_u64()));

@@ -19,28 +19,30 @@ const TICK: Duration = Duration::from_millis(1);
 ///
 /// Deadlines are whole milliseconds, so the lag shows nowhere else. On a machine that starves that thread the clock
 /// is late: entries live longer by that much.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct SystemClock(());
 
-struct Ticker {
-    start: Instant,
-    now_ms: AtomicU64,
-}
+/// The milliseconds since the clock began, on a cache line where nothing else is written.
+#[repr(align(128))]
+struct Now(AtomicU64);
 
-fn ticker() -> &'static Ticker {
-    static TICKER: OnceLock<Ticker> = OnceLock::new();
-    TICKER.get_or_init(|| {
-        let spawned = thread::Builder::new().name("larder-clock".into()).spawn(tick_for_ever);
+static NOW_MS: Now = Now(AtomicU64::new(1));
+
+/// When the clock began, and with it the thread that advances it.
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(|| {
+        let start = system_instant();
+        let spawned = thread::Builder::new().name("larder-clock".into()).spawn(move || tick_for_ever(start));
         spawned.expect("a process that cannot start one thread cannot run a service");
-        Ticker { start: system_instant(), now_ms: AtomicU64::new(1) }
+        start
     })
 }
 
-fn tick_for_ever() {
-    let ticker = ticker();
+fn tick_for_ever(start: Instant) {
     loop {
-        let elapsed = system_instant().duration_since(ticker.start).as_millis();
-        ticker.now_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+        let elapsed = system_instant().duration_since(start).as_millis();
+        NOW_MS.0.store(u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
         thread::sleep(TICK);
     }
 }
@@ -54,14 +56,26 @@ impl SystemClock {
     /// The system's clocks. Starts the ticking thread of the process if it does not run yet.
     #[must_use]
     pub fn new() -> Self {
-        ticker();
+        start();
         Self(())
+    }
+
+    /// What [`now`](Clock::now) tells once there is such a clock.
+    #[inline]
+    pub(crate) fn tick() -> Moment {
+        Moment::from_millis(NOW_MS.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        Moment::from_millis(ticker().now_ms.load(Ordering::Relaxed))
+        Self::tick()
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
@@ -71,7 +85,7 @@ impl Clock for SystemClock {
     }
 
     fn nanos(&self) -> u64 {
-        u64::try_from(system_instant().duration_since(ticker().start).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(system_instant().duration_since(start()).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

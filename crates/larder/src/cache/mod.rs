@@ -178,10 +178,10 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The walk goes on and fills memory.
     pub async fn get(&self, key: &K) -> Result<Answer<V>> {
-        if let Some(slot) = self.hit(key) {
-            return Ok(of_slot(slot));
+        if let Some(value) = self.hit(key) {
+            return Ok(Answer::Value(value));
         }
-        let spot = self.spot_if_open(key)?;
+        let Some(spot) = self.closer(key)? else { return Ok(Answer::Absent) };
         let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
         Ok(answer(self.scope.read(spot, quick, &wants, None).await?))
     }
@@ -220,10 +220,10 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         R: IntoLoaded<V> + 'static,
         E: Into<BoxError> + 'static,
     {
-        if let Some(slot) = self.hit(key) {
-            return Ok(of_slot(slot).value());
+        if let Some(value) = self.hit(key) {
+            return Ok(Some(value));
         }
-        let spot = self.spot_if_open(key)?;
+        let Some(spot) = self.closer(key)? else { return Ok(None) };
         let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
         let answered = self.scope.read(spot, quick, &wants, Some(erase(loader))).await?;
         Ok(answer(answered).value())
@@ -335,7 +335,7 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     pub async fn ttl(&self, key: &K) -> Result<Option<Duration>> {
         self.scope.core.check_open()?;
         let copy = self.scope.first_copy(&self.spot(key)?).await;
-        Ok(copy.map(|(entry, _)| self.scope.core.clock.now().until(entry.deadlines.fresh)))
+        Ok(copy.map(|(entry, _)| self.scope.core.now().until(entry.deadlines.fresh)))
     }
 
     /// What each tier holds of a key. Disturbs nothing.
@@ -446,20 +446,34 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         self.scope.expire(vec![spot], self.scope.core.settings.write_mode).await
     }
 
-    /// Takes a hit in memory. Whatever else there is to say of the key, an error too, the long way says.
+    /// Takes a value in memory that is plainly fresh. Whatever else there is to say of the key, an error too, the long
+    /// way says.
     #[inline]
-    fn hit(&self, key: &K) -> Option<Slot> {
-        match key.short().filter(|short| !short.is_empty()) {
-            Some(short) => self.scope.hit_short(short),
-            None => self.hit_long(key),
-        }
+    fn hit(&self, key: &K) -> Option<Arc<V>> {
+        let value = match key.short().map(ShortText::words) {
+            // An empty key, which is none, has no last word.
+            Some([first, second, third, last]) if last != 0 => {
+                self.scope.hit_short(first, second, third, last)
+            }
+            _ => self.hit_long(key),
+        };
+        value.map(regained)
     }
 
     #[inline(never)]
-    fn hit_long(&self, key: &K) -> Option<Slot> {
+    fn hit_long(&self, key: &K) -> Option<AnyValue> {
         let mut text = KeyText::new();
         self.write(key, &mut text).ok()?;
         self.scope.hit_long(&text)
+    }
+
+    /// What a key is that no value was plainly there for; `None` if it is remembered that there is none.
+    fn closer(&self, key: &K) -> Result<Option<Spot>> {
+        self.scope.core.check_open()?;
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        let absent = self.scope.hit_absence(&text);
+        Ok((!absent).then(|| Spot { key: self.scope.key(&text) }))
     }
 
     /// Asks memory about a key, if there is memory.
@@ -484,11 +498,6 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         write_key(self.scope.space.prefix.as_bytes().len(), key, text)?;
         debug_assert!(agree(key.short(), text), "`CacheKey::short` must say what `write_key` writes");
         Ok(())
-    }
-
-    fn spot_if_open(&self, key: &K) -> Result<Spot> {
-        self.scope.core.check_open()?;
-        self.spot(key)
     }
 
     fn spot(&self, key: &K) -> Result<Spot> {

@@ -117,7 +117,7 @@ impl Scope {
     }
 
     fn copy(&self, place: usize, entry: &Entry, life: Life, stored_bytes: Option<u64>) -> TierCopy {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         TierCopy {
             tier: self.tier_name(place),
             life,

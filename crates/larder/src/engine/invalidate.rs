@@ -182,14 +182,14 @@ impl Scope {
 
     fn expired(&self, spot: &Spot, stored: &Stored, stamp: Stamp) -> Result<Write, RejectedPayload> {
         let held = self.open(&spot.key, stored, self.note(&spot.key))?;
-        let deadlines = held.entry.deadlines.ended(self.core.clock.now());
+        let deadlines = held.entry.deadlines.ended(self.core.now());
         let bytes = envelope::reseal_deadlines(
             &spot.key,
             &stored.bytes,
             self.on_the_wall(&deadlines),
             &self.format(),
         )?;
-        let keep = self.core.clock.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
+        let keep = self.core.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
         let condition = Condition::IfVersion(stored.version);
         Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition })
     }
@@ -197,7 +197,7 @@ impl Scope {
     fn expire_in_memory(&self, spot: &Spot, version: Version) {
         self.raise_floor(&spot.key, version);
         self.core.coherence.bump(spot.key.stripe());
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let end = |entry: &mut Entry| {
             entry.deadlines = entry.deadlines.ended(now);
             entry.retry_at = now;

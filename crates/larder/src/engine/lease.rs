@@ -101,9 +101,9 @@ impl Scope {
             }
             waiting = wanted;
         }
-        let give_up = self.core.clock.now().after(self.space.policy.load_limit);
+        let give_up = self.core.now().after(self.space.policy.load_limit);
         let mut pause = FIRST_PAUSE;
-        while !waiting.is_empty() && self.core.clock.now() < give_up {
+        while !waiting.is_empty() && self.core.now() < give_up {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             let (fenced, standing): (Vec<Item>, Vec<Item>) =

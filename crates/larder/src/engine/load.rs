@@ -160,7 +160,7 @@ impl Scope {
 
     /// Lands items whose load failed: with what they had before, if that is not dead, else with the error.
     async fn land_failed(&self, items: Vec<Item>, error: &Error) {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let mut unused = Vec::new();
         for item in items {
             unused.extend(item.leases.iter().map(|lease| (item.spot.key.clone(), *lease)));
@@ -184,7 +184,7 @@ impl Scope {
 
     /// Keeps readers from trying again at once: until the re-arm time, but not past the entry's own end.
     fn rearm(&self, item: &Item, entry: &Entry) {
-        let retry_at = self.core.clock.now().after(self.space.policy.rearm).min(entry.deadlines.fallback);
+        let retry_at = self.core.now().after(self.space.policy.rearm).min(entry.deadlines.fallback);
         let rearm = |there: &mut Entry| {
             let same = self.is_live(there) && there.version == entry.version;
             if same {

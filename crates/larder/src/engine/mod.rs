@@ -26,7 +26,7 @@ use std::{
     },
 };
 
-use larder_core::{Clock, Error, ErrorKind, Event, Result, Rng, Token, Version};
+use larder_core::{Clock, Error, ErrorKind, Event, Moment, Result, Rng, Token, Version};
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,6 +44,7 @@ pub use {
 
 use self::{flight::Flights, keylock::KeyLocks, waits::WaitGraph};
 use crate::{
+    clock::SystemClock,
     envelope::Encryption,
     hub::Hub,
     memory::MemoryTier,
@@ -73,6 +74,8 @@ impl TierSet {
 /// What the caches of a process share.
 pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
+    /// The clock is the system's.
+    ticks: bool,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) settings: Settings,
     /// What stores hold is encrypted with this.
@@ -110,7 +113,8 @@ pub(crate) struct Core {
 
 /// What a core is made of.
 pub(crate) struct Parts {
-    pub(crate) clock: Arc<dyn Clock>,
+    /// Unless it is given, the system's.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) settings: Settings,
     pub(crate) encryption: Option<Encryption>,
@@ -124,6 +128,8 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { clock, rng, settings, encryption, memory, tiers, hub, runtime, policy } = parts;
+        let ticks = clock.is_none();
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
         let tier_names = std::iter::once("memory".into()).chain(names).collect();
         let authority = authority(&tiers);
@@ -154,6 +160,7 @@ impl Core {
             closed: AtomicBool::new(false),
             since,
             clock,
+            ticks,
             rng,
             settings,
         }
@@ -162,6 +169,12 @@ impl Core {
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// The monotonic clock. The system's is read without a call: every hit asks.
+    #[inline]
+    pub(crate) fn now(&self) -> Moment {
+        if self.ticks { SystemClock::tick() } else { self.clock.now() }
     }
 
     /// An error once the stack was shut down.

@@ -1,5 +1,7 @@
 //! The hit path: what memory alone says, in one synchronous step without allocation.
 
+use std::sync::Arc;
+
 use larder_core::{Event, Key, KeyText, Life, LoadCause, Moment, ShortText, StaleReason};
 
 use super::{
@@ -10,38 +12,65 @@ use crate::{
     memory::{MemoryTier, Name, Resident},
     policy::{expiry::refreshes_early, freshness::classify},
     stats::Outcome,
-    value::{Entry, Slot},
+    value::{AnyValue, Entry, Slot},
 };
 
+#[inline]
+fn value_of(slot: &Slot) -> Option<AnyValue> {
+    match slot {
+        Slot::Value(value) => Some(Arc::clone(value)),
+        Slot::Absent => None,
+    }
+}
+
 impl Scope {
-    /// The hit: what memory holds of a key if it is fresh and asks for nothing. Synchronous, takes no exclusive lock
-    /// with the default policy, allocates nothing, and counts. Anything else is `None` and leaves no trace: look
-    /// closer.
-    pub(crate) fn hit_short(&self, text: ShortText) -> Option<Slot> {
+    /// The hit: the value that memory holds under a key of one short part, if it is fresh and asks for nothing.
+    /// Synchronous, takes no exclusive lock with the default policy, allocates nothing, and counts. Anything else is
+    /// `None` and leaves no trace: look closer.
+    ///
+    /// The words of the key come one by one since that way they stay in registers.
+    #[inline(never)]
+    pub(crate) fn hit_short(&self, first: u64, second: u64, third: u64, last: u64) -> Option<AnyValue> {
         let memory = self.core.memory.as_ref()?;
-        self.hit(memory, &memory.short_name(self.space.id, text))
+        let text = ShortText::from_words([first, second, third, last]);
+        self.hit(memory, &memory.short_name(self.space.id, text), value_of)
     }
 
     /// The same for a key that is long or of several parts.
-    pub(crate) fn hit_long(&self, text: &KeyText) -> Option<Slot> {
+    pub(crate) fn hit_long(&self, text: &KeyText) -> Option<AnyValue> {
         let memory = self.core.memory.as_ref()?;
-        self.hit(memory, &memory.name(self.space.id, text))
+        self.hit(memory, &memory.name(self.space.id, text), value_of)
     }
 
-    #[inline]
-    fn hit(&self, memory: &MemoryTier, name: &Name<'_>) -> Option<Slot> {
-        if self.space.policy.early_refresh_beta > 0.0 || self.core.is_closed() {
+    /// Whether memory remembers that there is nothing under a key, and knows it for fresh.
+    pub(crate) fn hit_absence(&self, text: &KeyText) -> bool {
+        let absence = |slot: &Slot| matches!(slot, Slot::Absent).then_some(());
+        let memory = self.core.memory.as_ref();
+        let hit = |memory: &MemoryTier| self.hit(memory, &self.named(memory, text), absence);
+        memory.is_some_and(|memory| hit(memory).is_some())
+    }
+
+    #[inline(always)]
+    fn hit<R>(
+        &self,
+        memory: &MemoryTier,
+        name: &Name<'_>,
+        take: impl FnOnce(&Slot) -> Option<R>,
+    ) -> Option<R> {
+        if self.space.is_drawn || self.core.is_closed() {
             return None;
         }
-        let now = self.core.clock.now();
-        let slot = memory.hit(name, |there| {
-            (self.is_alive(&there) && there.is_plainly_fresh(now)).then(|| there.slot().clone())
+        let now = self.core.now();
+        let mut absent = false;
+        let taken = memory.hit(name, |there| {
+            absent = matches!(there.slot(), Slot::Absent);
+            if self.is_alive(&there) && there.is_plainly_fresh(now) { take(there.slot()) } else { None }
         })?;
-        self.count_tier(MEMORY, Self::outcome(&slot, Life::Fresh));
+        self.count_tier(MEMORY, if absent { Outcome::AbsentHit } else { Outcome::Hit });
         if self.core.hub.is_listening() {
-            self.tell_hit(self.space.key(&name.escaped()), &slot, Life::Fresh);
+            self.tell_hit(self.space.key(&name.escaped()), absent, Life::Fresh);
         }
-        Some(slot)
+        Some(taken)
     }
 
     /// Shows what memory holds of a key to `f`, unless it is dead; leaves no trace.
@@ -52,7 +81,7 @@ impl Scope {
         name: &Name<'_>,
         f: impl FnOnce(&Slot) -> R,
     ) -> Option<R> {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let seen = memory.peek(name, |there| {
             let dies_later = there.is_plainly_fresh(now) || classify(&there.deadlines(), now) != Life::Dead;
             (dies_later && self.is_alive(&there)).then(|| f(there.slot()))
@@ -66,7 +95,7 @@ impl Scope {
         let Some(entry) = self.in_memory(key, |memory, name| memory.hit(name, alive)) else {
             return self.quick_miss(None);
         };
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let life = classify(&entry.deadlines, now);
         let note = || self.note_quick_hit(key, &entry.slot, life);
         match life {
@@ -96,18 +125,18 @@ impl Scope {
     fn note_quick_hit(&self, key: &Key, slot: &Slot, life: Life) {
         self.count_tier(MEMORY, Self::outcome(slot, life));
         if self.core.hub.is_listening() {
-            self.tell_hit(key.clone(), slot, life);
+            self.tell_hit(key.clone(), matches!(slot, Slot::Absent), life);
         }
     }
 
     #[cold]
-    fn tell_hit(&self, key: Key, slot: &Slot, life: Life) {
+    fn tell_hit(&self, key: Key, absent: bool, life: Life) {
         self.core.tell(|| Event::Hit {
             namespace: self.name(),
             key,
             tier: self.tier_name(MEMORY),
             life,
-            absent: matches!(slot, Slot::Absent),
+            absent,
         });
     }
 
@@ -130,7 +159,7 @@ impl Scope {
                 Quick::Look(None)
             }
             (Quick::Look(Some(entry)), Accept::Any) => {
-                let now = self.core.clock.now();
+                let now = self.core.now();
                 self.note_quick_hit(key, &entry.slot, Life::Fallback);
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)

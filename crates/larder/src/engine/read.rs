@@ -76,7 +76,7 @@ impl Scope {
     fn suffices(&self, landed: &Landed, wants: &Wants) -> bool {
         let Some(entry) = &landed.entry else { return false };
         let loaded = landed.place.is_none();
-        let fresh = || classify(&entry.deadlines, self.core.clock.now()) == Life::Fresh;
+        let fresh = || classify(&entry.deadlines, self.core.now()) == Life::Fresh;
         loaded || wants.accept != Accept::FreshOnly || landed.failure.is_some() || fresh()
     }
 
@@ -231,7 +231,7 @@ impl Scope {
     fn take_at_hand(&self, at_hand: Option<&Landed>, accept: Accept, soft_passed: bool) -> Option<Landed> {
         let landed = at_hand?;
         let entry = landed.entry.as_ref()?;
-        let reason = match (accept, classify(&entry.deadlines, self.core.clock.now())) {
+        let reason = match (accept, classify(&entry.deadlines, self.core.now())) {
             (_, Life::Dead) | (Accept::FreshOnly, _) => return None,
             (Accept::Windows | Accept::Any, Life::Stale) => StaleReason::Revalidating,
             (Accept::Any, _) => StaleReason::Allowed,
@@ -243,7 +243,7 @@ impl Scope {
 
     fn out_of_time(&self, key: &Key, at_hand: Option<Landed>, wants: &Wants) -> Result<Landed> {
         let alive = |landed: &Landed| {
-            let life = landed.entry.as_ref().map(|entry| classify(&entry.deadlines, self.core.clock.now()));
+            let life = landed.entry.as_ref().map(|entry| classify(&entry.deadlines, self.core.now()));
             wants.accept != Accept::FreshOnly && life.is_some_and(|life| life != Life::Dead)
         };
         match at_hand.filter(alive) {
@@ -257,7 +257,7 @@ impl Scope {
 
     /// Turns a landing into the caller's answer.
     fn answer(&self, key: &Key, landed: Landed, wants: &Wants, loading: bool) -> Result<Answered> {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let loaded = landed.place.is_none() && landed.entry.is_some();
         let Some(entry) = landed.entry else {
             // A miss is no answer to a caller that came with a loader.

@@ -130,7 +130,7 @@ impl Scope {
         let sliding = lives.sliding.unwrap_or(policy.sliding);
         let extra = if sliding { Some(with_sliding(extra, spans[MEMORY])) } else { extra };
         let refresh_ahead = lives.refresh_ahead.or(policy.refresh_ahead);
-        let (now, wall) = (self.core.clock.now(), self.core.clock.wall());
+        let (now, wall) = (self.core.now(), self.core.clock.wall());
         Making { slot, extra, load_time, refresh_ahead, now, wall, lives: spans }
     }
 
@@ -205,7 +205,7 @@ impl Scope {
         let header = opened.header;
         let value =
             if header.absent { Slot::Absent } else { Slot::Value(self.decode(&header, &opened.payload)?) };
-        let (now, wall) = (self.core.clock.now(), self.core.clock.wall());
+        let (now, wall) = (self.core.now(), self.core.clock.wall());
         let StoredDeadlines { fresh, stale, fallback } = header.deadlines;
         let deadlines = from_wall([fresh, stale, fallback], header.made_at, now, wall);
         let ttl = header.made_at.until(fresh);
@@ -251,7 +251,7 @@ impl Scope {
             Slot::Value(_) => spans,
             Slot::Absent => Spans { stale: Duration::ZERO, fallback: Duration::ZERO, ..spans },
         };
-        let mine = spans.deadlines(self.core.clock.now());
+        let mine = spans.deadlines(self.core.now());
         Entry { deadlines: held.entry.deadlines.at_most(mine), ..held.entry.clone() }
     }
 
@@ -267,7 +267,7 @@ impl Scope {
 
     /// Deadlines of this process as envelopes bear them.
     pub(crate) fn on_the_wall(&self, deadlines: &Deadlines) -> StoredDeadlines {
-        stored(to_wall(deadlines, self.core.clock.now(), self.core.clock.wall()))
+        stored(to_wall(deadlines, self.core.now(), self.core.clock.wall()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
+use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, Version};
 
 use tokio::sync::MutexGuard;
 
@@ -24,6 +24,8 @@ pub(crate) struct Space {
     pub(crate) id: u32,
     pub(crate) name: Namespace,
     pub(crate) prefix: KeyPrefix,
+    /// Readers of a fresh value draw whether to refresh it: no hit is plain.
+    pub(crate) is_drawn: bool,
     /// Memory knows its keys by their numbers.
     pub(crate) is_numbered: bool,
     /// The types of its keys and values.
@@ -109,12 +111,16 @@ impl Scope {
     ) -> Option<R> {
         let memory = self.core.memory.as_ref()?;
         let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
-        if self.space.is_numbered
-            && let Some(number) = ShortText::number_in(text)
-        {
-            return ask(memory, &memory.short_name(self.space.id, number));
+        ask(memory, &self.named(memory, &KeyText::from_escaped(text)))
+    }
+
+    /// How memory knows the key that reads so.
+    pub(crate) fn named<'a>(&self, memory: &MemoryTier, text: &'a KeyText) -> Name<'a> {
+        let number = || text.short()?.to_number();
+        match self.space.is_numbered.then(number).flatten() {
+            Some(number) => memory.short_name(self.space.id, number),
+            None => memory.name(self.space.id, text),
         }
-        ask(memory, &memory.name(self.space.id, &KeyText::from_escaped(text)))
     }
 
     /// The whole key that `text` was written for.
@@ -124,7 +130,7 @@ impl Scope {
 
     /// The entry that memory holds, unless it is dead; leaves no trace.
     pub(crate) fn peek(&self, key: &Key) -> Option<(Entry, Life)> {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let look = |there: Resident<'_>| {
             let life = classify(&there.deadlines(), now);
             (self.is_alive(&there) && life != Life::Dead).then(|| (there.entry(), life))
@@ -148,7 +154,7 @@ impl Scope {
         weight: u64,
         seen: Option<&Entry>,
     ) -> Put {
-        let (version, now) = (entry.version, self.core.clock.now());
+        let (version, now) = (entry.version, self.core.now());
         self.put(spot, noted, entry, weight, |there| {
             there.version() < version
                 || classify(&there.deadlines(), now) == Life::Dead

@@ -251,7 +251,7 @@ impl Scope {
 
     fn note_absence(&self, key: &Key, entry: &Entry) {
         self.count(Count::absences_stored, 1);
-        let ttl = self.core.clock.now().until(entry.deadlines.fresh);
+        let ttl = self.core.now().until(entry.deadlines.fresh);
         self.core.tell(|| Event::AbsenceStored { namespace: self.name(), key: key.clone(), ttl });
     }
 
@@ -280,7 +280,7 @@ impl Scope {
         held: &Held,
         found: &Stored,
     ) {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         let (leases, unused): (Vec<Lease>, Vec<Lease>) =
             leases.into_iter().partition(|lease| lease.place < from);
         self.release(key, &unused).await;
@@ -339,14 +339,14 @@ impl Scope {
         let (own, _) = self.space.tier_spans[place];
         // No longer than the entry's own life, nor than its tier's.
         let ttl = spans.ttl.min(own.ttl);
-        let renewed = crate::policy::expiry::Spans { ttl, ..spans }.deadlines(self.core.clock.now());
+        let renewed = crate::policy::expiry::Spans { ttl, ..spans }.deadlines(self.core.now());
         (held.entry.deadlines.fresh.until(renewed.fresh) >= ttl / 8).then_some(renewed)
     }
 
     /// The entry in the namespace's own codec, with the life it has left.
     fn recoded(&self, place: usize, key: &Key, held: &Held) -> Option<bytes::Bytes> {
         let entry = &held.entry;
-        let left = |deadline: Moment| self.core.clock.now().until(deadline);
+        let left = |deadline: Moment| self.core.now().until(deadline);
         let window = |end: Moment| entry.deadlines.fresh.until(end);
         let lives = super::seal::Lives {
             ttl: Some(left(entry.deadlines.fresh)),
@@ -375,7 +375,7 @@ impl Scope {
             return;
         }
         let there = tier.read(&self.core, "read", question(None)).await;
-        let keep = self.core.clock.now().until(until);
+        let keep = self.core.now().until(until);
         if matches!(there.as_deref(), Ok([Found::Hit(stored)]) if stored == read) && !keep.is_zero() {
             let fill = Fill { key, token, version: read.version, bytes, keep };
             drop(tier.fill(&self.core, vec![fill]).await);
@@ -386,7 +386,7 @@ impl Scope {
 
     /// An entry that no tier keeps, for the callers alone.
     pub(crate) fn unkept_entry(&self, slot: Slot, version: Version, noted: ReadVersion) -> Entry {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         Entry {
             slot,
             version,

@@ -78,7 +78,7 @@ impl Tier {
         operation: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let permit = self.breaker().permit(core.clock.now());
+        let permit = self.breaker().permit(core.now());
         if permit == Permit::Skip {
             self.counters.skipped();
             core.tell(|| Event::TierSkipped { tier: Arc::clone(&self.name), operation });
@@ -138,7 +138,7 @@ impl Tier {
         let (before, after) = {
             let mut breaker = self.breaker();
             let before = breaker.state();
-            breaker.record(permit, ending, core.clock.now(), core.rng.draw());
+            breaker.record(permit, ending, core.now(), core.rng.draw());
             (before, breaker.state())
         };
         if let Err(error) = answer {
@@ -245,7 +245,7 @@ impl Tier {
 
     pub(crate) fn stats(&self, core: &Core) -> TierStats {
         let breaker = *self.breaker();
-        let now = core.clock.now();
+        let now = core.now();
         TierStats {
             state: breaker.state(),
             degraded_for: breaker.open_until().map(|until| now.until(until)),
@@ -284,7 +284,7 @@ struct Probe<'t> {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        self.tier.breaker().forget(self.permit, self.core.clock.now());
+        self.tier.breaker().forget(self.permit, self.core.now());
     }
 }
 

@@ -39,7 +39,7 @@ impl Core {
     /// Looks at some slots of memory and removes what is dead or was cleared.
     pub(crate) fn sweep(&self, budget: usize) {
         let Some(memory) = &self.memory else { return };
-        let now = self.clock.now();
+        let now = self.now();
         let spaces = self.spaces();
         let space = |namespace: u32| spaces.get(namespace as usize);
         let is_cleared = |namespace: u32, epoch: u64| {

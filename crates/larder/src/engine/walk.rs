@@ -224,7 +224,7 @@ impl Scope {
     /// What an earlier process left in a tier of this host may have been invalidated by others since: good enough
     /// when the load fails, no better.
     pub(crate) fn as_fallback(&self, entry: &mut Entry) -> Life {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         entry.deadlines.fresh = entry.deadlines.fresh.min(now);
         entry.deadlines.stale = entry.deadlines.stale.min(now);
         classify(&entry.deadlines, now)
@@ -285,7 +285,7 @@ impl Scope {
 
     /// No loader: lands with the best there is, or with a miss.
     fn land_unfound(&self, mut item: Item) {
-        let now = self.core.clock.now();
+        let now = self.core.now();
         // The walk took its time.
         item.candidate.take_if(|(_, entry)| classify(&entry.deadlines, now) == Life::Dead);
         match &item.candidate {
@@ -305,7 +305,7 @@ impl Scope {
         if plan.background || item.answered {
             return;
         }
-        let stale = |entry: &Entry| classify(&entry.deadlines, self.core.clock.now()) == Life::Stale;
+        let stale = |entry: &Entry| classify(&entry.deadlines, self.core.now()) == Life::Stale;
         match item.candidate.as_ref().filter(|(_, entry)| stale(entry)) {
             // Memory's own look counted it.
             Some((MEMORY, _)) => {}

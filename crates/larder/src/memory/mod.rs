@@ -118,20 +118,21 @@ impl MemoryTier {
 
     /// Shows the entry of a key to `f` under the shard's lock, and marks the hit if `f` takes something of it.
     /// Allocates nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit<R>(&self, name: &Name<'_>, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
         if self.hits_reorder {
             return self.hit_in_order(name, f);
         }
         let shard = self.read(name.hash);
-        let index = shard.find(name)?;
-        let taken = f(shard.resident(index));
+        let there = shard.resident(shard.find(name)?);
+        let taken = f(there);
         if taken.is_some() {
-            shard.mark(index);
+            shard.mark(there);
         }
         taken
     }
 
+    #[inline(never)]
     fn hit_in_order<R>(&self, name: &Name<'_>, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
         let mut shard = self.write(name.hash);
         let index = shard.find(name)?;

@@ -92,8 +92,8 @@ impl Shard {
 
     /// Notes a hit without changing the order.
     #[inline]
-    pub(super) fn mark(&self, index: u32) {
-        self.order.mark(self.slab.hot(index));
+    pub(super) fn mark(&self, there: Resident<'_>) {
+        self.order.mark(there.hot);
     }
 
     /// Notes a hit, changing the order if the policy says so.

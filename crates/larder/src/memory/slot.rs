@@ -91,8 +91,9 @@ impl Short {
 
     #[inline]
     fn lengthen(&self, short: u64) -> u64 {
-        let power = (short >> self.digits_bits) as usize % POWERS.len();
-        (short & ((1 << self.digits_bits) - 1)) * POWERS[power]
+        let digits = short & ((1 << self.digits_bits) - 1);
+        // Few entries have any: do not look further.
+        if digits == 0 { 0 } else { digits * POWERS[(short >> self.digits_bits) as usize % POWERS.len()] }
     }
 }
 
@@ -113,6 +114,16 @@ impl Times {
     #[inline]
     fn lead_ms(self) -> u64 {
         LEAD.lengthen(self.0 >> FRESH_BITS & ((1 << LEAD.bits()) - 1))
+    }
+
+    /// When a refresh is due, or the fresh life ends.
+    #[inline]
+    fn due(self) -> Moment {
+        let fresh = self.fresh();
+        match self.lead_ms() {
+            0 => fresh,
+            lead_ms => Moment::from_millis(fresh.as_millis().saturating_sub(lead_ms)),
+        }
     }
 
     fn load_time(self) -> Duration {
@@ -231,8 +242,7 @@ impl Resident<'_> {
     /// closer.
     #[inline]
     pub(crate) fn is_plainly_fresh(&self, now: Moment) -> bool {
-        let due = self.hot.times.fresh().as_millis().saturating_sub(self.hot.times.lead_ms());
-        now.as_millis() < due && self.terms.own.as_deref().is_none_or(|own| !own.slides())
+        now < self.hot.times.due() && self.terms.own.as_deref().is_none_or(|own| !own.slides())
     }
 
     pub(crate) fn deadlines(&self) -> Deadlines {
