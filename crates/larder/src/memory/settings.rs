@@ -28,7 +28,7 @@ pub struct Memory {
     pub max_bytes: Option<u64>,
     /// The bound in entries. Zero keeps nothing. Default: none.
     pub max_entries: Option<u64>,
-    /// Who leaves first when the tier is full. Default: [`Eviction::S3Fifo`].
+    /// Who leaves first when the tier is full. Default: [`Eviction::Adaptive`].
     pub eviction: Eviction,
     /// How many shards, rounded up to a power of two, at most 1 024, and never more than the entries allowed. Default:
     /// four for each processor, at most 256, but no more than one for each 8 MiB and one for each 1 024 entries.
@@ -41,12 +41,14 @@ pub struct Memory {
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Eviction {
-    /// Two queues and a memory of who left: new entries pass a small queue, and only those asked for again while they
-    /// are in it, or soon after they left it, enter the main one. One-hit wonders and scans leave quickly, and a hit
-    /// changes no order, so readers never wait for each other. (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you
-    /// need for cache eviction", SOSP 2023.)
+    /// Follows the workload. New entries pass a small queue, and only those asked for again enter the main one, so
+    /// one-hit wonders and scans leave quickly; who comes back after it left shows which queue is too small, so where
+    /// favourites change often the small one grows until recency alone decides, as under [`Lru`](Self::Lru). A loop
+    /// that is larger than the tier keeps most of what fits. A hit changes no order, so readers never wait for each
+    /// other. (After S3-FIFO, Yang et al., SOSP 2023; ARC, Megiddo and Modha, FAST 2003; and LIRS, Jiang and Zhang,
+    /// SIGMETRICS 2002.)
     #[default]
-    S3Fifo,
+    Adaptive,
     /// The least recently used: for workloads whose favourites change often. A hit reorders, so readers of a shard wait
     /// for each other.
     Lru,
@@ -61,18 +63,18 @@ pub enum Eviction {
 impl Memory {
     /// What an entry weighs beyond its value and its key, in bytes: its place in the slab, in the index and in the
     /// memory of who left, and what the allocation of its value takes beside it.
-    pub const ENTRY_OVERHEAD_BYTES: u64 = 120;
+    pub const ENTRY_OVERHEAD_BYTES: u64 = 104;
 
     /// A tier bounded by what its entries weigh, in bytes.
     #[must_use]
     pub const fn max_bytes(bytes: u64) -> Self {
-        Self { max_bytes: Some(bytes), max_entries: None, eviction: Eviction::S3Fifo, shards: None }
+        Self { max_bytes: Some(bytes), max_entries: None, eviction: Eviction::Adaptive, shards: None }
     }
 
     /// A tier bounded by the number of its entries, whatever they weigh.
     #[must_use]
     pub const fn max_entries(entries: u64) -> Self {
-        Self { max_bytes: None, max_entries: Some(entries), eviction: Eviction::S3Fifo, shards: None }
+        Self { max_bytes: None, max_entries: Some(entries), eviction: Eviction::Adaptive, shards: None }
     }
 
     /// Bounds what the entries weigh, in bytes, beside any other bound.
@@ -101,7 +103,7 @@ impl Memory {
 }
 
 impl Default for Memory {
-    /// 64 MiB, S3-FIFO.
+    /// 64 MiB, [`Eviction::Adaptive`].
     fn default() -> Self {
         Self::max_bytes(DEFAULT_BYTES)
     }

@@ -27,7 +27,8 @@ pub(super) struct Hot {
     times: Times,
     /// The number of its terms.
     pub(super) terms: u32,
-    visits: AtomicU8,
+    /// What the last hit left, in the policy's own terms; zero if there was none.
+    stamp: AtomicU8,
     /// In which queue it is; the policy's own numbering.
     pub(super) place: u8,
     pub(super) pinned: bool,
@@ -140,7 +141,7 @@ impl Hot {
             value: Slot::Absent,
             times: Times(0),
             terms: NONE,
-            visits: AtomicU8::new(0),
+            stamp: AtomicU8::new(0),
             place: 0,
             pinned: false,
         }
@@ -162,18 +163,17 @@ impl Hot {
         matches!(self.key, Key::None)
     }
 
-    /// Counts a visit, up to `max`. Two at once may count as one, which eviction does not mind; and once the count is
-    /// full nothing is written, so that readers of a popular entry share its cache line.
+    /// Leaves a stamp. Of two at once one stays, which eviction does not mind; and where it is already nothing is
+    /// written, so that readers of a popular entry share its cache line.
     #[inline]
-    pub(super) fn visit(&self, max: u8) {
-        let visits = self.visits.load(Ordering::Relaxed);
-        if visits < max {
-            self.visits.store(visits + 1, Ordering::Relaxed);
+    pub(super) fn stamp(&self, stamp: u8) {
+        if self.stamp.load(Ordering::Relaxed) != stamp {
+            self.stamp.store(stamp, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn visits(&mut self) -> &mut u8 {
-        self.visits.get_mut()
+    pub(super) fn stamp_mut(&mut self) -> &mut u8 {
+        self.stamp.get_mut()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tier against its promises.
 
+mod adaptive;
 mod bounds;
 mod concurrent;
 mod model;
@@ -53,7 +54,7 @@ fn a_scan_does_not_drive_out_what_is_asked_for_again_by_default() {
         (0..50_u64).filter(|hot| value(&tier, &hot.to_le_bytes()).is_some()).count()
     };
     assert_eq!(
-        [Eviction::S3Fifo, Eviction::Lfu, Eviction::Lru, Eviction::Fifo].map(survivors),
+        [Eviction::Adaptive, Eviction::Lfu, Eviction::Lru, Eviction::Fifo].map(survivors),
         [50, 50, 0, 0]
     );
 }

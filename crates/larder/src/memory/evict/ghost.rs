@@ -1,119 +1,151 @@
-//! The memory of who left: marks of keys without entries, the oldest forgotten first.
+//! The memory of who left: marks of keys without entries, and how long ago they left.
 
-use std::collections::VecDeque;
+/// Marks in a bucket: half a cache line, and enough that few buckets overflow before their marks are too old anyway.
+const BUCKET: usize = 8;
+/// How many steps there are in the age of a mark that is about to be forgotten.
+const STEPS: usize = 256;
 
-use hashbrown::{HashTable, hash_table::Entry};
-
-/// Room for fewer is not given back.
-const ROOM_MIN: usize = 64;
-
-/// A bounded set of marks. Two keys with one mark are one ghost, which costs at most an undeserved place.
+/// A bounded set of marks: of as many as leave while `room` others do, less the few whose bucket was crowded. Two keys
+/// with one mark are one ghost, which costs at most an undeserved place.
 pub(super) struct Ghosts {
-    /// In the order they left. A ghost that returned stays here until its turn, unless it left again meanwhile.
-    order: VecDeque<Mark>,
-    /// The number of the first in `order`. It wraps: far fewer are remembered than it has numbers.
-    first: u32,
-    present: HashTable<Ghost>,
+    buckets: Box<[[Mark; BUCKET]]>,
+    /// A mark older than so many departures is forgotten.
+    room: usize,
+    /// How many departures a step of the clock takes, and how many are left of the current one.
+    step: u32,
+    step_left: u32,
+    /// Steps since the beginning. It wraps: whoever was there that long ago was overwritten long since.
+    now: u16,
 }
 
-/// Half of a key's hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Mark(u32);
-
-#[derive(PartialEq, Eq)]
-struct Ghost {
-    mark: Mark,
-    /// The number of its latest place in `order`.
-    number: u32,
+/// Part of a key's hash, and when it left.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// Zero is an empty place.
+    print: u16,
+    left: u16,
 }
 
 impl Ghosts {
     pub(super) fn new() -> Self {
-        Self { order: VecDeque::new(), first: 0, present: HashTable::new() }
+        Self { buckets: Box::default(), room: 0, step: 1, step_left: 1, now: 0 }
     }
 
-    /// Remembers a hash, and forgets the oldest beyond `max`.
-    pub(super) fn add(&mut self, hash: u64, max: usize) {
-        let mark = Mark::of(hash);
-        let number = self.first.wrapping_add(self.order.len() as u32);
-        self.order.push_back(mark);
-        match self.present.entry(mark.hash(), |ghost| ghost.mark == mark, |ghost| ghost.mark.hash()) {
-            Entry::Occupied(mut there) => there.get_mut().number = number,
-            Entry::Vacant(free) => _ = free.insert(Ghost { mark, number }),
-        }
-        while self.order.len() > max {
-            self.forget_oldest();
-        }
-        self.give_back_room();
+    /// Remembers a hash until `room` others have left.
+    pub(super) fn add(&mut self, hash: u64, room: usize) {
+        self.fit(room.max(1));
+        self.pass();
+        let mark = Mark { print: print(hash), left: self.now };
+        let now = self.now;
+        let bucket = self.bucket(hash);
+        let place = match bucket.iter_mut().find(|there| there.print == mark.print) {
+            Some(same) => Some(same),
+            None => bucket.iter_mut().max_by_key(|there| there.steps(now)),
+        };
+        *place.expect("a bucket has places") = mark;
     }
 
-    /// Whether the hash is remembered; it is not any more.
-    pub(super) fn take(&mut self, hash: u64) -> bool {
-        let mark = Mark::of(hash);
-        self.present.find_entry(mark.hash(), |ghost| ghost.mark == mark).is_ok_and(|there| {
-            there.remove();
-            true
-        })
+    /// How many have left since the hash did, at most, if it is remembered; it is not any more.
+    pub(super) fn take(&mut self, hash: u64) -> Option<usize> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let (now, step, room) = (self.now, self.step as usize, self.room);
+        let there = self.bucket(hash).iter_mut().find(|there| there.print == print(hash))?;
+        let age = there.steps(now) as usize * step;
+        *there = Mark::default();
+        (age <= room).then_some(age)
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(mark) = self.order.pop_front() {
-            let oldest = Ghost { mark, number: self.first };
-            self.first = self.first.wrapping_add(1);
-            if let Ok(there) = self.present.find_entry(mark.hash(), |ghost| *ghost == oldest) {
-                there.remove();
-            }
+    /// Makes room, or gives some back, and forgets everybody, since marks do not tell where else they belong.
+    fn fit(&mut self, room: usize) {
+        let places = self.buckets.len() * BUCKET;
+        if room <= places && room + BUCKET >= places / 4 {
+            self.room = room;
+            return;
+        }
+        let buckets = (room + room / 4).div_ceil(BUCKET);
+        let step = u32::try_from(room / STEPS).unwrap_or(u32::MAX).max(1);
+        *self = Self {
+            // Zeroed pages come from the system as they are touched: nobody waits for a large one here.
+            buckets: vec![[Mark::default(); BUCKET]; buckets].into_boxed_slice(),
+            room,
+            step,
+            step_left: step,
+            now: 0,
+        };
+    }
+
+    fn pass(&mut self) {
+        self.step_left -= 1;
+        if self.step_left == 0 {
+            (self.now, self.step_left) = (self.now.wrapping_add(1), self.step);
         }
     }
 
-    fn give_back_room(&mut self) {
-        let few = 2 * (self.order.len() + ROOM_MIN);
-        if self.order.capacity() > 2 * few {
-            self.order.shrink_to(few);
-            self.present.shrink_to(few, |ghost| ghost.mark.hash());
-        }
+    fn bucket(&mut self, hash: u64) -> &mut [Mark; BUCKET] {
+        let low = u64::from(hash as u32);
+        &mut self.buckets[((low * self.buckets.len() as u64) >> 32) as usize]
     }
 }
 
 impl Mark {
-    fn of(hash: u64) -> Self {
-        Self(hash as u32)
+    /// Its age; an empty place is older than all.
+    fn steps(self, now: u16) -> u32 {
+        if self.print == 0 { u32::MAX } else { u32::from(now.wrapping_sub(self.left)) }
     }
+}
 
-    /// Spread over 64 bits again: a hash table looks at both ends.
-    fn hash(self) -> u64 {
-        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
+/// Bits that choose neither the shard nor the bucket.
+fn print(hash: u64) -> u16 {
+    ((hash >> 48) as u16).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_oldest_are_forgotten_first_and_who_returned_is_a_ghost_no_more() {
-        let mut ghosts = Ghosts::new();
-        (0..5).for_each(|hash| ghosts.add(hash, 3));
-        let remembered: Vec<_> = (0..5).filter(|&hash| ghosts.take(hash)).collect();
-        assert_eq!(remembered, [2, 3, 4]);
-        assert!(!ghosts.take(4));
+    fn hash(number: u64) -> u64 {
+        number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93)
     }
 
     #[test]
-    fn who_left_again_is_remembered_from_then_on() {
+    fn whoever_left_lately_is_remembered_with_an_age_and_is_a_ghost_no_more_once_taken() {
         let mut ghosts = Ghosts::new();
-        ghosts.add(1, 3);
-        assert!(ghosts.take(1));
-        [2, 1, 3].into_iter().for_each(|hash| ghosts.add(hash, 3));
-        // The first place of 1 was forgotten, its second was not.
-        assert!(ghosts.take(1));
+        (0..10_000).for_each(|number| ghosts.add(hash(number), 1_000));
+        let ages: Vec<_> =
+            (9_000..10_000).filter_map(|number| Some((number, ghosts.take(hash(number))?))).collect();
+        assert!(ages.len() > 900, "{} of 1000", ages.len());
+        for (number, age) in ages {
+            assert!(age.abs_diff(9_999 - number as usize) <= 4, "{number} is {age} old");
+        }
+        assert!((9_000..10_000).all(|number| ghosts.take(hash(number)).is_none()));
     }
 
     #[test]
-    fn numbers_may_wrap() {
-        let mut ghosts = Ghosts { first: u32::MAX - 1, ..Ghosts::new() };
-        (0..10).for_each(|hash| ghosts.add(hash, 4));
-        assert_eq!((0..10).filter(|&hash| ghosts.take(hash)).count(), 4);
-        assert!(ghosts.present.is_empty());
+    fn the_old_are_forgotten() {
+        let mut ghosts = Ghosts::new();
+        (0..10_000).for_each(|number| ghosts.add(hash(number), 1_000));
+        let remembered = (0..8_900).filter(|&number| ghosts.take(hash(number)).is_some()).count();
+        assert!(remembered < 20, "{remembered}, which is more than chance");
+    }
+
+    #[test]
+    fn a_clock_that_wraps_forgets_nobody_too_early() {
+        let mut ghosts = Ghosts::new();
+        (0..300_000).for_each(|number| ghosts.add(hash(number), 4));
+        assert_eq!((299_996..300_000).filter(|&number| ghosts.take(hash(number)).is_some()).count(), 4);
+    }
+
+    #[test]
+    fn nothing_is_allocated_before_somebody_left_and_room_is_given_back() {
+        let mut ghosts = Ghosts::new();
+        assert_eq!((ghosts.take(hash(1)), ghosts.buckets.len()), (None, 0));
+        ghosts.add(hash(1), 10_000);
+        let many = ghosts.buckets.len();
+        ghosts.add(hash(2), 100);
+        assert!(ghosts.buckets.len() < many / 50);
+        assert_eq!(ghosts.take(hash(2)), Some(0));
     }
 }

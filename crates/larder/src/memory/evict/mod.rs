@@ -1,10 +1,10 @@
 //! Who leaves first: one file for each policy, and the switch between them.
 
+mod adaptive;
 mod ghost;
 mod lfu;
-mod s3fifo;
 
-use self::{lfu::Lfu, s3fifo::S3Fifo};
+use self::{adaptive::Adaptive, lfu::Lfu};
 use super::{
     list::List,
     settings::{Bounds, Eviction},
@@ -14,7 +14,7 @@ use super::{
 
 /// The order in which the entries of a shard leave.
 pub(super) enum Order {
-    S3Fifo(S3Fifo),
+    Adaptive(Adaptive),
     /// From the least to the most recently used.
     Lru(List),
     Lfu(Lfu),
@@ -25,7 +25,7 @@ pub(super) enum Order {
 impl Order {
     pub(super) fn new(eviction: Eviction) -> Self {
         match eviction {
-            Eviction::S3Fifo => Self::S3Fifo(S3Fifo::new()),
+            Eviction::Adaptive => Self::Adaptive(Adaptive::new()),
             Eviction::Lru => Self::Lru(List::new()),
             Eviction::Lfu => Self::Lfu(Lfu::new()),
             Eviction::Fifo => Self::Fifo(List::new()),
@@ -40,8 +40,8 @@ impl Order {
     /// Notes a hit by a mark on the slot, which many readers can do at once. For policies whose hits do not reorder.
     #[inline]
     pub(super) fn mark(&self, slot: &Hot) {
-        if let Self::S3Fifo(_) = self {
-            slot.visit(s3fifo::VISITS_MAX);
+        if let Self::Adaptive(queues) = self {
+            slot.stamp(queues.era());
         }
     }
 
@@ -50,14 +50,14 @@ impl Order {
         match self {
             Self::Lru(list) => list.renew(slab, index),
             Self::Lfu(lfu) => lfu.hit(slab, index),
-            Self::S3Fifo(_) | Self::Fifo(_) => self.mark(slab.hot(index)),
+            Self::Adaptive(_) | Self::Fifo(_) => self.mark(slab.hot(index)),
         }
     }
 
     /// Takes in a slot that was just filled.
     pub(super) fn enter(&mut self, slab: &mut Slab, index: u32) {
         match self {
-            Self::S3Fifo(queues) => queues.enter(slab, index),
+            Self::Adaptive(queues) => queues.enter(slab, index),
             Self::Lru(list) | Self::Fifo(list) => list.push(slab, index),
             Self::Lfu(lfu) => lfu.enter(slab, index),
         }
@@ -66,7 +66,7 @@ impl Order {
     /// Notes that the entry of a slot was replaced; the slot has its new weight already, it weighed `before`.
     pub(super) fn replaced(&mut self, slab: &mut Slab, index: u32, before: u64) {
         match self {
-            Self::S3Fifo(queues) => queues.replaced(slab, index, before),
+            Self::Adaptive(queues) => queues.replaced(slab, index, before),
             Self::Lru(list) | Self::Fifo(list) => list.renew(slab, index),
             Self::Lfu(lfu) => lfu.hit(slab, index),
         }
@@ -75,7 +75,7 @@ impl Order {
     /// Forgets a slot that is about to be emptied.
     pub(super) fn leave(&mut self, slab: &mut Slab, index: u32) {
         match self {
-            Self::S3Fifo(queues) => queues.leave(slab, index),
+            Self::Adaptive(queues) => queues.leave(slab, index),
             Self::Lru(list) | Self::Fifo(list) => list.unlink(slab, index),
             Self::Lfu(lfu) => lfu.leave(slab, index),
         }
@@ -84,7 +84,7 @@ impl Order {
     /// Notes that the slot `from` has got the number `to`.
     pub(super) fn moved(&mut self, slab: &mut Slab, from: u32, to: u32) {
         match self {
-            Self::S3Fifo(queues) => queues.moved(slab, to),
+            Self::Adaptive(queues) => queues.moved(slab, to),
             Self::Lru(list) | Self::Fifo(list) => list.moved(slab, to),
             Self::Lfu(lfu) => lfu.moved(slab, from, to),
         }
@@ -94,7 +94,7 @@ impl Order {
     /// [`leave`](Self::leave).
     pub(super) fn victim(&mut self, slab: &mut Slab, bounds: &Bounds, spared: u32) -> Option<u32> {
         match self {
-            Self::S3Fifo(queues) => queues.victim(slab, bounds, spared),
+            Self::Adaptive(queues) => queues.victim(slab, bounds, spared),
             Self::Lru(list) | Self::Fifo(list) => list.oldest_but(slab, spared),
             Self::Lfu(lfu) => lfu.victim(slab, spared),
         }

@@ -10,7 +10,7 @@ use std::{
 use super::{super::*, support::*};
 use crate::value::Slot;
 
-const ALL: [Eviction; 4] = [Eviction::S3Fifo, Eviction::Lru, Eviction::Lfu, Eviction::Fifo];
+const ALL: [Eviction; 4] = [Eviction::Adaptive, Eviction::Lru, Eviction::Lfu, Eviction::Fifo];
 
 /// A small generator, so that every run takes the same steps in each thread.
 struct Draws(u64);
@@ -199,7 +199,7 @@ fn panics_of_values_and_callers_leave_a_tier_that_works() {
 
 #[test]
 fn readers_of_one_shard_go_side_by_side_where_hits_do_not_reorder() {
-    for eviction in [Eviction::S3Fifo, Eviction::Fifo] {
+    for eviction in [Eviction::Adaptive, Eviction::Fifo] {
         let tier = tier(Memory::max_entries(4).with_eviction(eviction));
         put(&tier, b"k", 1);
         let both = Barrier::new(2);

@@ -1,5 +1,7 @@
 //! A tier so plain that it is right at sight: a vector from the oldest to the youngest.
 
+use std::collections::VecDeque;
+
 use super::super::{Eviction, Put, settings::Bounds};
 
 pub(super) struct Model {
@@ -7,7 +9,8 @@ pub(super) struct Model {
     bounds: Bounds,
     /// In the order in which they were last moved to the young end.
     pub(super) kept: Vec<Kept>,
-    ghosts: Vec<Option<u8>>,
+    /// Who leaves next where that depends on more than order and counts.
+    pub(super) told: VecDeque<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -16,14 +19,12 @@ pub(super) struct Kept {
     pub(super) number: u64,
     pub(super) weight: u64,
     uses: u64,
-    visits: u8,
-    in_main: bool,
     pinned: bool,
 }
 
 impl Model {
     pub(super) fn new(eviction: Eviction, bounds: Bounds) -> Self {
-        Self { eviction, bounds, kept: Vec::new(), ghosts: Vec::new() }
+        Self { eviction, bounds, kept: Vec::new(), told: VecDeque::new() }
     }
 
     pub(super) fn empty(&self) -> Self {
@@ -43,7 +44,6 @@ impl Model {
         let kept = &mut self.kept[at];
         let number = kept.number;
         kept.uses += 1;
-        kept.visits = 3.min(kept.visits + 1);
         if matches!(self.eviction, Eviction::Lru | Eviction::Lfu) {
             self.renew(at);
         }
@@ -54,9 +54,7 @@ impl Model {
     pub(super) fn pin(&mut self, key: u8, pinned: bool) -> bool {
         let Some(at) = self.find(key) else { return false };
         if self.kept[at].pinned && !pinned {
-            let in_main = self.take_ghost(key);
-            let kept = &mut self.kept[at];
-            (kept.uses, kept.in_main) = (1, in_main);
+            self.kept[at].uses = 1;
             self.renew(at);
         }
         let at = self.find(key).expect("it only moved");
@@ -68,13 +66,6 @@ impl Model {
     fn pinned_by_others(&self, replaced: u8) -> (u64, u64) {
         let others = self.kept.iter().filter(|kept| kept.pinned && kept.key != replaced);
         others.fold((0, 0), |(entries, weight), kept| (entries + 1, weight + kept.weight))
-    }
-
-    fn take_ghost(&mut self, key: u8) -> bool {
-        self.ghosts.iter_mut().find(|ghost| **ghost == Some(key)).is_some_and(|ghost| {
-            *ghost = None;
-            true
-        })
     }
 
     pub(super) fn remove(&mut self, key: u8) -> Option<u64> {
@@ -96,7 +87,6 @@ impl Model {
             Some(at) => {
                 let kept = &mut self.kept[at];
                 (kept.number, kept.weight, kept.uses) = (number, weight, kept.uses + 1);
-                kept.visits = 3.min(kept.visits + u8::from(!kept.pinned));
                 self.renew(at);
                 while self.weight() > self.bounds.bytes {
                     evicted.push(self.evict(Some(key)));
@@ -108,8 +98,7 @@ impl Model {
                 {
                     evicted.push(self.evict(None));
                 }
-                let in_main = self.take_ghost(key);
-                self.kept.push(Kept { key, number, weight, uses: 1, visits: 0, in_main, pinned: false });
+                self.kept.push(Kept { key, number, weight, uses: 1, pinned: false });
             }
         }
         (Put::Stored, evicted)
@@ -132,49 +121,15 @@ impl Model {
                 let fewest = others.map(|kept| kept.uses).min();
                 self.oldest(spared, |kept| Some(kept.uses) == fewest)
             }
-            Eviction::S3Fifo => Some(self.s3fifo(spared)),
+            Eviction::Adaptive => {
+                let told = self.told.pop_front();
+                self.oldest(spared, |kept| Some(kept.key) == told)
+            }
         };
         self.kept.remove(at.expect("somebody else is there")).key
     }
 
     fn oldest(&self, spared: Option<u8>, among: impl Fn(&Kept) -> bool) -> Option<usize> {
         self.kept.iter().position(|kept| Some(kept.key) != spared && !kept.pinned && among(kept))
-    }
-
-    fn s3fifo(&mut self, spared: Option<u8>) -> usize {
-        loop {
-            let small = self.oldest(spared, |kept| !kept.in_main);
-            let main = self.oldest(spared, |kept| kept.in_main);
-            let at = if self.small_is_full() { small.or(main) } else { main.or(small) };
-            let at = at.expect("somebody else is there");
-            let kept = &mut self.kept[at];
-            match (kept.in_main, kept.visits) {
-                (false, 0 | 1) => {
-                    let key = kept.key;
-                    self.ghosts
-                        .iter_mut()
-                        .filter(|ghost| **ghost == Some(key))
-                        .for_each(|ghost| *ghost = None);
-                    self.ghosts.push(Some(key));
-                    let excess = self.ghosts.len().saturating_sub(self.kept.len());
-                    self.ghosts.drain(..excess);
-                    return at;
-                }
-                (false, _) => (kept.in_main, kept.visits) = (true, 0),
-                (true, 0) => return at,
-                (true, _) => kept.visits -= 1,
-            }
-            self.renew(at);
-        }
-    }
-
-    fn small_is_full(&self) -> bool {
-        let (small, main): (Vec<_>, Vec<_>) =
-            self.kept.iter().filter(|kept| !kept.pinned).partition(|kept| !kept.in_main);
-        let size = |part: &[&Kept]| match self.bounds.are_bytes() {
-            true => part.iter().map(|kept| kept.weight).sum(),
-            false => part.len() as u64,
-        };
-        size(&small) >= (size(&small) + size(&main)) / 10
     }
 }
