@@ -50,7 +50,7 @@ const SHARE_MIN: u16 = 10;
 const SHARE_MAX: u16 = 950;
 const SHARE_STEP: u16 = 10;
 /// From this share on favourites come and go.
-const SHARE_FICKLE: u16 = 200;
+const SHARE_FICKLE: u16 = 300;
 
 /// After so many second chances in one search the next in turn leaves whatever it was: bounds the time under the lock.
 const CHANCES_MAX: u32 = 256;

@@ -64,7 +64,7 @@ impl Ghosts {
             self.room = room;
             return;
         }
-        let buckets = (room + room / 4).div_ceil(BUCKET);
+        let buckets = (room + room / 2).div_ceil(BUCKET);
         let step = u32::try_from(room / STEPS).unwrap_or(u32::MAX).max(1);
         *self = Self {
             // Zeroed pages come from the system as they are touched: nobody waits for a large one here.

@@ -58,7 +58,12 @@ fn disturb(tier: &MemoryTier, key: u64, draws: &mut Draws) {
     let belongs = |slot: &Slot| assert_eq!(number(slot) % 1_000, key);
     match draws.next() % 16 {
         0..5 => _ = tier.peek(&name, |there| belongs(there.slot())),
-        5..8 => _ = tier.hit(&name, |there| Some(belongs(there.slot()))),
+        5..8 => {
+            _ = tier.hit(&name, |there| {
+                belongs(there.slot());
+                Some(())
+            })
+        }
         8..13 => {
             let entry = entry(draws.next() * 1_000 + key);
             let admit =
