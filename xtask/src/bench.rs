@@ -29,8 +29,10 @@ pub(crate) fn run(workspace: &Workspace, args: &[&str]) -> Result<bool, Problem>
 /// The memory tier beside its peers; the report goes to `bench/report.json` of the target directory.
 pub(crate) fn peers(workspace: &Workspace, args: &[&str]) -> bool {
     let report = workspace.target().join("bench/report.json");
+    // What only shows that it runs need not be fast, but soon.
+    let profile = if args.contains(&"--quick") { "quick" } else { "release" };
     let mut command = cargo(workspace, "run");
-    command.args(["--release", "--"]).args(args).arg("--report").arg(report);
+    command.args(["--profile", profile, "--"]).args(args).arg("--report").arg(report);
     step("bench, peers", &mut command)
 }
 
