@@ -17,15 +17,6 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// The value, shared, if there is one.
-    #[inline]
-    pub(crate) fn to_value(&self) -> Option<AnyValue> {
-        match self {
-            Self::Value(value) => Some(Arc::clone(value)),
-            Self::Absent => None,
-        }
-    }
-
     /// Whether both hold the very same value, or both none.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {

@@ -199,8 +199,7 @@ fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> 
         id,
         prefix: KeyPrefix::of(&name),
         name,
-        is_plain: policy.early_refresh_beta <= 0.0
-            && making.core.memory.as_ref().is_some_and(|memory| !memory.hits_reorder()),
+        is_drawn: policy.early_refresh_beta > 0.0,
         is_numbered: making.is_numbered,
         types,
         fence: NamespaceFence::default(),

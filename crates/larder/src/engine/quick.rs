@@ -1,5 +1,7 @@
 //! The hit path: what memory alone says, in one synchronous step without allocation.
 
+use std::sync::Arc;
+
 use larder_core::{Event, Key, KeyText, Life, LoadCause, Moment, ShortText, StaleReason};
 
 use super::{
@@ -13,6 +15,14 @@ use crate::{
     value::{AnyValue, Entry, Slot},
 };
 
+#[inline]
+fn value_of(slot: &Slot) -> Option<AnyValue> {
+    match slot {
+        Slot::Value(value) => Some(Arc::clone(value)),
+        Slot::Absent => None,
+    }
+}
+
 impl Scope {
     /// The hit: the value that memory holds under a key of one short part, if it is fresh and asks for nothing.
     /// Synchronous, takes no exclusive lock with the default policy, allocates nothing, and counts. Anything else is
@@ -23,44 +33,31 @@ impl Scope {
     pub(crate) fn hit_short(&self, first: u64, second: u64, third: u64, last: u64) -> Option<AnyValue> {
         let memory = self.core.memory.as_ref()?;
         let text = ShortText::from_words([first, second, third, last]);
-        if !self.is_plain() {
-            return self.hit(memory, &memory.short_name(self.space.id, text), Slot::to_value);
-        }
-        let (epoch, now) = (self.core.coherence.clears(&self.space.fence), self.core.now());
-        let value = memory.hit_value(&memory.short_name(self.space.id, text), epoch, now)?;
-        self.count_tier(MEMORY, Outcome::Hit);
-        if self.core.hub.is_listening() {
-            self.tell_short_hit([first, second, third, last]);
-        }
-        Some(value)
+        self.hit(memory, &memory.short_name(self.space.id, text), value_of)
     }
 
     /// The same for a key that is long or of several parts.
     pub(crate) fn hit_long(&self, text: &KeyText) -> Option<AnyValue> {
         let memory = self.core.memory.as_ref()?;
-        self.hit(memory, &memory.name(self.space.id, text), Slot::to_value)
+        self.hit(memory, &memory.name(self.space.id, text), value_of)
     }
 
     /// Whether memory remembers that there is nothing under a key, and knows it for fresh.
     pub(crate) fn hit_absence(&self, text: &KeyText) -> bool {
         let absence = |slot: &Slot| matches!(slot, Slot::Absent).then_some(());
+        let memory = self.core.memory.as_ref();
         let hit = |memory: &MemoryTier| self.hit(memory, &self.named(memory, text), absence);
-        self.core.memory.as_ref().is_some_and(|memory| hit(memory).is_some())
+        memory.is_some_and(|memory| hit(memory).is_some())
     }
 
-    /// Whether a hit neither reorders nor draws, and the stack is open.
-    #[inline]
-    fn is_plain(&self) -> bool {
-        self.space.is_plain && !self.core.is_closed()
-    }
-
+    #[inline(always)]
     fn hit<R>(
         &self,
         memory: &MemoryTier,
         name: &Name<'_>,
         take: impl FnOnce(&Slot) -> Option<R>,
     ) -> Option<R> {
-        if self.space.policy.early_refresh_beta > 0.0 || self.core.is_closed() {
+        if self.space.is_drawn || self.core.is_closed() {
             return None;
         }
         let now = self.core.now();
@@ -74,13 +71,6 @@ impl Scope {
             self.tell_hit(self.space.key(&name.escaped()), absent, Life::Fresh);
         }
         Some(taken)
-    }
-
-    #[cold]
-    fn tell_short_hit(&self, words: [u64; 4]) {
-        let mut text = KeyText::new();
-        text.part_short(ShortText::from_words(words));
-        self.tell_hit(self.key(&text), false, Life::Fresh);
     }
 
     /// Shows what memory holds of a key to `f`, unless it is dead; leaves no trace.

@@ -24,8 +24,8 @@ pub(crate) struct Space {
     pub(crate) id: u32,
     pub(crate) name: Namespace,
     pub(crate) prefix: KeyPrefix,
-    /// Reading a fresh value in memory neither reorders entries nor draws whether to refresh it.
-    pub(crate) is_plain: bool,
+    /// Readers of a fresh value draw whether to refresh it: no hit is plain.
+    pub(crate) is_drawn: bool,
     /// Memory knows its keys by their numbers.
     pub(crate) is_numbered: bool,
     /// The types of its keys and values.

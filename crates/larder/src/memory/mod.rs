@@ -14,7 +14,6 @@
 //! The tier knows nothing of time: whether an entry is dead is for its callers to say.
 
 mod evict;
-mod index;
 mod key;
 mod list;
 mod settings;
@@ -27,7 +26,7 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder_core::{KeyText, Moment, ShortText};
+use larder_core::{KeyText, ShortText};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use self::settings::{Eviction, Memory};
@@ -41,7 +40,7 @@ pub(crate) use self::{
     key::Name,
     slot::{Gone, Resident},
 };
-use crate::value::{AnyValue, Entry};
+use crate::value::Entry;
 
 /// How many slots are looked at in one hold of a lock.
 const STRETCH: u32 = 128;
@@ -117,27 +116,9 @@ impl MemoryTier {
         self.hashing.short_name(namespace, text)
     }
 
-    /// Whether a hit takes its shard's lock exclusively.
-    pub(crate) fn hits_reorder(&self) -> bool {
-        self.hits_reorder
-    }
-
-    /// The value of a key if its entry was put in this epoch and is plainly fresh, and marks the hit: what
-    /// [`hit`](Self::hit) would do, as straight as it goes. For policies whose hits do not reorder.
-    #[inline(always)]
-    pub(crate) fn hit_value(&self, name: &Name<'_>, epoch: u64, now: Moment) -> Option<AnyValue> {
-        let shard = self.read(name.hash);
-        let there = shard.resident(shard.find(name)?);
-        if there.epoch() != epoch || !there.is_plainly_fresh(now) {
-            return None;
-        }
-        let value = there.slot().to_value()?;
-        shard.mark(there);
-        Some(value)
-    }
-
     /// Shows the entry of a key to `f` under the shard's lock, and marks the hit if `f` takes something of it.
     /// Allocates nothing.
+    #[inline(always)]
     pub(crate) fn hit<R>(&self, name: &Name<'_>, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
         if self.hits_reorder {
             return self.hit_in_order(name, f);

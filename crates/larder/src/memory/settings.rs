@@ -112,8 +112,8 @@ impl Default for Memory {
 const DEFAULT_BYTES: u64 = 64 << 20;
 /// "No bound": far above any machine, and so far below the end of `u64` that sums of two cannot overflow.
 const UNBOUNDED: u64 = 1 << 62;
-/// Slots are numbered in 31 bits, and some numbers have no slot.
-const SHARD_ENTRIES_MAX: u64 = 1 << 30;
+/// Slots are numbered in 32 bits and the last number means "none".
+const SHARD_ENTRIES_MAX: u64 = u32::MAX as u64 - 1;
 const SHARDS_MAX: u64 = 1_024;
 const AUTOMATIC_SHARDS_MAX: u64 = 256;
 const SHARDS_PER_PROCESSOR: u64 = 4;

@@ -1,11 +1,11 @@
 //! One shard: the index, the slots and the order in which they leave, kept in step under the shard's lock.
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use super::{
     Put,
     evict::Order,
-    index::Index,
     key::{Hashing, Name},
     settings::{Bounds, Eviction},
     slab::{NONE, Slab},
@@ -16,7 +16,7 @@ use crate::value::Entry;
 pub(super) struct Shard {
     slab: Slab,
     /// The slot of each key.
-    index: Index,
+    index: HashTable<u32>,
     order: Order,
     bounds: Bounds,
     weight: u64,
@@ -29,6 +29,9 @@ struct Pinned {
     entries: u64,
     weight: u64,
 }
+
+/// Room for fewer is not given back.
+const INDEX_ROOM_MIN: usize = 64;
 
 /// The entry of a put on its way in, and what left because of it. Whatever is still here is dropped when the lock is
 /// free again, also when `admit` panics, since a value's `Drop` is the user's code.
@@ -51,7 +54,7 @@ impl Shard {
     pub(super) fn new(eviction: Eviction, bounds: Bounds, hashing: Hashing) -> Self {
         Self {
             slab: Slab::new(hashing),
-            index: Index::new(),
+            index: HashTable::new(),
             order: Order::new(eviction),
             bounds,
             weight: 0,
@@ -61,7 +64,7 @@ impl Shard {
 
     #[inline]
     pub(super) fn find(&self, name: &Name<'_>) -> Option<u32> {
-        self.index.find(name.hash, |index| self.slab.holds(index, name))
+        self.index.find(name.hash, |&index| self.slab.holds(index, name)).copied()
     }
 
     #[inline]
@@ -189,7 +192,8 @@ impl Shard {
             self.order.leave(&mut self.slab, index);
         }
         self.weight -= weight;
-        self.index.remove(hash, index);
+        let place = self.index.find_entry(hash, |&other| other == index);
+        place.expect("every slot is in the index").remove();
         self.slab.remove(index)
     }
 
@@ -200,7 +204,7 @@ impl Shard {
         }
         self.weight += heavy;
         let index = self.slab.insert(name, entry, weight);
-        self.index.insert(name.hash, index, |other| self.slab.hash(other));
+        self.index.insert_unique(name.hash, index, |&other| self.slab.hash(other));
         self.order.enter(&mut self.slab, index);
         self.settle();
     }
@@ -229,11 +233,15 @@ impl Shard {
     /// Gives back room that removed entries no longer need.
     fn settle(&mut self) {
         while let Some((from, to)) = self.slab.settle() {
-            self.index.renumber(self.slab.hash(to), from, to);
+            let place = self.index.find_mut(self.slab.hash(to), |&index| index == from);
+            *place.expect("every slot is in the index") = to;
             if !self.is_pinned(to) {
                 self.order.moved(&mut self.slab, from, to);
             }
         }
-        self.index.settle(|index| self.slab.hash(index));
+        let few = 2 * (self.slab.len() + INDEX_ROOM_MIN);
+        if self.index.capacity() > 2 * few {
+            self.index.shrink_to(few, |&index| self.slab.hash(index));
+        }
     }
 }
