@@ -36,7 +36,7 @@ impl Group {
 /// A line of the report: Larder beside a peer, or beside a limit.
 ///
 /// `ratio` is what is held against `goal`, and smaller is better: "twice as fast" is a goal of 0.5. Beside a limit it
-/// is Larder's figure itself.
+/// is Larder's figure itself; of hit ratios it is how many points Larder is behind, so less than zero is ahead.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// The target of the project's list that it is about.
@@ -53,14 +53,31 @@ pub(crate) struct Row {
     pub(crate) peer: Option<Who>,
     /// What that took, or the limit.
     pub(crate) beside: Cost,
+    /// How the two are held against each other.
+    pub(crate) held: Held,
     /// The most that the ratio may be, where there is a target.
     pub(crate) goal: Option<f64>,
+}
+
+/// How two figures are held against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// One divided by the other.
+    Divided,
+    /// The one alone: the other is a limit.
+    Alone,
+    /// How much the one is less than the other, where more is better.
+    Behind,
 }
 
 impl Row {
     /// What is held against the goal.
     pub(crate) fn ratio(&self) -> f64 {
-        if self.peer.is_some() { self.larder.median / self.beside.median } else { self.larder.median }
+        match self.held {
+            Held::Divided => self.larder.median / self.beside.median,
+            Held::Alone => self.larder.median,
+            Held::Behind => self.beside.median - self.larder.median,
+        }
     }
 
     /// Whether it is reached; `None` where there is none.
@@ -172,6 +189,7 @@ version = "0.12.16"
             larder: cost(20.0),
             peer,
             beside: cost(beside),
+            held: if peer.is_some() { Held::Divided } else { Held::Alone },
             goal,
         };
         assert_eq!(row(Some(who), 40.0, Some(0.5)).met(), Some(true));
@@ -179,5 +197,7 @@ version = "0.12.16"
         assert_eq!(row(None, 72.0, Some(72.0)).met(), Some(true));
         assert_eq!(row(None, 2.0, Some(2.0)).met(), Some(false));
         assert_eq!(row(Some(who), 40.0, None).met(), None);
+        let behind = |goal| Row { held: Held::Behind, ..row(Some(who), 20.4, Some(goal)) };
+        assert_eq!((behind(0.5).met(), behind(0.3).met()), (Some(true), Some(false)));
     }
 }

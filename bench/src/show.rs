@@ -26,6 +26,18 @@ pub(crate) fn group(group: &Group, versions: &BTreeMap<String, String>) -> Strin
     format!("\n{}\n{}", group.scenario, aligned(table, &[2, 3]))
 }
 
+/// Figures in rows and columns.
+pub(crate) fn grid(title: &str, columns: &[String], rows: &[(String, Vec<f64>)]) -> String {
+    let header: Vec<&str> = std::iter::once("").chain(columns.iter().map(String::as_str)).collect();
+    let mut table = table(&header);
+    for (name, figures) in rows {
+        let figures = figures.iter().map(|figure| format!("{figure:.2}"));
+        table.add_row(std::iter::once(name.clone()).chain(figures));
+    }
+    let right: Vec<usize> = (1..=columns.len()).collect();
+    format!("\n{title}\n{}", aligned(table, &right))
+}
+
 /// The goals, those that are missed too.
 pub(crate) fn goals(rows: &[Row]) -> String {
     let mut table = table(&["", "scenario", "larder", "beside", "", "ratio", "goal", ""]);

@@ -119,19 +119,8 @@ impl<K: Key> Sequence<K> {
 
     /// `len` questions for one of `entries` keys, the first of which is the likeliest: the n-th by 1/n to the `skew`.
     pub(crate) fn zipf(entries: u64, skew: f64, len: usize) -> Arc<Self> {
-        let mut random = Random::new(entries ^ skew.to_bits());
-        let mut sum = 0.0;
-        let upto: Vec<f64> = (1..=entries)
-            .map(|rank| {
-                sum += (rank as f64).powf(-skew);
-                sum
-            })
-            .collect();
-        let draw = |_| {
-            let point = random.unit() * sum;
-            upto.partition_point(|&end| end <= point).min(upto.len() - 1) as u64
-        };
-        Self::of(&(0..len).map(draw).collect::<Vec<_>>())
+        let mut zipf = Zipf::new(entries, skew);
+        Self::of(&(0..len).map(|_| zipf.draw()).collect::<Vec<_>>())
     }
 
     /// How many there are.
@@ -143,6 +132,33 @@ impl<K: Key> Sequence<K> {
     #[inline]
     pub(crate) fn at(&self, index: usize) -> &K::Asked {
         K::at(&self.keys, index)
+    }
+}
+
+/// Ranks from zero up, the n-th by 1/n to the `skew`.
+pub(crate) struct Zipf {
+    random: Random,
+    /// What all up to each rank weigh together.
+    upto: Vec<f64>,
+}
+
+impl Zipf {
+    /// One of `entries` ranks at each draw.
+    pub(crate) fn new(entries: u64, skew: f64) -> Self {
+        let mut sum = 0.0;
+        let weigh = |rank: u64| {
+            sum += (rank as f64).powf(-skew);
+            sum
+        };
+        let upto = (1..=entries).map(weigh).collect();
+        Self { random: Random::new(entries ^ skew.to_bits()), upto }
+    }
+
+    /// The next one.
+    pub(crate) fn draw(&mut self) -> u64 {
+        let last = self.upto.len() - 1;
+        let point = self.random.unit() * self.upto[last];
+        self.upto.partition_point(|&end| end <= point).min(last) as u64
     }
 }
 

@@ -12,7 +12,7 @@ mod stampede;
 use crate::{
     measure::{Cost, Who},
     ratio,
-    report::{Figure, Group, Row},
+    report::{Figure, Group, Held, Row},
 };
 
 /// What was found so far.
@@ -39,6 +39,7 @@ impl Findings {
             larder: ours.cost,
             peer: None,
             beside: Cost { median: limit, min: limit },
+            held: Held::Alone,
             goal: Some(limit),
         });
     }
@@ -118,6 +119,7 @@ fn compare(group: &Group, larder: Who, pairs: &[Pair]) -> Vec<Row> {
             larder: ours.cost,
             peer: Some(theirs.who),
             beside: theirs.cost,
+            held: Held::Divided,
             goal,
         })
     };
