@@ -75,11 +75,19 @@ pub(crate) struct Cost {
     pub(crate) min: f64,
 }
 
-/// Runs the race. The order of the turns changes with each round.
+/// Runs the race.
 ///
 /// # Panics
 /// If a question found nothing that should have: a race of misses would say nothing.
 pub(crate) fn race(contenders: &[Contender], race: &Race) -> Vec<Cost> {
+    rounds(contenders, race).into_iter().map(summary).collect()
+}
+
+/// The same, with what a question cost each contender in each round. The order of the turns changes with each round.
+///
+/// # Panics
+/// As [`race`].
+pub(crate) fn rounds(contenders: &[Contender], race: &Race) -> Vec<Vec<f64>> {
     let mut costs = vec![Vec::with_capacity(race.rounds); contenders.len()];
     let stretches = (race.sequence / race.questions).max(1);
     for round in 0..=race.rounds {
@@ -93,7 +101,7 @@ pub(crate) fn race(contenders: &[Contender], race: &Race) -> Vec<Cost> {
             }
         }
     }
-    costs.into_iter().map(summary).collect()
+    costs
 }
 
 fn take_turn(contender: &Contender, questions: &Range<usize>, race: &Race) -> f64 {
