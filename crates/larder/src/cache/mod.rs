@@ -448,7 +448,7 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
 
     /// Takes a value in memory that is plainly fresh. Whatever else there is to say of the key, an error too, the long
     /// way says.
-    #[inline]
+    #[inline(always)]
     fn hit(&self, key: &K) -> Option<Arc<V>> {
         let value = match key.short().map(ShortText::words) {
             // An empty key, which is none, has no last word.
