@@ -24,7 +24,7 @@ struct Need {
     why: &'static str,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need {
         program: "cc",
         packages: &["gcc", "libc6-dev"],
@@ -40,6 +40,7 @@ const NEEDS: [Need; 4] = [
         packages: &["openssl"],
         why: "makes the certificates of the tests that speak TLS",
     },
+    Need { program: "valgrind", packages: &["valgrind"], why: "counts the instructions of a hit" },
     Need { program: "kill", packages: &["procps"], why: "ends a program under test as Ctrl-C does" },
 ];
 

@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod examples;
 mod install;
+mod instructions;
 mod lint;
 mod run;
 mod test;
@@ -19,13 +20,16 @@ use crate::run::{Problem, Workspace};
 const HELP: &str = "\
 cargo xtask <task>
 
-  test [--no-install]     installs what the tests need, then runs all of them, the examples and the demo
+  test [--no-install]     installs what the tests need, then runs all of them, the examples, the demo, and counts
+                          the instructions of a hit
   ci [--no-install]       lint, then test: what a change must pass
   lint                    formatting, tidy, clippy, docs, feature checks
   tidy                    the house rules: import directions, lengths, words, licences, duplicate versions
   servers [--no-install]  lists the servers and tools that the tests start, and installs the missing ones
   bench [scenario ..]     the benchmarks, or those named: `memory` is the memory tier beside its peers, `disk` the disk
                           tier; an unknown name lists them all. `--quick` only shows that they run
+  instructions [--bless]  counts the instructions of each way to hit memory and compares them with those on record;
+                          `--bless` puts these on record
 
   --no-install            lists what is missing and how to install it, and ends with 1 if anything is
 ";
@@ -55,6 +59,8 @@ fn perform(args: &[&str]) -> Result<bool, Problem> {
         ["tidy"] => tidy::run(&workspace),
         ["servers"] => install::servers(Missing::Install),
         ["servers", "--no-install"] => install::servers(Missing::List),
+        ["instructions"] => instructions::run(&workspace, Missing::Install, false),
+        ["instructions", "--bless"] => instructions::run(&workspace, Missing::Install, true),
         ["bench", ref args @ ..] => bench::run(&workspace, args),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

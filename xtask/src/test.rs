@@ -1,10 +1,10 @@
-//! Runs everything that can prove the project wrong: tests of all kinds, doctests, examples, the demo.
+//! Runs everything that can prove the project wrong: tests of all kinds, doctests, examples, the demo, counts.
 
 use std::process::Stdio;
 
 use crate::install::{Missing, ensure};
 use crate::run::{Problem, Workspace, step_reading};
-use crate::{demo, examples};
+use crate::{demo, examples, instructions};
 
 /// How many checks passed and failed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,11 @@ impl Tally {
     /// Counts one check.
     pub(crate) fn add(&mut self, passed: bool) {
         if passed { self.passed += 1 } else { self.failed += 1 }
+    }
+
+    /// Whether nothing failed.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.failed == 0
     }
 
     /// Counts what a test binary says at its end.
@@ -37,8 +42,9 @@ pub(crate) fn run(workspace: &Workspace, missing: Missing) -> Result<bool, Probl
     cargo_test(workspace, &mut tally);
     examples::run(workspace, &mut tally)?;
     demo::run(workspace, &mut tally)?;
+    instructions::check(workspace, &mut tally)?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(tally.failed == 0)
+    Ok(tally.is_clean())
 }
 
 /// Unit, property, conformance and integration tests, and doctests.
@@ -49,7 +55,7 @@ fn cargo_test(workspace: &Workspace, tally: &mut Tally) {
         tally.read(line);
     });
     // What does not compile or dies on the way has no closing line.
-    if !ok && tally.failed == 0 {
+    if !ok && tally.is_clean() {
         tally.add(false);
     }
 }

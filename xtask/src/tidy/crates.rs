@@ -23,7 +23,7 @@ const FRONTS: &[&str] = &[
 const ANY: &[&str] = &["*"];
 
 /// The diagram of ARCHITECTURE.md. A dev-dependency may also be whatever a normal one may.
-const PLACES: [Place; 9] = [
+const PLACES: [Place; 10] = [
     Place { crates: &["larder-core"], normal: &[], dev: &["larder-testkit"] },
     Place { crates: &["larder"], normal: &["larder-core"], dev: &["larder-testkit"] },
     Place { crates: BACKENDS, normal: &["larder-core"], dev: &["larder", "larder-testkit"] },
@@ -32,6 +32,7 @@ const PLACES: [Place; 9] = [
     Place { crates: &["larder-cli"], normal: ANY, dev: ANY },
     Place { crates: &["larder-examples"], normal: ANY, dev: ANY },
     Place { crates: &["larder-promises"], normal: &["*", "larder-testkit"], dev: ANY },
+    Place { crates: &["larder-hit-path"], normal: &["larder"], dev: &[] },
     Place { crates: &["xtask"], normal: &[], dev: &[] },
 ];
 
