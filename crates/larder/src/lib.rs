@@ -13,6 +13,7 @@ mod memory;
 mod options;
 mod policy;
 mod schema;
+mod shim;
 mod stack;
 mod stats;
 mod value;

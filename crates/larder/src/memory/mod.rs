@@ -24,10 +24,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use larder_core::{KeyText, ShortText};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use self::settings::{Eviction, Memory};
 use self::{
@@ -40,7 +37,10 @@ pub(crate) use self::{
     key::Name,
     slot::{Gone, Resident},
 };
-use crate::value::Entry;
+use crate::{
+    shim::{AtomicU64, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    value::Entry,
+};
 
 /// How many slots are looked at in one hold of a lock.
 const STRETCH: u32 = 128;
@@ -276,6 +276,12 @@ impl MemoryTier {
     #[cfg(test)]
     fn slots(&self) -> u64 {
         self.shards.iter().map(|Stripe(shard)| u64::from(shard.read().end())).sum()
+    }
+
+    /// Panics unless all that is kept in step is.
+    #[cfg(test)]
+    fn audit(&self) {
+        self.shards.iter().for_each(|Stripe(shard)| shard.read().audit());
     }
 
     /// Removes everything.

@@ -1,5 +1,8 @@
 //! One shard: the index, the slots and the order in which they leave, kept in step under the shard's lock.
 
+#[cfg(test)]
+mod tests;
+
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 

@@ -1,5 +1,8 @@
 //! The slots of a shard, named by their number, in chunks that never move.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     key::{Hashing, Key, Name},
     slot::{Cold, Gone, Hot, Resident, terms_of},

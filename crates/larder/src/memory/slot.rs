@@ -2,10 +2,7 @@
 //!
 //! What a hit reads lies in one cache line ([`Hot`]); what only puts and evictions read lies elsewhere ([`Cold`]).
 
-use std::{
-    sync::atomic::{AtomicU8, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use larder_core::{Moment, Version};
 
@@ -16,6 +13,7 @@ use super::{
 };
 use crate::{
     policy::freshness::Deadlines,
+    shim::{AtomicU8, Ordering},
     value::{Entry, Slot},
 };
 

@@ -4,6 +4,9 @@
 //! is a handful of *terms* in each shard, which slots name by a number. The few entries that bear more than a slot has
 //! room for (tags, a failed refresh, a deadline thousands of years away) have terms of their own.
 
+#[cfg(test)]
+mod tests;
+
 use std::{hash::Hasher, sync::Arc};
 
 use foldhash::{SharedSeed, fast::FoldHasher};

@@ -5,6 +5,7 @@ mod bounds;
 mod concurrent;
 mod model;
 mod order;
+mod orders;
 mod support;
 mod sweep;
 

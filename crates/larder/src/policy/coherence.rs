@@ -20,9 +20,9 @@
 //!
 //! This is a state machine without clock, chance or I/O: the same calls in the same order give the same answers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use larder_core::Version;
+
+use crate::shim::{AtomicU64, Ordering};
 
 const STRIPES: usize = 1 << 16;
 

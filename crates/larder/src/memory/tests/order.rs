@@ -131,6 +131,9 @@ fn run(settings: &Memory, steps: &[Step]) {
     let mut model = Model::new(settings.eviction, bounds);
     for (number, step) in steps.iter().enumerate() {
         take(step, number as u64, &tier, &mut model);
+        if number % 16 == 0 || model.kept.len() < 20 {
+            tier.audit();
+        }
         assert_eq!(tier.len(), model.kept.len() as u64);
         assert_eq!(tier.weight(), model.weight());
         assert!(tier.weight() <= settings.max_bytes.unwrap_or(u64::MAX));
