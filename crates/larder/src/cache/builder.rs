@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     codec::Postcard,
-    engine::{Core, MEMORY, Scope, Space},
+    engine::{Core, MEMORY, Scope, Space, Wants},
     key::CacheKey,
     options::{Policy, Problem, Problems},
     policy::coherence::NamespaceFence,
@@ -204,6 +204,7 @@ fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> 
         types,
         fence: NamespaceFence::default(),
         tier_spans: tier_spans.collect(),
+        wants: Wants::of_policy(policy),
         policy: policy.clone(),
         shape: Arc::clone(&making.shape),
         memory_only: making.memory_only,

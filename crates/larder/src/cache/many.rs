@@ -27,12 +27,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
     /// The walk goes on and fills memory.
     pub async fn get_many(&self, keys: &[K]) -> Result<Vec<Answer<V>>> {
         let spots = self.spots(keys)?;
-        let wants = Wants::of_policy(&self.scope);
         let quick = spots.into_iter().map(|spot| {
             let quick = self.scope.quick(&spot.key);
             (spot, quick)
         });
-        let answered = self.scope.read_many(quick.collect(), &wants, None).await?;
+        let answered = self.scope.read_many(quick.collect(), &self.scope.space.wants, None).await?;
         Ok(answered.into_iter().map(answer).collect())
     }
 

@@ -182,8 +182,8 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             return Ok(Answer::Value(value));
         }
         let Some(spot) = self.closer(key)? else { return Ok(Answer::Absent) };
-        let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
-        Ok(answer(self.scope.read(spot, quick, &wants, None).await?))
+        let quick = self.scope.quick(&spot.key);
+        Ok(answer(self.scope.read(spot, quick, &self.scope.space.wants, None).await?))
     }
 
     /// Reads a key, and loads it if no tier has it. `None` says that the origin has no such thing.
@@ -224,9 +224,9 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
             return Ok(Some(value));
         }
         let Some(spot) = self.closer(key)? else { return Ok(None) };
-        let (quick, wants) = (self.scope.quick(&spot.key), Wants::of_policy(&self.scope));
-        let answered = self.scope.read(spot, quick, &wants, Some(erase(loader))).await?;
-        Ok(answer(answered).value())
+        let quick = self.scope.quick(&spot.key);
+        let reading = self.scope.read(spot, quick, &self.scope.space.wants, Some(erase(loader)));
+        Ok(answer(reading.await?).value())
     }
 
     /// The same, with options for this call and the story of the answer.

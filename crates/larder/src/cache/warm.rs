@@ -128,7 +128,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Cache<K, V> {
             Ok(spot) => spot,
             Err(error) => return (String::new(), Err(error)),
         };
-        let wants = Wants { cause: LoadCause::Warm, ..Wants::of_policy(&self.scope) };
+        let wants = Wants { cause: LoadCause::Warm, ..self.scope.space.wants.clone() };
         let quick = self.scope.quick(&spot.key);
         let outcome = self.scope.read(spot.clone(), quick, &wants, Some(loader)).await;
         // A loader may find nothing, or say that its answer is not to be kept.

@@ -1,7 +1,13 @@
 //! Reading: memory first, in one synchronous step; else share a flight and wait for it, as long as the caller likes.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::Either;
 use larder_core::{Error, ErrorKind, Event, Key, Life, LoadCause, Result, StaleReason, Version};
 use smallvec::smallvec;
 use tokio::{sync::watch, time::Sleep};
@@ -24,52 +30,70 @@ use crate::{
 
 impl Scope {
     /// Reads one key: takes what memory said, or shares a flight and waits for it.
-    pub(crate) async fn read(
-        &self,
+    ///
+    /// What needs no waiting is done before the future is made, so that a hundred thousand callers who wait for one
+    /// key keep nothing but what the waiting takes.
+    pub(crate) fn read<'a>(
+        &'a self,
         spot: Spot,
         quick: Quick,
-        wants: &Wants,
+        wants: &'a Wants,
         loader: Option<ErasedLoader>,
-    ) -> Result<Answered> {
+    ) -> impl Future<Output = Result<Answered>> + Send + 'a {
+        let done = |answered| Either::Left(ready(Ok(self.told(&spot.key, answered))));
         let loader = if wants.only_if_cached { None } else { loader };
         let own = match quick {
-            Quick::Serve(answered) => return Ok(self.told(&spot.key, answered)),
+            Quick::Serve(answered) => return done(answered),
             Quick::Refresh(answered, entry, cause) => {
                 if let Some(loader) = loader {
                     let plan = wants.plan(true, true, cause);
                     // A refresh that cannot start now starts at a later read.
                     let _ = self.depart(vec![(0, spot.clone(), Some(entry))], plan, Some(loader));
                 }
-                return Ok(self.told(&spot.key, answered));
+                return done(answered);
             }
-            Quick::Look(own) => own,
+            Quick::Look(own) => own.map(|entry| Box::new(Landed::found(MEMORY, entry))),
         };
-        self.share(spot, own, wants, loader).await
+        Either::Right(self.share(spot, own, wants, loader))
     }
 
     /// Shares a flight and waits for it. One that another caller's refresh began may end without an answer for this
     /// one: then this one flies itself.
-    async fn share(
-        &self,
+    #[expect(clippy::manual_async_fn, reason = "an async fn would keep each argument twice")]
+    fn share<'a>(
+        &'a self,
         spot: Spot,
-        own: Option<Entry>,
-        wants: &Wants,
+        own: Option<Box<Landed>>,
+        wants: &'a Wants,
         mut loader: Option<ErasedLoader>,
-    ) -> Result<Answered> {
-        let loading = loader.is_some();
-        let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
-        let mut patience = Patience::new(wants);
-        loop {
-            let plan = wants.plan(loading, false, cause);
-            let Departed { mut flights, unused } =
-                self.depart(vec![(0, spot.clone(), None)], plan, loader)?;
-            let (_, job, phase) = flights.pop().expect("one key departs as one flight");
-            let landed = self.wait(&spot.key, job, phase, wants, own.clone(), &mut patience).await?;
-            loader = unused;
-            if loader.is_none() || self.suffices(&landed, wants) {
-                return self.answer(&spot.key, landed, wants, loading);
+    ) -> impl Future<Output = Result<Answered>> + Send + 'a {
+        async move {
+            let loading = loader.is_some();
+            let mut patience = Patience::new(wants);
+            loop {
+                let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
+                let (job, phase) =
+                    self.depart_alone(&spot, wants.plan(loading, false, cause), &mut loader)?;
+                let landed = self.wait(&spot.key, job, phase, wants, own.clone(), &mut patience).await?;
+                if loader.is_none() || self.suffices(&landed, wants) {
+                    return self.answer(&spot.key, landed, wants, loading);
+                }
             }
         }
+    }
+
+    /// The flight of one key. Takes the loader, unless somebody else flies.
+    fn depart_alone(
+        &self,
+        spot: &Spot,
+        plan: Plan,
+        loader: &mut Option<ErasedLoader>,
+    ) -> Result<(Job, watch::Receiver<Phase>)> {
+        let Departed { mut flights, unused } =
+            self.depart(vec![(0, spot.clone(), None)], plan, loader.take())?;
+        *loader = unused;
+        let (_, job, phase) = flights.pop().expect("one key departs as one flight");
+        Ok((job, phase))
     }
 
     /// Whether a shared flight brought what this caller wants.
@@ -121,7 +145,7 @@ impl Scope {
         let mut patience = Patience::new(wants);
         for (index, job, phase) in departed?.flights {
             if answers[index].is_none() {
-                let own = owns[index].take();
+                let own = owns[index].take().map(|entry| Box::new(Landed::found(MEMORY, entry)));
                 let landed = self.wait(&keys[index], job, phase, wants, own, &mut patience).await?;
                 answers[index] = Some(self.answer(&keys[index], landed, wants, loading)?);
             }
@@ -199,30 +223,33 @@ impl Scope {
     }
 
     /// Waits for a flight: for its end, or for a stale value that the caller takes.
-    async fn wait(
-        &self,
-        key: &Key,
+    #[expect(clippy::manual_async_fn, reason = "an async fn would keep each argument twice")]
+    fn wait<'a>(
+        &'a self,
+        key: &'a Key,
         job: Job,
         mut phase: watch::Receiver<Phase>,
-        wants: &Wants,
-        own: Option<Entry>,
-        patience: &mut Patience,
-    ) -> Result<Landed> {
-        let _waiting = self.core.waits.wait_for(job).map_err(|error| error.at_key(key))?;
-        let mut at_hand = own.map(|entry| Landed::found(MEMORY, entry));
-        loop {
-            match &*phase.borrow_and_update() {
-                Phase::Aloft => {}
-                Phase::Ended(outcome) => return outcome.clone(),
-                Phase::Candidate(candidate) => at_hand = Some(candidate.clone()),
-            }
-            if let Some(taken) = self.take_at_hand(at_hand.as_ref(), wants.accept, patience.soft_passed) {
-                return Ok(taken);
-            }
-            tokio::select! {
-                changed = phase.changed() => if changed.is_err() { return Err(vanished(key)); },
-                () = run_out(&mut patience.soft), if !patience.soft_passed => patience.soft_passed = true,
-                () = run_out(&mut patience.hard) => return self.out_of_time(key, at_hand, wants),
+        wants: &'a Wants,
+        mut at_hand: Option<Box<Landed>>,
+        patience: &'a mut Patience,
+    ) -> impl Future<Output = Result<Landed>> + Send + 'a {
+        async move {
+            let _waiting = self.core.waits.wait_for(job).map_err(|error| error.at_key(key))?;
+            loop {
+                match &*phase.borrow_and_update() {
+                    Phase::Aloft => {}
+                    Phase::Ended(outcome) => return outcome.clone(),
+                    Phase::Candidate(candidate) => at_hand = Some(Box::new(candidate.clone())),
+                }
+                if let Some(taken) = self.take_at_hand(at_hand.as_deref(), wants.accept, patience.soft_passed)
+                {
+                    return Ok(taken);
+                }
+                tokio::select! {
+                    changed = phase.changed() => if changed.is_err() { return Err(vanished(key)); },
+                    () = run_out(&mut patience.soft), if !patience.soft_passed => patience.soft_passed = true,
+                    () = run_out(&mut patience.hard) => return self.out_of_time(key, at_hand.take(), wants),
+                }
             }
         }
     }
@@ -241,12 +268,12 @@ impl Scope {
         Some(Landed { stale: Some(reason), ..landed.clone() })
     }
 
-    fn out_of_time(&self, key: &Key, at_hand: Option<Landed>, wants: &Wants) -> Result<Landed> {
+    fn out_of_time(&self, key: &Key, at_hand: Option<Box<Landed>>, wants: &Wants) -> Result<Landed> {
         let alive = |landed: &Landed| {
             let life = landed.entry.as_ref().map(|entry| classify(&entry.deadlines, self.core.now()));
             wants.accept != Accept::FreshOnly && life.is_some_and(|life| life != Life::Dead)
         };
-        match at_hand.filter(alive) {
+        match at_hand.map(|landed| *landed).filter(alive) {
             Some(landed) => Ok(Landed { stale: Some(StaleReason::HardTimeout), ..landed }),
             None => {
                 let text = format!("no value within {:?}; the load goes on", wants.hard.unwrap_or_default());
@@ -343,4 +370,17 @@ fn refreshed_elsewhere(key: &Key) -> Error {
 
 fn vanished(key: &Key) -> Error {
     Error::new(ErrorKind::Unavailable, "the load's runtime was shut down; try again").at_key(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Cache, Error, Memory, Stack};
+
+    #[tokio::test]
+    async fn a_caller_that_waits_keeps_less_than_half_a_kibibyte() {
+        let stack = Stack::builder().memory(Memory::max_entries(1)).build().await.expect("good settings");
+        let cache: Cache<u64, u64> = stack.cache("n").build_in_memory().expect("good settings");
+        let bytes = size_of_val(&cache.get_or_load(&1, async |_| Ok::<_, Error>(1_u64)));
+        assert!(bytes <= 512, "a hundred thousand of them keep {bytes} bytes each");
+    }
 }

@@ -6,7 +6,7 @@ use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, Version};
 
 use tokio::sync::MutexGuard;
 
-use super::{Core, MEMORY};
+use super::{Core, MEMORY, Wants};
 use crate::{
     memory::{MemoryTier, Name, Put, Resident},
     options::Policy,
@@ -32,6 +32,8 @@ pub(crate) struct Space {
     pub(crate) types: (std::any::TypeId, std::any::TypeId),
     pub(crate) fence: NamespaceFence,
     pub(crate) policy: Policy,
+    /// What a call without options wants.
+    pub(crate) wants: Wants,
     /// The policy's spans and jitter for each tier, by place.
     pub(crate) tier_spans: Box<[(Spans, f64)]>,
     pub(crate) shape: Arc<dyn Shape>,

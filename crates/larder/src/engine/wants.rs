@@ -11,7 +11,7 @@ use super::{
     walk::Plan,
 };
 use crate::{
-    options::ReadOptions,
+    options::{Policy, ReadOptions},
     value::{Entry, Slot},
 };
 
@@ -61,8 +61,7 @@ pub(crate) enum Quick {
 
 impl Wants {
     /// What a call without options wants.
-    pub(crate) fn of_policy(scope: &Scope) -> Self {
-        let policy = &scope.space.policy;
+    pub(crate) fn of_policy(policy: &Policy) -> Self {
         Self {
             read: TierSet::ALL,
             write: TierSet::ALL,

@@ -69,6 +69,10 @@ impl Scope {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        if self.store_places().is_empty() {
+            // Nothing in it waits for anything, so nobody can leave halfway.
+            return work.await;
+        }
         let Ok(turn) = Arc::clone(&self.core.writes).try_acquire_owned() else {
             let text = "too many writes and removals at once; slow down or raise writes_max";
             return Err(Error::new(ErrorKind::Overloaded, text));
