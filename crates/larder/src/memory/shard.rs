@@ -35,6 +35,8 @@ struct Pinned {
 
 /// Room for fewer is not given back.
 const INDEX_ROOM_MIN: usize = 64;
+/// Marks are cleared while one in so many entries finds room by that; an index that is fuller grows.
+const INDEX_SPARE_PARTS: usize = 10;
 
 /// The entry of a put on its way in, and what left because of it. Whatever is still here is dropped when the lock is
 /// free again, also when `admit` panics, since a value's `Drop` is the user's code.
@@ -91,6 +93,12 @@ impl Shard {
 
     pub(super) fn weight(&self) -> u64 {
         self.weight
+    }
+
+    /// How many places its index has.
+    #[cfg(test)]
+    pub(super) fn buckets(&self) -> usize {
+        self.index.num_buckets()
     }
 
     /// Notes a hit without changing the order.
@@ -207,9 +215,24 @@ impl Shard {
         }
         self.weight += heavy;
         let index = self.slab.insert(name, entry, weight);
+        self.clear_marks();
         self.index.insert_unique(name.hash, index, |&other| self.slab.hash(other));
         self.order.enter(&mut self.slab, index);
         self.settle();
+    }
+
+    /// Builds the index anew, no larger, when it is about to grow only because removals left their marks in it: a full
+    /// shard, where each put removes an entry, would have a table of twice the size.
+    fn clear_marks(&mut self) {
+        let (len, most) = (self.index.len(), self.index.num_buckets() / 8 * 7);
+        if self.index.capacity() > len || len < INDEX_ROOM_MIN || most < len + len / INDEX_SPARE_PARTS {
+            return;
+        }
+        let mut fresh = HashTable::with_capacity(most);
+        for &slot in &self.index {
+            fresh.insert_unique(self.slab.hash(slot), slot, |&other| self.slab.hash(other));
+        }
+        self.index = fresh;
     }
 
     fn replace(&mut self, index: u32, entry: Entry, weight: u32, exchange: &mut Exchange) {

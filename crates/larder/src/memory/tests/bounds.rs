@@ -53,6 +53,21 @@ fn room_for_many_small_entries_is_given_back_when_few_large_ones_take_their_plac
 }
 
 #[test]
+fn an_index_does_not_grow_because_entries_come_and_go() {
+    let entries = 12_500;
+    let tier = tier(Memory::max_entries(entries).with_shards(1));
+    let buckets = || tier.shards[0].0.read().buckets();
+    (0..entries).for_each(|number| _ = put(&tier, &number.to_le_bytes(), number));
+    let full = buckets();
+    (0..20 * entries).for_each(|number| _ = put(&tier, &number.to_le_bytes(), number));
+    assert_eq!((buckets(), tier.len()), (full, entries));
+    assert!(
+        (0..20 * entries).filter(|number| value(&tier, &number.to_le_bytes()).is_some()).count() as u64
+            == entries
+    );
+}
+
+#[test]
 fn the_overhead_that_is_counted_is_what_an_entry_takes() {
     // A slot with the room ahead of growth, its index, its ghost, and the counts and the header of its allocation; less
     // a key of ordinary length, which is counted on its own although it lies in the slot.
