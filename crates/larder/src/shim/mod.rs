@@ -9,10 +9,10 @@ pub(crate) use std::sync::atomic::Ordering;
 #[cfg(not(test))]
 pub(crate) use parking_lot::RwLock;
 #[cfg(not(test))]
-pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
 #[cfg(test)]
-pub(crate) use self::tests::{AtomicU8, AtomicU64, RwLock, explore};
+pub(crate) use self::tests::{AtomicBool, AtomicU8, AtomicU64, RwLock, explore};
 
 #[cfg(test)]
 mod tests;

@@ -80,14 +80,9 @@ macro_rules! atomics {
                 self.0.store(number, order);
             }
 
-            pub(crate) fn fetch_add(&self, number: $number, order: Ordering) -> $number {
+            pub(crate) fn swap(&self, number: $number, order: Ordering) -> $number {
                 turn();
-                self.0.fetch_add(number, order)
-            }
-
-            pub(crate) fn fetch_max(&self, number: $number, order: Ordering) -> $number {
-                turn();
-                self.0.fetch_max(number, order)
+                self.0.swap(number, order)
             }
 
             pub(crate) fn get_mut(&mut self) -> &mut $number {
@@ -97,7 +92,19 @@ macro_rules! atomics {
     )*};
 }
 
-atomics!(AtomicU8 of u8, AtomicU64 of u64);
+atomics!(AtomicBool of bool, AtomicU8 of u8, AtomicU64 of u64);
+
+impl AtomicU64 {
+    pub(crate) fn fetch_add(&self, number: u64, order: Ordering) -> u64 {
+        turn();
+        self.0.fetch_add(number, order)
+    }
+
+    pub(crate) fn fetch_max(&self, number: u64, order: Ordering) -> u64 {
+        turn();
+        self.0.fetch_max(number, order)
+    }
+}
 
 #[test]
 #[should_panic(expected = "lost")]

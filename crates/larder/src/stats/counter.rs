@@ -4,15 +4,9 @@
 //! its time. There are as many stripes as processors; the threads beyond them share one and do lock. A thread that ends
 //! gives its stripe back, and the next owner counts on from there.
 
-use std::{
-    cell::Cell,
-    num::NonZeroUsize,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::{cell::Cell, num::NonZeroUsize, sync::OnceLock, thread};
+
+use crate::shim::{AtomicBool, AtomicU64, Ordering};
 
 /// No process has more stripes of its own than this.
 const OWNED_MAX: usize = 32;
@@ -47,7 +41,11 @@ impl Counters {
 
     #[inline]
     pub(crate) fn add(&self, counter: usize, n: u64) {
-        let stripe = stripe_of_thread();
+        self.add_in(stripe_of_thread(), counter, n);
+    }
+
+    #[inline]
+    fn add_in(&self, stripe: usize, counter: usize, n: u64) {
         let number = self.number(stripe, counter);
         if stripe == SHARED {
             number.fetch_add(n, Ordering::Relaxed);
@@ -85,7 +83,25 @@ fn owned() -> usize {
 }
 
 /// Which stripes have an owner; the first is stripe 1.
-static TAKEN: [AtomicBool; OWNED_MAX] = [const { AtomicBool::new(false) }; OWNED_MAX];
+struct Stripes([AtomicBool; OWNED_MAX]);
+
+static STRIPES: Stripes = Stripes::new();
+
+impl Stripes {
+    const fn new() -> Self {
+        Self([const { AtomicBool::new(false) }; OWNED_MAX])
+    }
+
+    /// One of the first `owned` that has no owner.
+    fn take(&self, owned: usize) -> Option<usize> {
+        (1..=owned).find(|stripe| !self.0[stripe - 1].swap(true, Ordering::Acquire))
+    }
+
+    /// The next owner sees all that this one counted.
+    fn give_back(&self, stripe: usize) {
+        self.0[stripe - 1].store(false, Ordering::Release);
+    }
+}
 
 thread_local! {
     static STRIPE: Cell<usize> = const { Cell::new(UNKNOWN) };
@@ -99,7 +115,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // Whatever else this thread counts while it ends, it counts with others.
         STRIPE.set(SHARED);
-        TAKEN[self.0 - 1].store(false, Ordering::Release);
+        STRIPES.give_back(self.0);
     }
 }
 
@@ -113,8 +129,9 @@ fn stripe_of_thread() -> usize {
 
 #[cold]
 fn find_stripe() -> usize {
-    let free = (1..=owned()).find(|stripe| !TAKEN[stripe - 1].swap(true, Ordering::Acquire));
-    let leased = free.filter(|&stripe| LEASE.try_with(|lease| lease.set(Some(Lease(stripe)))).is_ok());
+    let leased = STRIPES
+        .take(owned())
+        .filter(|&stripe| LEASE.try_with(|lease| lease.set(Some(Lease(stripe)))).is_ok());
     let stripe = leased.unwrap_or(SHARED);
     STRIPE.set(stripe);
     stripe
@@ -122,7 +139,10 @@ fn find_stripe() -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::shim::explore;
 
     #[test]
     fn nothing_is_lost_however_many_threads_count_and_end() {
@@ -144,6 +164,27 @@ mod tests {
         let stripes: std::collections::BTreeSet<usize> = (0..200).map(|_| stripe()).collect();
         assert!(stripes.iter().all(|&stripe| stripe <= owned()));
         assert!(stripes.iter().any(|&stripe| stripe != SHARED) || owned() == 0);
+    }
+
+    #[test]
+    fn in_no_order_of_threads_that_come_and_go_is_anything_lost() {
+        explore(600, || {
+            let shared = Arc::new((Counters::new(1), Stripes::new()));
+            let count = |shared: Arc<(Counters, Stripes)>| {
+                move || {
+                    let (counters, stripes) = &*shared;
+                    for _ in 0..2 {
+                        // Two have a stripe of their own at a time, the others count together.
+                        let stripe = stripes.take(2);
+                        counters.add_in(stripe.unwrap_or(SHARED), 0, 1);
+                        stripe.into_iter().for_each(|stripe| stripes.give_back(stripe));
+                    }
+                }
+            };
+            let threads = [(); 4].map(|()| shuttle::thread::spawn(count(Arc::clone(&shared))));
+            threads.into_iter().for_each(|thread| thread.join().expect("it only counts"));
+            assert_eq!(shared.0.get(0), 8);
+        });
     }
 
     #[test]
