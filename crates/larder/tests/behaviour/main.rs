@@ -4,8 +4,10 @@
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod cancel;
+mod crowd;
 mod flights;
 mod freshness;
+mod lives;
 mod nodes;
 mod outages;
 mod payloads;
