@@ -28,7 +28,7 @@ use larder_core::{KeyText, ShortText};
 
 pub use self::settings::{Eviction, Memory};
 use self::{
-    evict::Order,
+    evict::Orders,
     key::Hashing,
     settings::shares,
     shard::{Exchange, Shard},
@@ -49,6 +49,7 @@ const STRETCH: u32 = 128;
 pub(crate) struct MemoryTier {
     /// A power of two of them.
     shards: Box<[Stripe]>,
+    orders: Orders,
     hashing: Hashing,
     /// A hit takes the shard's lock exclusively.
     hits_reorder: bool,
@@ -95,12 +96,15 @@ impl MemoryTier {
     /// An empty tier. `seed` should be random: it keeps anybody from choosing keys that collide.
     pub(crate) fn new(settings: &Memory, seed: u64) -> Self {
         let hashing = Hashing::new(seed);
-        let stripe = |bounds| Stripe(RwLock::new(Shard::new(settings.eviction, bounds, hashing.clone())));
+        let shares = shares(settings);
+        let orders = Orders::new(settings.eviction, shares.len());
+        let stripe = |bounds| Stripe(RwLock::new(Shard::new(orders.order(), bounds, hashing.clone())));
         Self {
-            shards: shares(settings).into_iter().map(stripe).collect(),
-            hits_reorder: Order::hits_reorder(settings.eviction),
+            shards: shares.into_iter().map(stripe).collect(),
+            hits_reorder: orders.hits_reorder(),
             swept: AtomicU64::new(MemoryCursor::default().pack()),
             settings: settings.clone(),
+            orders,
             hashing,
         }
     }
@@ -287,7 +291,7 @@ impl MemoryTier {
     /// Removes everything.
     pub(crate) fn clear(&self) {
         for (Stripe(shard), bounds) in self.shards.iter().zip(shares(&self.settings)) {
-            let empty = Shard::new(self.settings.eviction, bounds, self.hashing.clone());
+            let empty = Shard::new(self.orders.order(), bounds, self.hashing.clone());
             let full = std::mem::replace(&mut *shard.write(), empty);
             drop(full);
         }

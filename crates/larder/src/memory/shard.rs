@@ -10,7 +10,7 @@ use super::{
     Put,
     evict::Order,
     key::{Hashing, Name},
-    settings::{Bounds, Eviction},
+    settings::Bounds,
     slab::{NONE, Slab},
     slot::{Gone, Resident},
 };
@@ -56,11 +56,11 @@ impl Exchange {
 }
 
 impl Shard {
-    pub(super) fn new(eviction: Eviction, bounds: Bounds, hashing: Hashing) -> Self {
+    pub(super) fn new(order: Order, bounds: Bounds, hashing: Hashing) -> Self {
         Self {
             slab: Slab::new(hashing),
             index: HashTable::new(),
-            order: Order::new(eviction),
+            order,
             bounds,
             weight: 0,
             pinned: Pinned::default(),

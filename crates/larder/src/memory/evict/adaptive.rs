@@ -9,12 +9,12 @@
 //! that was never full fills its main queue, since a place costs nothing then.
 //!
 //! *The share adapts.* A key that returns soon after it left the small queue says that a slightly larger small queue
-//! would have had a hit: its share grows by a hundredth. One that returns soon after it left the main queue says the
-//! opposite. "Soon" is within a twentieth of the shard's entries, so these are the slopes of the two hit ratio curves
+//! would have had a hit: its share grows a little. One that returns soon after it left the main queue says the
+//! opposite. "Soon" is while a fiftieth of the shard's entries leave, so these are the slopes of the two hit ratio curves
 //! where the queues end, and the share settles where they are alike. With favourites that stay, or with scans, that
-//! is near one hundredth, where entries asked for once pass through and disturb nothing; with favourites that come
+//! is near a hundredth, where entries asked for once pass through and disturb nothing; with favourites that come
 //! and go, near all, where the policy is a clock over everything, close to LRU. What a loop asks for returns late and
-//! moves nothing.
+//! moves nothing. All shards of a tier learn together.
 //!
 //! *Who returns must be better than who is there.* A ghost that returns enters the main queue only if the span between
 //! its two visits is shorter than the span since the last hit of the entry next in turn there; otherwise both get
@@ -33,6 +33,11 @@
 //! visits is from Jiang, Zhang: "LIRS: an efficient low inter-reference recency set replacement policy" (SIGMETRICS
 //! 2002), and on clocks from Jiang, Chen, Zhang: "CLOCK-Pro" (USENIX ATC 2005).
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
+
 use super::{
     super::{list::List, settings::Bounds, slab::Slab},
     ghost::Ghosts,
@@ -43,12 +48,14 @@ const ERAS: usize = 16;
 /// Hits that are so many eras old are still lately.
 const ERAS_LATELY: u8 = 8;
 /// One in so many entries of the shard: who returns before so many others left returns soon.
-const SOON_PARTS: usize = 20;
+const SOON_PARTS: usize = 50;
 
-/// The share of the small queue, in thousandths.
+/// The share of the small queues, in thousandths.
 const SHARE_MIN: u16 = 10;
 const SHARE_MAX: u16 = 950;
-const SHARE_STEP: u16 = 10;
+/// What one return changes: this, or more where few entries mean few returns to learn from.
+const SHARE_STEP_MIN: usize = 5;
+const SHARE_STEP_MAX: usize = 50;
 /// From this share on favourites come and go.
 const SHARE_FICKLE: u16 = 300;
 
@@ -63,7 +70,7 @@ pub(in crate::memory) struct Adaptive {
     queues: [Queue; 2],
     /// Who left either queue.
     ghosts: [Ghosts; 2],
-    small_share: u16,
+    small_share: Arc<SmallShare>,
     era: Era,
     /// How many entries there were when room was last made; zero before that.
     full_len: usize,
@@ -82,13 +89,45 @@ struct Era {
     puts_left: usize,
 }
 
+/// The share of the small queues, in thousandths: one for all shards of a tier. They have the same workload, and
+/// together they learn its kind sooner and err less. Of two changes at once one may be lost, which matters to nobody.
+pub(super) struct SmallShare {
+    now: AtomicU16,
+    shards: usize,
+}
+
+impl SmallShare {
+    pub(super) fn new(shards: usize) -> Self {
+        Self { now: AtomicU16::new(SHARE_MIN), shards }
+    }
+
+    fn get(&self) -> u16 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// Notes a return that says so, to a shard of `len` entries.
+    fn grow(&self, len: usize) {
+        self.now.store((self.get() + self.step(len)).min(SHARE_MAX), Ordering::Relaxed);
+    }
+
+    fn shrink(&self, len: usize) {
+        self.now.store(self.get().saturating_sub(self.step(len)).max(SHARE_MIN), Ordering::Relaxed);
+    }
+
+    /// With the root of the number of entries, as chance goes: 5 from 50 000 entries on, 25 for 2 000.
+    fn step(&self, len: usize) -> u16 {
+        let entries = (len * self.shards).max(1);
+        (1_250_000 / entries).isqrt().clamp(SHARE_STEP_MIN, SHARE_STEP_MAX) as u16
+    }
+}
+
 impl Adaptive {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(small_share: Arc<SmallShare>) -> Self {
         let queue = || Queue { slots: List::new(), len: 0, weight: 0 };
         Self {
             queues: [queue(), queue()],
             ghosts: [Ghosts::new(), Ghosts::new()],
-            small_share: SHARE_MIN,
+            small_share,
             era: Era { now: 1, puts_left: 0 },
             full_len: 0,
         }
@@ -143,7 +182,7 @@ impl Adaptive {
 
     /// Whether an entry whose turn has come was hit so that it stays.
     fn stays(&self, place: u8, stamp: u8) -> bool {
-        let favourites_stay = self.small_share < SHARE_FICKLE;
+        let favourites_stay = self.small_share.get() < SHARE_FICKLE;
         self.era.since(stamp).is_some_and(|eras| eras <= ERAS_LATELY || (place == MAIN && favourites_stay))
     }
 
@@ -155,12 +194,12 @@ impl Adaptive {
     /// Where a key enters that has no entry, and what its return teaches.
     fn place_of(&mut self, slab: &mut Slab, hash: u64) -> u8 {
         if self.ghosts[usize::from(MAIN)].take(hash).is_some() {
-            self.small_share = self.small_share.saturating_sub(SHARE_STEP).max(SHARE_MIN);
+            self.small_share.shrink(slab.len());
             return SMALL;
         }
         let Some(age) = self.ghosts[usize::from(SMALL)].take(hash) else { return SMALL };
         if age <= slab.len() / SOON_PARTS {
-            self.small_share = (self.small_share + SHARE_STEP).min(SHARE_MAX);
+            self.small_share.grow(slab.len());
         }
         if self.beats_next_of_main(slab, age) { MAIN } else { SMALL }
     }
@@ -197,7 +236,7 @@ impl Adaptive {
             .queues
             .each_ref()
             .map(|queue| u128::from(if bounds.are_bytes() { queue.weight } else { queue.len }));
-        small > 0 && small * 1_000 >= u128::from(self.small_share) * (small + main)
+        small > 0 && small * 1_000 >= u128::from(self.small_share.get()) * (small + main)
     }
 
     /// Remembers a victim.

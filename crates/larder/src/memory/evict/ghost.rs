@@ -3,7 +3,7 @@
 /// Marks in a bucket: half a cache line, and enough that few buckets overflow before their marks are too old anyway.
 const BUCKET: usize = 8;
 /// How many steps there are in the age of a mark that is about to be forgotten.
-const STEPS: usize = 256;
+const STEPS: usize = 512;
 
 /// A bounded set of marks: of as many as leave while `room` others do, less the few whose bucket was crowded. Two keys
 /// with one mark are one ghost, which costs at most an undeserved place.

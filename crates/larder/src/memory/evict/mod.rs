@@ -4,13 +4,45 @@ mod adaptive;
 mod ghost;
 mod lfu;
 
-use self::{adaptive::Adaptive, lfu::Lfu};
+use std::sync::Arc;
+
+use self::{
+    adaptive::{Adaptive, SmallShare},
+    lfu::Lfu,
+};
 use super::{
     list::List,
     settings::{Bounds, Eviction},
     slab::Slab,
     slot::Hot,
 };
+
+/// The orders of a tier's shards.
+pub(super) struct Orders {
+    eviction: Eviction,
+    small_share: Arc<SmallShare>,
+}
+
+impl Orders {
+    pub(super) fn new(eviction: Eviction, shards: usize) -> Self {
+        Self { eviction, small_share: Arc::new(SmallShare::new(shards)) }
+    }
+
+    /// One for an empty shard.
+    pub(super) fn order(&self) -> Order {
+        match self.eviction {
+            Eviction::Adaptive => Order::Adaptive(Adaptive::new(Arc::clone(&self.small_share))),
+            Eviction::Lru => Order::Lru(List::new()),
+            Eviction::Lfu => Order::Lfu(Lfu::new()),
+            Eviction::Fifo => Order::Fifo(List::new()),
+        }
+    }
+
+    /// Whether a hit changes the order, so that it takes the shard for itself.
+    pub(super) fn hits_reorder(&self) -> bool {
+        matches!(self.eviction, Eviction::Lru | Eviction::Lfu)
+    }
+}
 
 /// The order in which the entries of a shard leave.
 pub(super) enum Order {
@@ -23,20 +55,6 @@ pub(super) enum Order {
 }
 
 impl Order {
-    pub(super) fn new(eviction: Eviction) -> Self {
-        match eviction {
-            Eviction::Adaptive => Self::Adaptive(Adaptive::new()),
-            Eviction::Lru => Self::Lru(List::new()),
-            Eviction::Lfu => Self::Lfu(Lfu::new()),
-            Eviction::Fifo => Self::Fifo(List::new()),
-        }
-    }
-
-    /// Whether a hit changes the order, so that it takes the shard for itself.
-    pub(super) fn hits_reorder(eviction: Eviction) -> bool {
-        matches!(eviction, Eviction::Lru | Eviction::Lfu)
-    }
-
     /// Notes a hit by a mark on the slot, which many readers can do at once. For policies whose hits do not reorder.
     #[inline]
     pub(super) fn mark(&self, slot: &Hot) {
