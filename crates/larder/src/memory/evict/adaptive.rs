@@ -13,7 +13,7 @@
 //! opposite. "Soon" is while a fiftieth of the shard's entries leave, so these are the slopes of the two hit ratio curves
 //! where the queues end, and the share settles where they are alike. With favourites that stay, or with scans, that
 //! is near a hundredth, where entries asked for once pass through and disturb nothing; with favourites that come
-//! and go, near all, where the policy is a clock over everything, close to LRU. What a loop asks for returns late and
+//! and go, nine tenths, where the policy is a clock over everything, close to LRU. What a loop asks for returns late and
 //! moves nothing. All shards of a tier learn together.
 //!
 //! *Who returns must be better than who is there.* A ghost that returns enters the main queue only if the span between
@@ -52,12 +52,12 @@ const SOON_PARTS: usize = 50;
 
 /// The share of the small queues, in thousandths.
 const SHARE_MIN: u16 = 10;
-const SHARE_MAX: u16 = 950;
+const SHARE_MAX: u16 = 900;
 /// What one return changes: this, or more where few entries mean few returns to learn from.
 const SHARE_STEP_MIN: usize = 5;
 const SHARE_STEP_MAX: usize = 50;
 /// From this share on favourites come and go.
-const SHARE_FICKLE: u16 = 300;
+const SHARE_FICKLE: u16 = 200;
 
 /// After so many second chances in one search the next in turn leaves whatever it was: bounds the time under the lock.
 const CHANCES_MAX: u32 = 256;
