@@ -1,0 +1,108 @@
+//! Asking memory: the hit that every read tries first, and looks that leave no trace.
+
+use std::sync::Arc;
+
+use larder_core::{KeyText, Result, ShortText};
+
+use super::{Answer, Cache, of_slot, shape::typed};
+use crate::{
+    engine::Spot,
+    key::{CacheKey, write_key},
+    memory::{MemoryTier, Name},
+    value::{AnyValue, Slot},
+};
+
+impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
+    /// Looks into memory alone: no statistics, no recency, no waiting. Stale values are answered, dead ones not.
+    ///
+    /// # Errors
+    /// `Rejected` when the key cannot be written.
+    pub fn peek(&self, key: &K) -> Result<Answer<V>> {
+        let slot = self.in_memory(key, |memory, name| self.scope.peek_with(memory, name, Slot::clone))?;
+        Ok(slot.map_or(Answer::Miss, of_slot))
+    }
+
+    /// Shows the value in memory to `look`, without cloning its `Arc`: the cheapest hit there is. `None` if memory
+    /// has no value that is not dead.
+    ///
+    /// `look` runs under a shard's lock: keep it short, and do not use the cache in it.
+    ///
+    /// # Errors
+    /// `Rejected` when the key cannot be written.
+    pub fn peek_with<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Result<Option<R>> {
+        let look = |slot: &Slot| match slot {
+            Slot::Value(value) => Some(look(typed::<V>(value))),
+            Slot::Absent => None,
+        };
+        Ok(self.in_memory(key, |memory, name| self.scope.peek_with(memory, name, look))?.flatten())
+    }
+
+    /// Takes a value in memory that is plainly fresh. Whatever else there is to say of the key, an error too, the long
+    /// way says.
+    #[inline(always)]
+    pub(super) fn hit(&self, key: &K) -> Option<Arc<V>> {
+        let value = match key.short().map(ShortText::words) {
+            // An empty key, which is none, has no last word.
+            Some([first, second, third, last]) if last != 0 => {
+                self.scope.hit_short(first, second, third, last)
+            }
+            _ => self.hit_long(key),
+        };
+        value.map(regained)
+    }
+
+    #[inline(never)]
+    pub(super) fn hit_long(&self, key: &K) -> Option<AnyValue> {
+        let mut text = KeyText::new();
+        self.write(key, &mut text).ok()?;
+        self.scope.hit_long(&text)
+    }
+
+    /// What a key is that no value was plainly there for; `None` if it is remembered that there is none.
+    pub(super) fn closer(&self, key: &K) -> Result<Option<Spot>> {
+        self.scope.core.check_open()?;
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        let absent = self.scope.hit_absence(&text);
+        Ok((!absent).then(|| Spot { key: self.scope.key(&text) }))
+    }
+
+    /// Asks memory about a key, if there is memory.
+    #[inline]
+    pub(super) fn in_memory<R>(
+        &self,
+        key: &K,
+        ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
+    ) -> Result<Option<R>> {
+        let Some(memory) = &self.scope.core.memory else { return Ok(None) };
+        let namespace = self.scope.space.id;
+        if let Some(short) = key.short().filter(|short| !short.is_empty()) {
+            return Ok(ask(memory, &memory.short_name(namespace, short)));
+        }
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        Ok(ask(memory, &memory.name(namespace, &text)))
+    }
+
+    #[inline]
+    pub(super) fn write(&self, key: &K, text: &mut KeyText) -> Result<()> {
+        write_key(self.scope.space.prefix.as_bytes().len(), key, text)?;
+        debug_assert!(agree(key.short(), text), "`CacheKey::short` must say what `write_key` writes");
+        Ok(())
+    }
+
+    pub(super) fn spot(&self, key: &K) -> Result<Spot> {
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        Ok(Spot { key: self.scope.key(&text) })
+    }
+}
+
+fn agree(short: Option<ShortText>, text: &KeyText) -> bool {
+    short.is_none_or(|short| text.short().is_some_and(|text| text.bytes() == short.bytes()))
+}
+
+/// The value with its type again. A namespace is registered with one type, so it always is that one.
+pub(super) fn regained<V: Send + Sync + 'static>(value: AnyValue) -> Arc<V> {
+    value.downcast().unwrap_or_else(|_| unreachable!("a namespace holds one type"))
+}
