@@ -3,6 +3,7 @@
 mod adaptive;
 mod bounds;
 mod concurrent;
+mod footprint;
 mod model;
 mod order;
 mod orders;
