@@ -117,7 +117,7 @@ impl StackBuilder {
         self
     }
 
-    /// Tells the time. Default: [`SystemClock`].
+    /// Tells the time. Default: [`SystemClock`](crate::SystemClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
