@@ -54,10 +54,10 @@ fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
         Step::Put { key, weight } => {
             let mut evicted = Vec::new();
             let admit = |there: Option<Resident<'_>>| {
-                assert_eq!(there.map(|there| self::number(there.slot())), model.peek(key));
+                assert_eq!(there.map(|there| is_whole(&there)), model.peek(key));
                 true
             };
-            let put = tier.put_if(&name(tier, &text(key)), entry(number), weight, admit, |gone| {
+            let put = tier.put_if(&name(tier, &text(key)), varied(number), weight, admit, |gone| {
                 evicted.push(gone.key.bytes().0[0])
             });
             let overhead = text(key).len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
@@ -76,7 +76,7 @@ fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
             assert_eq!(tier.pin(&name(tier, &text(key)), pinned), model.pin(key, pinned));
         }
         Step::Peek { key } => {
-            let found = tier.peek(&name(tier, &text(key)), |there| self::number(there.slot()));
+            let found = tier.peek(&name(tier, &text(key)), |there| is_whole(&there));
             assert_eq!(found, model.peek(key));
         }
         Step::Update { key } => {
