@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, Version};
+use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
 
 use tokio::sync::MutexGuard;
 
@@ -113,12 +113,18 @@ impl Scope {
     ) -> Option<R> {
         let memory = self.core.memory.as_ref()?;
         let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
-        ask(memory, &self.named(memory, &KeyText::from_escaped(text)))
+        match self.space.is_numbered.then(|| ShortText::number_in(text)).flatten() {
+            Some(number) => ask(memory, &memory.short_name(self.space.id, number)),
+            None => ask(memory, &memory.name(self.space.id, &KeyText::from_escaped(text))),
+        }
     }
 
     /// How memory knows the key that reads so.
     pub(crate) fn named<'a>(&self, memory: &MemoryTier, text: &'a KeyText) -> Name<'a> {
-        let number = || text.short()?.to_number();
+        let number = || {
+            let (bytes, len) = text.short()?.bytes();
+            ShortText::number_in(&bytes[..len])
+        };
         match self.space.is_numbered.then(number).flatten() {
             Some(number) => memory.short_name(self.space.id, number),
             None => memory.name(self.space.id, text),
