@@ -274,6 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_of_a_key_tells_it_from_others() {
+        let hashing = Hashing::new(7);
+        for len in [1, 8, 20, 26, 27, 40] {
+            let text = vec![b'x'; len];
+            let key = Key::new(&hashing.part(1, &text));
+            for at in 0..len {
+                let mut other = text.clone();
+                other[at] ^= 1;
+                assert!(!key.is(&hashing.part(1, &other)), "byte {at} of {len}");
+            }
+            let longer = [text, vec![0]].concat();
+            assert!(!key.is(&hashing.part(1, &longer)), "a zero byte behind {len}");
+            assert!(!Key::new(&hashing.part(1, &longer)).is(&hashing.part(1, &longer[..len])));
+        }
+    }
+
+    #[test]
     fn hashes_of_neighbours_differ_in_the_bits_that_shards_and_tables_go_by() {
         let hashing = Hashing::new(7);
         let hash = |number| hashing.short_name(1, ShortText::number(number)).hash;

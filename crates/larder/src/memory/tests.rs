@@ -45,6 +45,21 @@ fn a_refused_put_changes_nothing_and_sees_what_is_there() {
 }
 
 #[test]
+fn an_update_that_says_no_changes_nothing() {
+    let tier = tier(Memory::default());
+    put(&tier, b"a", 1);
+    let update = |says| {
+        tier.update(&name(&tier, b"a"), |entry| {
+            entry.epoch += 1;
+            says
+        })
+    };
+    let epoch = || tier.peek(&name(&tier, b"a"), |there| there.epoch());
+    assert_eq!((update(false), epoch()), (false, Some(0)));
+    assert_eq!((update(true), epoch()), (true, Some(1)));
+}
+
+#[test]
 fn a_scan_does_not_drive_out_what_is_asked_for_again_by_default() {
     let survivors = |eviction| {
         let tier = tier(Memory::max_entries(100).with_eviction(eviction));

@@ -104,6 +104,23 @@ fn a_replaced_entry_counts_with_its_new_weight_only() {
 }
 
 #[test]
+fn an_entry_that_grows_makes_others_leave_and_never_itself() {
+    for eviction in [Eviction::Adaptive, Eviction::Lru, Eviction::Lfu, Eviction::Fifo] {
+        let tier = tier(Memory::max_bytes(1_000).with_eviction(eviction));
+        for key in [b"a", b"b", b"c"] {
+            put(&tier, key, 1);
+        }
+        // By their uses the others deserve to stay.
+        for _ in 0..5 {
+            assert_eq!((value(&tier, b"b"), value(&tier, b"c")), (Some(1), Some(1)));
+        }
+        let whole = 1_000 - Memory::ENTRY_OVERHEAD_BYTES - 1;
+        assert_eq!(put_weighing(&tier, b"a", 2, whole), Put::Stored);
+        assert_eq!((value(&tier, b"a"), tier.len(), tier.weight()), (Some(2), 1, 1_000), "{eviction:?}");
+    }
+}
+
+#[test]
 fn small_tiers_have_one_shard_and_all_shares_together_are_the_bounds() {
     let shards = |memory: Memory| shares(&memory).len();
     assert_eq!(shards(Memory::max_entries(2_047)), 1);
