@@ -139,7 +139,7 @@ fn find_stripe() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, mpsc};
 
     use super::*;
     use crate::shim::explore;
@@ -185,6 +185,36 @@ mod tests {
             threads.into_iter().for_each(|thread| thread.join().expect("it only counts"));
             assert_eq!(shared.0.get(0), 8);
         });
+    }
+
+    /// Says with its end whether the thread still has its lease then, and where it would count.
+    struct Late(mpsc::Sender<(bool, usize)>);
+
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let told = (LEASE.try_with(|_| ()).is_ok(), stripe_of_thread());
+            self.0.send(told).expect("the test listens");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_gave_its_stripe_back_counts_with_others_until_its_very_end() {
+        thread_local! {
+            static BEFORE: Cell<Option<Late>> = const { Cell::new(None) };
+            static AFTER: Cell<Option<Late>> = const { Cell::new(None) };
+        }
+        let (teller, told) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            BEFORE.set(Some(Late(teller.clone())));
+            LEASE.set(None);
+            AFTER.set(Some(Late(teller)));
+            stripe_of_thread()
+        });
+        let stripe = thread.join().expect("it only looks");
+        let told: Vec<(bool, usize)> = told.iter().collect();
+        // One of them is dropped after the lease, whichever way the system goes.
+        assert!(told.len() == 2 && told.iter().any(|(leased, _)| !leased), "{told:?}");
+        assert!(told.iter().all(|&(leased, at)| at == if leased { stripe } else { SHARED }), "{told:?}");
     }
 
     #[test]

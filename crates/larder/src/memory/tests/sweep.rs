@@ -39,6 +39,19 @@ fn a_sweep_with_a_large_budget_goes_round_once_from_wherever_the_last_one_ended(
 }
 
 #[test]
+fn what_is_pinned_is_not_swept_however_dead_and_is_once_it_is_released() {
+    let tier = filled(100, 4);
+    let pin = |pinned| {
+        (0..100_u64).step_by(3).for_each(|key| assert!(tier.pin(&name(&tier, &key.to_le_bytes()), pinned)))
+    };
+    pin(true);
+    assert_eq!(tier.sweep(usize::MAX, |_| true, |_| {}).removed, 66);
+    assert!((0..100).step_by(3).all(|key: u64| value(&tier, &key.to_le_bytes()) == Some(key)));
+    pin(false);
+    assert_eq!((tier.sweep(usize::MAX, |_| true, |_| {}).removed, tier.len()), (34, 0));
+}
+
+#[test]
 fn a_dead_entry_that_came_back_to_life_between_two_looks_stays() {
     let tier = filled(100, 1);
     let looks = std::cell::Cell::new(0);
