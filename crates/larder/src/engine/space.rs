@@ -210,8 +210,8 @@ impl Scope {
 
     /// Fences memory: no fill that began before now is admitted, and the entry is gone.
     pub(crate) fn fence(&self, spot: &Spot) {
-        self.core.coherence.bump(spot.key.stripe());
-        drop(self.in_memory(&spot.key, |memory, name| memory.remove(name)));
+        let remove = || self.in_memory(&spot.key, |memory, name| memory.remove(name));
+        drop(self.core.coherence.fence(spot.key.stripe(), remove));
     }
 
     /// Fences memory after an invalidation got its place in the order.

@@ -105,6 +105,13 @@ impl Coherence {
         self.stripe(stripe).epoch.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Removes what memory holds of a key so that no fill that began before comes after: the other way round one could
+    /// slip in between.
+    pub(crate) fn fence<R>(&self, stripe: u16, remove: impl FnOnce() -> R) -> R {
+        self.bump(stripe);
+        remove()
+    }
+
     /// An invalidation got this place in the order. Floors never sink.
     pub(crate) fn raise_floor(&self, stripe: u16, version: Version) {
         self.stripe(stripe).floor.fetch_max(version.get(), Ordering::AcqRel);

@@ -49,8 +49,7 @@ impl Node {
     /// As a removal does: the origin first, then the fence, then memory.
     fn invalidate(&self) {
         self.origin.fetch_add(1, Ordering::SeqCst);
-        self.coherence.bump(STRIPE);
-        self.tier.remove(&name(&self.tier, b"k"));
+        self.coherence.fence(STRIPE, || self.tier.remove(&name(&self.tier, b"k")));
     }
 
     fn clear(&self) {
