@@ -44,6 +44,8 @@ pub struct KeyText {
 pub struct ShortText([u64; 4]);
 
 const LEN_SHIFT: u32 = 16;
+/// What a last word consists of.
+const LAST_WORD: u64 = 0xff_ffff;
 /// In place of a length.
 const NUMBER: u64 = 0x40;
 
@@ -132,19 +134,24 @@ impl ShortText {
         self.0
     }
 
-    /// What has these [`words`](Self::words).
+    /// What has these [`words`](Self::words). Bytes that no words have are ignored.
+    #[inline]
     #[must_use]
-    pub fn from_words(words: [u64; 4]) -> Self {
-        Self(words)
+    pub fn from_words([first, second, third, last]: [u64; 4]) -> Self {
+        Self([first, second, third, last & LAST_WORD])
+    }
+
+    fn is_number(self) -> bool {
+        (self.0[3] >> LEN_SHIFT) & NUMBER != 0
     }
 
     /// The text, a number's in digits: its bytes, with zeros behind them, and how many they are.
     #[must_use]
     pub fn bytes(self) -> ([u8; 32], usize) {
-        let len = self.0[3] >> LEN_SHIFT;
-        if len & NUMBER != 0 {
+        if self.is_number() {
             return Self::digits(self.0[0]).bytes();
         }
+        let len = self.0[3] >> LEN_SHIFT;
         let mut bytes = [0; 32];
         for (room, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
             *room = word.to_le_bytes();
@@ -216,14 +223,14 @@ impl KeyText {
         }
     }
 
-    /// Writes one part that is short.
+    /// Writes one part that is short, a number as its digits.
     #[inline]
     pub fn part_short(&mut self, text: ShortText) {
-        if self.parts == 0 {
+        if self.parts == 0 && !text.is_number() {
             (self.parts, self.short) = (1, text);
         } else {
             let (bytes, len) = text.bytes();
-            self.put_part(&bytes[..len]);
+            self.part_bytes(&bytes[..len]);
         }
     }
 
@@ -250,7 +257,9 @@ impl KeyText {
     /// What is written, escaped and joined: as it stands in a key behind the namespace.
     #[must_use]
     pub fn escaped(&self) -> Vec<u8> {
-        self.joined().long.into_vec()
+        let mut whole = self.clone();
+        whole.join();
+        whole.long.into_vec()
     }
 
     /// How many parts were written.
@@ -264,17 +273,25 @@ impl KeyText {
     #[inline]
     #[must_use]
     pub fn fits(&self, max_bytes: usize) -> bool {
-        // Nearly always: short, and fitting even if every byte had to be escaped.
+        // Nearly always: not too long even if every byte had to be escaped.
         let [.., last] = self.short.0;
-        let short = last != 0 && self.long.is_empty() && 3 * ShortText::MAX_BYTES <= max_bytes;
-        short || (1..=max_bytes).contains(&self.len())
+        let given = if self.long.is_empty() { ShortText::MAX_BYTES } else { self.long.len() };
+        let surely = (last != 0 || !self.long.is_empty()) && self.cut_bytes == 0 && 3 * given <= max_bytes;
+        surely || (1..=max_bytes).contains(&self.len())
     }
 
     /// How long the text is when it is escaped, in bytes; of a text that is far too long, at least how long.
     #[must_use]
     pub fn len(&self) -> usize {
-        let whole = self.joined();
-        whole.long.len().saturating_add(whole.cut_bytes)
+        let bytes = match self.parts {
+            1 if self.long.is_empty() => {
+                let (bytes, len) = self.short.bytes();
+                escaped_len(&bytes[..len])
+            }
+            1 => escaped_len(&self.long),
+            _ => self.long.len(),
+        };
+        bytes.saturating_add(self.cut_bytes)
     }
 
     /// Whether nothing was written but perhaps an empty part.
@@ -294,12 +311,6 @@ impl KeyText {
             self.put_escaped(bytes);
         }
         self.parts += 1;
-    }
-
-    fn joined(&self) -> Self {
-        let mut whole = self.clone();
-        whole.join();
-        whole
     }
 
     /// Escapes the only part, since others follow it, or since somebody wants to read it so.
@@ -379,6 +390,16 @@ pub(crate) fn needs_escape(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+fn escaped_len(bytes: &[u8]) -> usize {
+    if bytes.iter().all(|&byte| is_plain(byte)) {
+        return bytes.len();
+    }
+    let text = |text: &str| -> usize {
+        text.chars().map(|c| if needs_escape(c) { 3 * c.len_utf8() } else { c.len_utf8() }).sum()
+    };
+    bytes.utf8_chunks().map(|chunk| text(chunk.valid()) + 3 * chunk.invalid().len()).sum()
+}
+
 fn percent(byte: u8) -> [u8; 3] {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     [b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
@@ -453,6 +474,7 @@ mod tests {
         for &parts in all {
             let written = written(parts);
             let read = KeyText::from_escaped(&written.escaped());
+            assert_eq!(written.len(), written.escaped().len(), "{parts:?}");
             assert_eq!(read.short(), written.short(), "{parts:?}");
             assert_eq!(
                 read.short().is_none().then(|| read.long()),
@@ -499,6 +521,9 @@ mod tests {
             let mut alone = KeyText::new();
             alone.part_number(number);
             assert_eq!(alone.short(), ShortText::of(number.to_string().as_bytes()));
+            let mut known = KeyText::new();
+            known.part_short(ShortText::number(number));
+            assert_eq!(known.short(), alone.short(), "a number that is written is its digits");
             let mut behind = KeyText::new();
             behind.part("x");
             behind.part_number(number);

@@ -87,7 +87,7 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     #[inline]
     pub(super) fn write(&self, key: &K, text: &mut KeyText) -> Result<()> {
         write_key(self.scope.space.prefix.as_bytes().len(), key, text)?;
-        debug_assert!(agree(key.short(), text), "`CacheKey::short` must say what `write_key` writes");
+        debug_assert!(agree::<K>(key.short(), text), "`CacheKey::short` must say what `write_key` writes");
         Ok(())
     }
 
@@ -98,8 +98,12 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 }
 
-fn agree(short: Option<ShortText>, text: &KeyText) -> bool {
-    short.is_none_or(|short| text.short().is_some_and(|text| text.bytes() == short.bytes()))
+/// Whether a key's shortcut leads where its text does.
+fn agree<K: CacheKey + ?Sized>(short: Option<ShortText>, text: &KeyText) -> bool {
+    let Some(written) = text.short() else { return short.is_none() };
+    let (bytes, len) = written.bytes();
+    let number = ShortText::number_in(&bytes[..len]).filter(|_| K::IS_NUMBER);
+    short.is_none_or(|short| short == number.unwrap_or(written))
 }
 
 /// The value with its type again. A namespace is registered with one type, so it always is that one.

@@ -52,7 +52,7 @@ impl Scope {
             scope.core.tell(|| Event::Removed { namespace: scope.name(), keys });
             Ok(outcome)
         };
-        let outcome = self.detached(work).await?;
+        let outcome = self.to_its_end(work).await?;
         self.reached(outcome, mode)
     }
 
@@ -125,7 +125,7 @@ impl Scope {
             scope.core.tell(|| Event::Expired { namespace: scope.name(), keys });
             Ok(outcome)
         };
-        let outcome = self.detached(work).await?;
+        let outcome = self.to_its_end(work).await?;
         self.reached(outcome, mode)
     }
 

@@ -12,11 +12,15 @@ use super::{
     store::refused,
 };
 use crate::{
+    memory::Put,
     options::WriteMode,
     policy::journal::Debt,
     stats::Count,
     value::{Extra, Slot},
 };
+
+/// A write that others overtake so often in memory is not kept there, which is a miss and no wrong answer.
+const OVERTAKEN_MAX: usize = 16;
 
 /// A value to set.
 pub(crate) struct NewValue {
@@ -61,7 +65,16 @@ impl Scope {
             settings.push(Setting { spot, making, encoded, version: Version::ZERO, failure: None, kept: 0 });
         }
         let scope = self.clone();
-        self.detached(async move { scope.set_everywhere(settings, &manner).await }).await
+        self.to_its_end(async move { scope.set_everywhere(settings, &manner).await }).await
+    }
+
+    /// Runs a write or removal of keys to its end, whether or not its caller waits. Where no store hears of it, it waits
+    /// for nothing, so nobody can leave halfway, and it needs neither a task nor a turn.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        if self.store_places().is_empty() { work.await } else { self.detached(work).await }
     }
 
     /// Runs a write or invalidation to its end, whether or not its caller waits. Only so many at once.
@@ -69,10 +82,6 @@ impl Scope {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        if self.store_places().is_empty() {
-            // Nothing in it waits for anything, so nobody can leave halfway.
-            return work.await;
-        }
         let Ok(turn) = Arc::clone(&self.core.writes).try_acquire_owned() else {
             let text = "too many writes and removals at once; slow down or raise writes_max";
             return Err(Error::new(ErrorKind::Overloaded, text));
@@ -203,9 +212,8 @@ impl Scope {
 
     /// Fences memory at the write's place in the order, and keeps the value there if the write is one.
     fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<()> {
-        let Setting { spot, making, encoded, version, failure, kept } = setting;
+        let Setting { spot, making, encoded, mut version, failure, kept } = setting;
         self.fence_at(&spot, version);
-        let noted = self.note(&spot.key);
         let memory = manner.tiers.has(MEMORY) && self.core.memory.is_some();
         let succeeds = match (&failure, manner.mode) {
             (None, _) => true,
@@ -216,10 +224,21 @@ impl Scope {
             return Err(failure.expect("only a failure keeps a write from succeeding"));
         }
         if memory && let Some(weight) = self.weigh(&making.slot, encoded.as_ref().map(Encoded::len)) {
-            // The authority failed and drew no version: the value stands where the last known invalidation does.
-            let drawn = version > Version::ZERO;
-            let version = if drawn { version } else { self.core.coherence.floor(spot.key.stripe()) };
-            self.keep_in_memory(&spot, noted, self.entry(&making, version, noted), weight);
+            for _ in 0..OVERTAKEN_MAX {
+                let noted = self.note(&spot.key);
+                // The authority failed and drew no version: the value stands where the last known invalidation does.
+                let drawn = version > Version::ZERO;
+                let stands_at = if drawn { version } else { self.core.coherence.floor(spot.key.stripe()) };
+                let entry = self.entry(&making, stands_at, noted);
+                let put = self.keep_in_memory(&spot, noted, entry, weight);
+                if put != Put::Refused || self.authority_place().is_some() {
+                    break;
+                }
+                // Another write of the key came between, and may have been refused by this one: then neither would
+                // stay. Both are still under way, so this one may as well come after.
+                version = self.core.next_version();
+                self.fence_at(&spot, version);
+            }
         }
         Ok(())
     }

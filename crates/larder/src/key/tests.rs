@@ -111,6 +111,21 @@ fn references_and_pointers_read_like_what_they_point_to_and_options_like_nothing
     assert_eq!(options, ["none", "some,none", "some,some,none", "some,some,some"]);
 }
 
+#[test]
+fn words_that_no_text_has_reach_no_other_namespace_and_a_number_that_is_written_is_its_digits() {
+    let mut words = larder_core::ShortText::number(5).words();
+    words[3] |= 1 << 32;
+    assert_eq!(larder_core::ShortText::from_words(words), larder_core::ShortText::number(5));
+    struct Part;
+    impl CacheKey for Part {
+        fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
+            out.part_short(larder_core::ShortText::number(5));
+            Ok(())
+        }
+    }
+    assert_eq!(text(&Part), "5");
+}
+
 mod arguments {
     use std::collections::{BTreeMap, HashMap};
 

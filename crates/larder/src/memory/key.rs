@@ -11,6 +11,9 @@ use foldhash::{SharedSeed, fast::FoldHasher};
 use larder_core::{KeyText, ShortText};
 use smallvec::SmallVec;
 
+// The last word of a short key, from its lowest byte: two bytes of text | how long the text is, or 0x40 for a number, with
+// 0x80 added if it is several parts | in a slot, the byte that tells the variants of `Key` apart | the namespace.
+
 /// A key as a lookup names it, with its hash.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name<'a> {
@@ -204,6 +207,7 @@ impl Hashing {
         Name { hash: self.short(words), words, long }
     }
 
+    /// Names what is not one short part; several parts may be short, joined.
     fn long_name<'a>(&self, long: Long<'a>) -> Name<'a> {
         if let Some(short) = ShortText::of(long.text) {
             let [first, second, third, last] = short.words();

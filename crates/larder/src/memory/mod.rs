@@ -11,6 +11,9 @@
 //! What the tier calls *under* a shard's lock (`admit`, `update`, `with`, `dead`, `page`) must be short and must not
 //! call the tier. What leaves the tier is dropped after the lock is free: a value's `Drop` is the user's code.
 //!
+//! A call does a bounded number of steps under a lock, but for one: when a shard's hash table grows, shrinks or is full
+//! of marks of removals, it is built anew, which takes as long as the shard has entries.
+//!
 //! The tier knows nothing of time: whether an entry is dead is for its callers to say.
 
 mod evict;
@@ -69,7 +72,8 @@ pub(crate) enum Put {
     Stored,
     /// `admit` said no; nothing changed.
     Refused,
-    /// It is heavier than a shard's share of the bounds, less what is pinned there; the key holds nothing now.
+    /// It is heavier than a shard's share of the bounds, less what is pinned there; the key holds nothing now, unless
+    /// what it held is pinned.
     TooHeavy,
 }
 

@@ -43,7 +43,7 @@ pub struct Memory {
 pub enum Eviction {
     /// Follows the workload. New entries pass a small queue, and only those asked for again enter the main one, so
     /// one-hit wonders and scans leave quickly; who comes back after it left shows which queue is too small, so where
-    /// favourites change often the small one grows until recency alone decides, as under [`Lru`](Self::Lru). A loop
+    /// favourites change often the small one grows until recency decides nearly alone, close to [`Lru`](Self::Lru). A loop
     /// that is larger than the tier keeps most of what fits. A hit changes no order, so readers never wait for each
     /// other. (After S3-FIFO, Yang et al., SOSP 2023; ARC, Megiddo and Modha, FAST 2003; and LIRS, Jiang and Zhang,
     /// SIGMETRICS 2002.)
@@ -63,7 +63,7 @@ pub enum Eviction {
 impl Memory {
     /// What an entry weighs beyond its value and its key, in bytes: its place in the slab, in the index and in the
     /// memory of who left, and what the allocation of its value takes beside it.
-    pub const ENTRY_OVERHEAD_BYTES: u64 = 104;
+    pub const ENTRY_OVERHEAD_BYTES: u64 = 116;
 
     /// A tier bounded by what its entries weigh, in bytes.
     #[must_use]

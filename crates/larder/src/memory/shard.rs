@@ -129,7 +129,8 @@ impl Shard {
         let weight = match u32::try_from(weight) {
             Ok(fits) if self.has_room(weight, there) => fits,
             _ => {
-                exchange.replaced = there.map(|index| self.remove(index));
+                let leaves = there.filter(|&index| !self.is_pinned(index));
+                exchange.replaced = leaves.map(|index| self.remove(index));
                 return Put::TooHeavy;
             }
         };

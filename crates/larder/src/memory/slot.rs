@@ -54,15 +54,15 @@ struct Times(u64);
 const FRESH_BITS: u32 = 41;
 const FRESH_MAX: u64 = (1 << FRESH_BITS) - 1;
 
-/// How a number is kept short: as leading digits and a power of ten.
-struct Short {
+/// How a number is rounded: to leading digits and a power of ten.
+struct Rounded {
     digits_bits: u32,
     power_bits: u32,
 }
 
 /// The lead of a refresh in milliseconds, and the time of a load in microseconds.
-const LEAD: Short = Short { digits_bits: 7, power_bits: 4 };
-const LOAD: Short = Short { digits_bits: 9, power_bits: 3 };
+const LEAD: Rounded = Rounded { digits_bits: 7, power_bits: 4 };
+const LOAD: Rounded = Rounded { digits_bits: 9, power_bits: 3 };
 
 const POWERS: [u64; 16] = {
     let mut powers = [1; 16];
@@ -74,13 +74,13 @@ const POWERS: [u64; 16] = {
     powers
 };
 
-impl Short {
+impl Rounded {
     const fn bits(&self) -> u32 {
         self.digits_bits + self.power_bits
     }
 
     /// Rounded down; the largest that fits if it is too large.
-    fn shorten(&self, number: u64) -> u64 {
+    fn round(&self, number: u64) -> u64 {
         let fits = |&power: &usize| number / POWERS[power] < 1 << self.digits_bits;
         match (0..1 << self.power_bits).find(fits) {
             Some(power) => (number / POWERS[power]) | ((power as u64) << self.digits_bits),
@@ -89,7 +89,7 @@ impl Short {
     }
 
     #[inline]
-    fn lengthen(&self, short: u64) -> u64 {
+    fn read(&self, short: u64) -> u64 {
         let digits = short & ((1 << self.digits_bits) - 1);
         // Few entries have any: do not look further.
         if digits == 0 { 0 } else { digits * POWERS[(short >> self.digits_bits) as usize % POWERS.len()] }
@@ -101,7 +101,7 @@ impl Times {
         let fresh_ms = fresh.as_millis();
         let lead_ms = fresh_ms.saturating_sub(refresh_at.as_millis());
         let load_us = u64::try_from(load_time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
-        let (lead, load) = (LEAD.shorten(lead_ms), LOAD.shorten(load_us));
+        let (lead, load) = (LEAD.round(lead_ms), LOAD.round(load_us));
         Self(fresh_ms.min(FRESH_MAX) | lead << FRESH_BITS | load << (FRESH_BITS + LEAD.bits()))
     }
 
@@ -112,7 +112,7 @@ impl Times {
 
     #[inline]
     fn lead_ms(self) -> u64 {
-        LEAD.lengthen(self.0 >> FRESH_BITS & ((1 << LEAD.bits()) - 1))
+        LEAD.read(self.0 >> FRESH_BITS & ((1 << LEAD.bits()) - 1))
     }
 
     /// When a refresh is due, or the fresh life ends.
@@ -126,7 +126,7 @@ impl Times {
     }
 
     fn load_time(self) -> Duration {
-        Duration::from_micros(LOAD.lengthen(self.0 >> (FRESH_BITS + LEAD.bits())))
+        Duration::from_micros(LOAD.read(self.0 >> (FRESH_BITS + LEAD.bits())))
     }
 }
 
@@ -309,16 +309,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortened_number_keeps_its_first_digits() {
+    fn a_rounded_number_keeps_its_first_digits() {
         for (short, largest) in [(LEAD, 127 * 10_u64.pow(15)), (LOAD, 511 * 10_u64.pow(7))] {
             for number in (0..64).flat_map(|shift| [1 << shift, (1_u64 << shift) + 1, u64::MAX >> shift]) {
-                let kept = short.lengthen(short.shorten(number));
+                let kept = short.read(short.round(number));
                 assert!(
                     kept <= number && (kept == largest || number - kept <= number / 13),
                     "{number} {kept}"
                 );
             }
-            assert!((0..100).all(|digits| short.lengthen(short.shorten(digits * 10_000)) == digits * 10_000));
+            assert!((0..100).all(|digits| short.read(short.round(digits * 10_000)) == digits * 10_000));
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Settings {
     /// so; never more than twice as many in all, then `Overloaded`. Default: 10 000.
     pub flights_max: usize,
     /// How many writes, removals, expiries and clears may be under way at once; beyond it they answer `Overloaded` and
-    /// change nothing. Default: 10 000.
+    /// change nothing. Those of keys that never leave memory wait for nothing and do not count. Default: 10 000.
     pub writes_max: usize,
     /// Share loads and store reads among concurrent callers. Without it each caller loads for itself; leases still keep
     /// other processes from loading the same. Default: true.

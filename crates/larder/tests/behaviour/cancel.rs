@@ -263,3 +263,16 @@ async fn when_the_last_handle_goes_the_work_ends() {
     sleep(secs(31)).await;
     assert_eq!(ended.load(Ordering::SeqCst), 1, "by its limit at the latest");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_reaches_the_stores_of_nested_namespaces_though_its_own_never_leaves_memory() {
+    let fleet = Fleet::new();
+    let node = fleet.node(Policy::default()).await;
+    let outer: Cache<u64, u64> = node.stack.cache("outer").build_in_memory().unwrap();
+    let inner: Cache<u64, u64> = node.stack.cache("outer:inner").build().unwrap();
+    inner.set(&1, 7).await.unwrap();
+    Op::ALL.into_iter().for_each(|op| node.faults.delay(op, millis(10)));
+    assert!(poll_then_drop(outer.clear(), 1).await.is_none(), "it waits for the store");
+    sleep(millis(200)).await;
+    assert_eq!(get(&inner, 1).await, None, "what a caller began is done although it left");
+}

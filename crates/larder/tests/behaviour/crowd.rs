@@ -205,3 +205,27 @@ fn readers_never_see_a_key_go_back_and_its_writer_sees_what_it_wrote_or_nothing(
         }
     });
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_that_set_a_key_at_once_one_stays() {
+    let stack = Stack::builder().memory(Memory::max_entries(10)).build().await.unwrap();
+    let cache: Cache<u64, u64> = stack.cache("n").build_in_memory().unwrap();
+    for round in 0..1_500_u64 {
+        let barrier = Arc::new(std::sync::Barrier::new(2));
+        let sets = [0, 1].map(|caller| {
+            let (cache, barrier) = (cache.clone(), Arc::clone(&barrier));
+            tokio::spawn(async move {
+                barrier.wait();
+                for step in 0..20 {
+                    cache.set(&1, round * 100 + caller * 50 + step).await.unwrap();
+                }
+            })
+        });
+        for set in sets {
+            set.await.unwrap();
+        }
+        let kept = cache.peek(&1).unwrap();
+        let last = [round * 100 + 19, round * 100 + 69];
+        assert!(kept.as_value().is_some_and(|kept| last.contains(kept)), "{kept:?} in round {round}");
+    }
+}

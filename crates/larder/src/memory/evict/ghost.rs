@@ -67,7 +67,6 @@ impl Ghosts {
         let buckets = (room + room / 2).div_ceil(BUCKET);
         let step = u32::try_from(room / STEPS).unwrap_or(u32::MAX).max(1);
         *self = Self {
-            // Zeroed pages come from the system as they are touched: nobody waits for a large one here.
             buckets: vec![[Mark::default(); BUCKET]; buckets].into_boxed_slice(),
             room,
             step,

@@ -79,7 +79,9 @@ impl Model {
         let (entries, pinned) = self.pinned_by_others(key);
         let too_heavy = weight > u64::from(u32::MAX) || weight > self.bounds.bytes.saturating_sub(pinned);
         if too_heavy || entries >= self.bounds.entries {
-            self.remove(key);
+            if there.is_some_and(|at| !self.kept[at].pinned) {
+                self.remove(key);
+            }
             return (Put::TooHeavy, Vec::new());
         }
         let mut evicted = Vec::new();
