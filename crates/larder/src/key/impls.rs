@@ -9,13 +9,16 @@ use super::{CacheKey, number::Decimal};
 macro_rules! integers {
     ($($integer:ty => $decimal:ident as $wide:ty),* $(,)?) => {$(
         impl CacheKey for $integer {
+            const IS_NUMBER: bool = true;
+
             #[inline]
             fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
-                out.part_bytes(Decimal::$decimal(*self as $wide).as_bytes());
+                match u64::try_from(*self) {
+                    Ok(number) => out.part_number(number),
+                    Err(_) => out.part_bytes(Decimal::$decimal(*self as $wide).as_bytes()),
+                }
                 Ok(())
             }
-
-            const IS_NUMBER: bool = true;
 
             #[inline]
             fn short(&self) -> Option<ShortText> {
@@ -24,32 +27,12 @@ macro_rules! integers {
         }
     )*};
 }
-
-macro_rules! naturals {
-    ($($integer:ty),*) => {$(
-        impl CacheKey for $integer {
-            #[inline]
-            fn write_key(&self, out: &mut KeyText) -> Result<(), KeyError> {
-                out.part_number(*self as u64);
-                Ok(())
-            }
-
-            const IS_NUMBER: bool = true;
-
-            #[inline]
-            fn short(&self) -> Option<ShortText> {
-                u64::try_from(*self).ok().map(ShortText::number)
-            }
-        }
-    )*};
-}
-
-naturals!(u8, u16, u32, u64, usize);
 
 integers! {
-    u128 => wide as u128,
-    i8 => signed as i64, i16 => signed as i64, i32 => signed as i64, i64 => signed as i64,
-    isize => signed as i64, i128 => wide_signed as i128,
+    u8 => unsigned as u64, u16 => unsigned as u64, u32 => unsigned as u64, u64 => unsigned as u64,
+    usize => unsigned as u64, u128 => wide as u128,
+    i8 => signed as i64, i16 => signed as i64, i32 => signed as i64,
+    i64 => signed as i64, isize => signed as i64, i128 => wide_signed as i128,
 }
 
 impl CacheKey for bool {
