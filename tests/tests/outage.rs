@@ -37,6 +37,17 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Waits until it holds, for a minute at most.
+async fn until(holds: impl Fn() -> bool) {
+    let held = async {
+        let mut look = tokio::time::interval(millis(2));
+        while !holds() {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(secs(60), held).await.expect("it holds within a minute");
+}
+
 /// Readers that read without pause until they are stopped; each answer is timed.
 struct Load {
     reading: Arc<AtomicBool>,
@@ -73,9 +84,7 @@ impl Load {
     async fn more(&self, reads: u64) -> (Duration, Duration) {
         self.took.lock().expect("no panics here").clear();
         let until = self.answered.load(Ordering::SeqCst) + reads;
-        while self.answered.load(Ordering::SeqCst) < until {
-            tokio::time::sleep(millis(1)).await;
-        }
+        self::until(|| self.answered.load(Ordering::SeqCst) >= until).await;
         let mut took = self.took.lock().expect("no panics here").clone();
         took.sort_unstable();
         (took[took.len() * 99 / 100], took[took.len() - 1])
@@ -107,9 +116,7 @@ async fn k8_killing_redis_under_load_fails_no_read_and_hits_come_back_after_it_r
     recorder.wait_for(|event| matches!(event, Event::TierChanged { state: TierState::Closed, .. })).await;
     let hits = || stack.stats().namespaces[0].tier_hits("redis");
     let before = hits();
-    while hits() < before + 100 {
-        tokio::time::sleep(millis(5)).await;
-    }
+    until(|| hits() >= before + 100).await;
     load.stop().await;
     stack.shutdown(secs(5)).await.expect("ends in order");
 }
@@ -134,7 +141,6 @@ async fn k8_a_redis_that_hangs_costs_a_timeout_once_and_not_every_time() {
     let mut cold = 1_000..;
     while stack.stats().tiers[0].state != TierState::Closed {
         bench.read(&cache, cold.next().expect("numbers do not end")).await.expect("reads go on");
-        tokio::time::sleep(millis(5)).await;
     }
     stack.shutdown(secs(5)).await.expect("ends in order");
 }
@@ -162,9 +168,7 @@ async fn k8_an_invalidation_that_redis_did_not_execute_is_an_error_and_its_old_c
 
     bench.redis().resume();
     recorder.wait_for(|event| matches!(event, Event::InvalidationReplayed { .. })).await;
-    while stack.stats().tiers[0].journal > 0 {
-        tokio::time::sleep(millis(5)).await;
-    }
+    until(|| stack.stats().tiers[0].journal == 0).await;
     let (other, rows) = bench.node(plain()).await;
     assert_ne!(Bench::known(&rows, 1).await, Some(0), "the old copy is gone from Redis, for every node");
     assert_eq!(bench.read(&rows, 2).await.expect("reads"), changed);

@@ -17,6 +17,8 @@ use larder_testkit::SeededRng;
 const FOLDER: &str = "LARDER_DISK_KILL_FOLDER";
 const SEED: &str = "LARDER_DISK_KILL_SEED";
 const KEYS: &str = "LARDER_DISK_KILL_KEYS";
+/// A child is killed before it has told so many lines, two for each change.
+const LINES_MAX: u64 = 3_000;
 const TASKS: u64 = 4;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -76,7 +78,7 @@ fn torture(keys: u64, max_bytes: u64, kills: u64, evicts: Evicts) {
     let mut last_version = Version::ZERO;
     for kill in 0..kills {
         let child = spawn(root.path(), rng.next_u64(), keys, max_bytes);
-        last_version = last_version.max(watch(child, Duration::from_millis(rng.below(60)), &mut expected));
+        last_version = last_version.max(watch(child, rng.below(LINES_MAX), &mut expected));
         runtime.block_on(async {
             let store = open(root.path(), max_bytes).await;
             for (name, expected) in &mut expected {
@@ -117,17 +119,23 @@ fn spawn(folder: &Path, seed: u64, keys: u64, max_bytes: u64) -> Child {
         .expect("the child starts")
 }
 
-/// Lets the child work for a while, kills it, and notes what it said. Answers the largest version it was given.
-fn watch(mut child: Child, delay: Duration, expected: &mut BTreeMap<String, Expected>) -> Version {
+/// Lets the child say so many lines, kills it, and notes what it said. Answers the largest version it was given.
+fn watch(mut child: Child, lines_max: u64, expected: &mut BTreeMap<String, Expected>) -> Version {
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let ready = lines.by_ref().map_while(Result::ok).any(|line| line == "ready");
     assert!(ready, "the child could not open the store");
-    let reader = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
-    std::thread::sleep(delay);
+    let (say, said) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
+    let mut heard: Vec<String> = Vec::new();
+    for _ in 0..lines_max {
+        heard.push(said.recv_timeout(Duration::from_secs(20)).expect("the child goes on"));
+    }
     child.kill().expect("kills");
     child.wait().expect("ends");
     let mut largest = Version::ZERO;
-    for line in reader.join().expect("reads") {
+    reader.join().expect("reads").expect("somebody listens");
+    heard.extend(said);
+    for line in heard {
         let words: Vec<&str> = line.split(' ').collect();
         // The last line may be torn.
         let &[what, name, number, version, "."] = &words[..] else { continue };
@@ -174,8 +182,12 @@ fn the_child_that_is_killed() {
             .map(|task| tokio::spawn(change_for_ever(store.clone(), task, keys, SeededRng::new(seed ^ task))))
             .collect();
         // Bounded, in case nobody is left to kill it.
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        let working = async {
+            for task in tasks {
+                task.await.expect("it goes on for ever");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), working).await.ok();
     });
 }
 

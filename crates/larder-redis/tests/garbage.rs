@@ -107,9 +107,11 @@ async fn a_server_of_another_protocol_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("ports are free");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
+        // They stay open: what ends the connection must be the answer.
+        let mut open = Vec::new();
         while let Ok((mut client, _)) = listener.accept().await {
             client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.ok();
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            open.push(client);
         }
     });
     let settings =

@@ -126,7 +126,12 @@ async fn refused_connections_are_retried_with_measure() {
     proxy.faults().refuse().await;
     proxy.faults().reset_all();
     until("calls fail", async || get(&store, "u:1").await.err()).await;
+    let refused = proxy.faults().accepted();
     proxy.faults().heal().await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(matches!(read_in_time(&store, "u:1").await, Some(Found::Miss)), "a call a second later succeeds");
+    let connected = async || (proxy.faults().accepted() > refused).then_some(());
+    until("the store has connected by itself", connected).await;
+    assert!(
+        matches!(read_in_time(&store, "u:1").await, Some(Found::Miss)),
+        "the first call after that succeeds"
+    );
 }
