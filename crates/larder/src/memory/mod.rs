@@ -8,7 +8,7 @@
 //! of a namespace have in common is kept once for all of them. With the default policy a hit takes the shard's lock
 //! shared, compares one key and marks one byte.
 //!
-//! What the tier calls *under* a shard's lock (`admit`, `update`, `with`, `dead`, `page`) must be short and must not
+//! What the tier calls *under* a shard's lock (`admit`, `update`, `hit`, `peek`, `dead`, `page`) must be short and must not
 //! call the tier. What leaves the tier is dropped after the lock is free: a value's `Drop` is the user's code.
 //!
 //! A call does a bounded number of steps under a lock, but for one: when a shard's hash table grows, shrinks or is full
