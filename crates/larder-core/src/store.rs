@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Error, Key, KeyPrefix, Result, Version};
+use crate::{Barriers, Beat, Error, Key, KeyPrefix, Member, NodeId, Pulse, Raise, Raised, Result, Version};
 
 /// What a store can do. The engine asks here instead of trying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub struct Capabilities {
     pub leases: bool,
     /// It lists keys by prefix: [`Store::scan`], [`Store::clear`] and [`Store::len`] work.
     pub scan: bool,
+    /// It keeps a fleet's books: [`Store::beat`], [`Store::leave`] and [`Store::members`] work.
+    pub fleet: bool,
+    /// It keeps barriers: [`Store::raise`] and [`Store::barriers`] work.
+    pub barriers: bool,
     /// The largest value it takes, in bytes.
     pub max_value_bytes: Option<u64>,
 }
@@ -38,6 +42,8 @@ impl Capabilities {
             sequences: 1,
             leases: false,
             scan: false,
+            fleet: false,
+            barriers: false,
             max_value_bytes: None,
         }
     }
@@ -128,7 +134,10 @@ pub struct Fill {
 #[derive(Clone, Debug)]
 pub enum Filled {
     /// It is stored, the lease is used up.
-    Stored,
+    Stored {
+        /// Somebody asked for the lease meanwhile and may wait for the entry.
+        awaited: bool,
+    },
     /// The lease no longer stands: somebody wrote, removed or cleared since. Nothing was stored.
     Refused,
     /// The store will not take this entry (too large, say). The lease is released, the old entry removed.
@@ -166,6 +175,8 @@ pub struct Write {
     pub stamp: Stamp,
     /// When to do it.
     pub condition: Condition,
+    /// What to tell the other nodes in the same step if it is stored as [`Stamp::Next`], by a store that announces.
+    pub news: Option<Bytes>,
 }
 
 /// What became of a write.
@@ -177,6 +188,21 @@ pub enum Written {
     Unchanged,
     /// The store will not take this entry; the old one was removed, its lease voided.
     Rejected(Error),
+}
+
+/// An entry to remove.
+#[derive(Clone, Debug)]
+pub struct Removal {
+    /// Which.
+    pub key: Key,
+    /// What to tell the other nodes in the same step, by a store that announces.
+    pub news: Option<Bytes>,
+}
+
+impl From<Key> for Removal {
+    fn from(key: Key) -> Self {
+        Self { key, news: None }
+    }
 }
 
 /// What became of a removal.
@@ -241,6 +267,11 @@ pub trait Store: Send + Sync + 'static {
     /// restart or a failover. Entries that were copied from it before are not to be trusted after.
     fn lineage(&self) -> u64;
 
+    /// The channel on which it announces: the news of a write, a removal or a barrier reach those who listen on the
+    /// [`Bus`](crate::Bus) of that channel, stamped with their place, in the same step as they are executed. `None` if
+    /// it does not; then news are ignored.
+    fn channel(&self) -> Option<Arc<str>>;
+
     /// Reads keys, and asks for leases where that is wanted.
     fn read(&self, reads: Vec<Read>) -> impl Future<Output = Result<Vec<Found>>> + Send;
 
@@ -250,14 +281,15 @@ pub trait Store: Send + Sync + 'static {
     /// Stores entries unasked; voids leases.
     fn write(&self, writes: Vec<Write>) -> impl Future<Output = Result<Vec<Written>>> + Send;
 
-    /// Removes entries and voids leases.
-    fn remove(&self, keys: Vec<Key>) -> impl Future<Output = Result<Vec<Removed>>> + Send;
+    /// Removes entries and voids leases. Each draws a version of its own.
+    fn remove(&self, removals: Vec<Removal>) -> impl Future<Output = Result<Vec<Removed>>> + Send;
 
     /// Makes a lease last `ttl` from now. False when it no longer stands.
     fn renew(&self, key: Key, token: Token, ttl: Duration) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Gives a lease back unused. Not an error when it no longer stands.
-    fn release(&self, key: Key, token: Token) -> impl Future<Output = Result<()>> + Send;
+    /// Gives a lease back unused. Not an error when it no longer stands. True if somebody asked for it meanwhile and may
+    /// wait for it.
+    fn release(&self, key: Key, token: Token) -> impl Future<Output = Result<bool>> + Send;
 
     /// Removes all entries and leases under a prefix that stood when the call began. Answers how many entries.
     fn clear(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;
@@ -273,6 +305,22 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the entries under a prefix. May cost a scan.
     fn len(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;
 
+    /// Takes note that a node lives, and tells how far the sequences are.
+    fn beat(&self, beat: Beat) -> impl Future<Output = Result<Pulse>> + Send;
+
+    /// Forgets a node that leaves.
+    fn leave(&self, node: NodeId) -> impl Future<Output = Result<()>> + Send;
+
+    /// The nodes that gave a sign of life and neither left nor fell silent for longer than their `ttl`. One that did
+    /// may still be listed for a while.
+    fn members(&self) -> impl Future<Output = Result<Vec<Member>>> + Send;
+
+    /// Raises barriers: draws the next number of their sequence and keeps it under each name.
+    fn raise(&self, raise: Raise) -> impl Future<Output = Result<Raised>> + Send;
+
+    /// Where barriers stand.
+    fn barriers(&self, names: Vec<Bytes>) -> impl Future<Output = Result<Barriers>> + Send;
+
     /// Whether it answers.
     fn ping(&self) -> impl Future<Output = Result<()>> + Send;
 
@@ -284,8 +332,9 @@ type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 mod erased {
     use super::{
-        Answer, Capabilities, Cursor, Duration, Fill, Filled, Found, Key, KeyPrefix, Page, Read, Removed,
-        Store, Token, Write, Written,
+        Answer, Arc, Barriers, Beat, Bytes, Capabilities, Cursor, Duration, Fill, Filled, Found, Key,
+        KeyPrefix, Member, NodeId, Page, Pulse, Raise, Raised, Read, Removal, Removed, Store, Token, Write,
+        Written,
     };
 
     #[expect(unreachable_pub, reason = "the trait is sealed: nameable only through DynStore")]
@@ -293,15 +342,21 @@ mod erased {
         fn name(&self) -> &str;
         fn capabilities(&self) -> Capabilities;
         fn lineage(&self) -> u64;
+        fn channel(&self) -> Option<Arc<str>>;
         fn read(&self, reads: Vec<Read>) -> Answer<'_, Vec<Found>>;
         fn fill(&self, fills: Vec<Fill>) -> Answer<'_, Vec<Filled>>;
         fn write(&self, writes: Vec<Write>) -> Answer<'_, Vec<Written>>;
-        fn remove(&self, keys: Vec<Key>) -> Answer<'_, Vec<Removed>>;
+        fn remove(&self, removals: Vec<Removal>) -> Answer<'_, Vec<Removed>>;
         fn renew(&self, key: Key, token: Token, ttl: Duration) -> Answer<'_, bool>;
-        fn release(&self, key: Key, token: Token) -> Answer<'_, ()>;
+        fn release(&self, key: Key, token: Token) -> Answer<'_, bool>;
         fn clear(&self, prefix: KeyPrefix) -> Answer<'_, u64>;
         fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Answer<'_, Page>;
         fn len(&self, prefix: KeyPrefix) -> Answer<'_, u64>;
+        fn beat(&self, beat: Beat) -> Answer<'_, Pulse>;
+        fn leave(&self, node: NodeId) -> Answer<'_, ()>;
+        fn members(&self) -> Answer<'_, Vec<Member>>;
+        fn raise(&self, raise: Raise) -> Answer<'_, Raised>;
+        fn barriers(&self, names: Vec<Bytes>) -> Answer<'_, Barriers>;
         fn ping(&self) -> Answer<'_, ()>;
         fn close(&self) -> Answer<'_, ()>;
     }
@@ -316,6 +371,9 @@ mod erased {
         fn lineage(&self) -> u64 {
             Store::lineage(self)
         }
+        fn channel(&self) -> Option<Arc<str>> {
+            Store::channel(self)
+        }
         fn read(&self, reads: Vec<Read>) -> Answer<'_, Vec<Found>> {
             Box::pin(Store::read(self, reads))
         }
@@ -325,13 +383,13 @@ mod erased {
         fn write(&self, writes: Vec<Write>) -> Answer<'_, Vec<Written>> {
             Box::pin(Store::write(self, writes))
         }
-        fn remove(&self, keys: Vec<Key>) -> Answer<'_, Vec<Removed>> {
-            Box::pin(Store::remove(self, keys))
+        fn remove(&self, removals: Vec<Removal>) -> Answer<'_, Vec<Removed>> {
+            Box::pin(Store::remove(self, removals))
         }
         fn renew(&self, key: Key, token: Token, ttl: Duration) -> Answer<'_, bool> {
             Box::pin(Store::renew(self, key, token, ttl))
         }
-        fn release(&self, key: Key, token: Token) -> Answer<'_, ()> {
+        fn release(&self, key: Key, token: Token) -> Answer<'_, bool> {
             Box::pin(Store::release(self, key, token))
         }
         fn clear(&self, prefix: KeyPrefix) -> Answer<'_, u64> {
@@ -342,6 +400,21 @@ mod erased {
         }
         fn len(&self, prefix: KeyPrefix) -> Answer<'_, u64> {
             Box::pin(Store::len(self, prefix))
+        }
+        fn beat(&self, beat: Beat) -> Answer<'_, Pulse> {
+            Box::pin(Store::beat(self, beat))
+        }
+        fn leave(&self, node: NodeId) -> Answer<'_, ()> {
+            Box::pin(Store::leave(self, node))
+        }
+        fn members(&self) -> Answer<'_, Vec<Member>> {
+            Box::pin(Store::members(self))
+        }
+        fn raise(&self, raise: Raise) -> Answer<'_, Raised> {
+            Box::pin(Store::raise(self, raise))
+        }
+        fn barriers(&self, names: Vec<Bytes>) -> Answer<'_, Barriers> {
+            Box::pin(Store::barriers(self, names))
         }
         fn ping(&self) -> Answer<'_, ()> {
             Box::pin(Store::ping(self))
@@ -378,6 +451,9 @@ impl Store for DynStore {
     fn lineage(&self) -> u64 {
         self.0.lineage()
     }
+    fn channel(&self) -> Option<Arc<str>> {
+        self.0.channel()
+    }
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
         self.0.read(reads).await
     }
@@ -387,13 +463,13 @@ impl Store for DynStore {
     async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
         self.0.write(writes).await
     }
-    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
-        self.0.remove(keys).await
+    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        self.0.remove(removals).await
     }
     async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
         self.0.renew(key, token, ttl).await
     }
-    async fn release(&self, key: Key, token: Token) -> Result<()> {
+    async fn release(&self, key: Key, token: Token) -> Result<bool> {
         self.0.release(key, token).await
     }
     async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
@@ -404,6 +480,21 @@ impl Store for DynStore {
     }
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         self.0.len(prefix).await
+    }
+    async fn beat(&self, beat: Beat) -> Result<Pulse> {
+        self.0.beat(beat).await
+    }
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.0.leave(node).await
+    }
+    async fn members(&self) -> Result<Vec<Member>> {
+        self.0.members().await
+    }
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        self.0.raise(raise).await
+    }
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        self.0.barriers(names).await
     }
     async fn ping(&self) -> Result<()> {
         self.0.ping().await

@@ -90,7 +90,7 @@ fn decide_fill(shared: &Shared, max_value_bytes: u64, fill: Fill, batch: &mut Ba
     put(shared, &fill.key, &fill.bytes, fill.version, false, deadline, batch);
     let happens =
         Happens::Put { payload_len: fill.bytes.len() as u32, version: fill.version, deadline, filled: true };
-    Decision::Append { key: fill.key, happens, answer: Answer::Filled(Filled::Stored) }
+    Decision::Append { key: fill.key, happens, answer: Answer::Filled(Filled::Stored { awaited: false }) }
 }
 
 /// Also of keys that are not there: their frames may be, evicted or expired but not yet deleted.

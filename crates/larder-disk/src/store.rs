@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    BoxError, Capabilities, Clock, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Page,
-    PageEntry, Read, Removed, Result, Store, Token, Write, Written,
+    Barriers, Beat, BoxError, Capabilities, Clock, Cursor, Error, ErrorKind, Fill, Filled, Found, Key,
+    KeyPrefix, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store,
+    Token, Write, Written,
 };
 use tokio::{
     sync::{Semaphore, oneshot, watch},
@@ -227,6 +228,10 @@ fn not_done(answer: Answer) -> Error {
     }
 }
 
+fn no_fleet() -> Error {
+    Error::new(ErrorKind::Unsupported, "a disk store belongs to one process and keeps nothing for a fleet")
+}
+
 impl Store for DiskStore {
     fn name(&self) -> &str {
         "disk"
@@ -244,6 +249,10 @@ impl Store for DiskStore {
 
     fn lineage(&self) -> u64 {
         self.lineage
+    }
+
+    fn channel(&self) -> Option<Arc<str>> {
+        None
     }
 
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
@@ -283,8 +292,9 @@ impl Store for DiskStore {
         answers.into_iter().map(take).collect()
     }
 
-    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
-        let answers = self.change(keys.into_iter().map(Change::Remove).collect()).await?;
+    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        let removals = removals.into_iter().map(|removal| Change::Remove(removal.key));
+        let answers = self.change(removals.collect()).await?;
         let take = |answer| match answer {
             Answer::Removed(removed) => removed,
             other => Removed::Failed(not_done(other)),
@@ -298,10 +308,11 @@ impl Store for DiskStore {
         Ok(self.shared.leases.lock().renew(&key, token, ttl, now))
     }
 
-    async fn release(&self, key: Key, token: Token) -> Result<()> {
+    async fn release(&self, key: Key, token: Token) -> Result<bool> {
         self.shared.check_open()?;
         self.shared.leases.lock().release(&key, token);
-        Ok(())
+        // Whoever waits is in this process, and hears of it there.
+        Ok(false)
     }
 
     async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
@@ -356,6 +367,26 @@ impl Store for DiskStore {
             }
             yield_now().await;
         }
+    }
+
+    async fn beat(&self, _beat: Beat) -> Result<Pulse> {
+        Err(no_fleet())
+    }
+
+    async fn leave(&self, _node: NodeId) -> Result<()> {
+        Err(no_fleet())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>> {
+        Err(no_fleet())
+    }
+
+    async fn raise(&self, _raise: Raise) -> Result<Raised> {
+        Err(no_fleet())
+    }
+
+    async fn barriers(&self, _names: Vec<Bytes>) -> Result<Barriers> {
+        Err(no_fleet())
     }
 
     async fn ping(&self) -> Result<()> {

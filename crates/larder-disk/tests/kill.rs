@@ -92,7 +92,8 @@ fn torture(keys: u64, max_bytes: u64, kills: u64, evicts: Evicts) {
                 );
                 *expected = Expected { acknowledged: found, begun: Vec::new() };
             }
-            let Some(Removed::Done(version)) = store.remove(vec![key("x:x")]).await.expect("removes").pop()
+            let Some(Removed::Done(version)) =
+                store.remove(vec![key("x:x").into()]).await.expect("removes").pop()
             else {
                 panic!("not removed")
             };
@@ -205,7 +206,7 @@ async fn change_for_ever(store: DiskStore, task: u64, keys: u64, rng: SeededRng)
             }
             1..300 => {
                 tell(&format!("begin {name} 0 0 ."));
-                let removed = store.remove(vec![key(&name)]).await.expect("removes").pop();
+                let removed = store.remove(vec![key(&name).into()]).await.expect("removes").pop();
                 let Some(Removed::Done(version)) = removed else { panic!("{removed:?}") };
                 tell(&format!("done {name} 0 {version} ."));
             }
@@ -214,7 +215,7 @@ async fn change_for_ever(store: DiskStore, task: u64, keys: u64, rng: SeededRng)
                 tell(&format!("begin {name} {number} 0 ."));
                 let (stamp, condition) = (Stamp::Next, Condition::Always);
                 let bytes = value(&name, number).into();
-                let write = Write { key: key(&name), bytes, keep: DAY, stamp, condition };
+                let write = Write { key: key(&name), bytes, keep: DAY, stamp, condition, news: None };
                 let written = store.write(vec![write]).await.expect("writes").pop();
                 let Some(Written::Stored(version)) = written else { panic!("{written:?}") };
                 tell(&format!("done {name} {number} {version} ."));

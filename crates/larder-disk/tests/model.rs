@@ -63,7 +63,7 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Swap(key, len, right) => swap(&store, &mut model, key, nth, len, right).await,
             Step::Remove(n) => {
-                let removed = store.remove(vec![key_of(n)]).await.expect("answers").pop();
+                let removed = store.remove(vec![key_of(n).into()]).await.expect("answers").pop();
                 let Some(Removed::Done(version)) = removed else { panic!("{removed:?}") };
                 assert!(version > last);
                 last = version;
@@ -100,8 +100,14 @@ async fn write(
     let bytes = value(nth, len);
     let (key, keep) = (key_of(key), Duration::from_secs(3_600));
     let held = model.get(key.as_bytes()).map(|(version, _)| *version);
-    let write =
-        Write { key: key.clone(), bytes: bytes.clone().into(), keep, stamp, condition: Condition::Always };
+    let write = Write {
+        key: key.clone(),
+        bytes: bytes.clone().into(),
+        keep,
+        stamp,
+        condition: Condition::Always,
+        news: None,
+    };
     match (store.write(vec![write]).await.expect("answers").pop(), stamp) {
         (Some(Written::Stored(version)), Stamp::Next) => {
             assert!(version > last);
@@ -128,7 +134,7 @@ async fn swap(store: &DiskStore, model: &mut Model, key: u8, nth: usize, len: u1
     let bytes = value(nth, len);
     let (stamp, keep) = (Stamp::Exactly(version), Duration::from_secs(3_600));
     let condition = Condition::IfVersion(version);
-    let write = Write { key: key.clone(), bytes: bytes.clone().into(), keep, stamp, condition };
+    let write = Write { key: key.clone(), bytes: bytes.clone().into(), keep, stamp, condition, news: None };
     match store.write(vec![write]).await.expect("answers").pop() {
         Some(Written::Stored(stored)) => {
             assert_eq!(held, Some(stored));

@@ -92,7 +92,7 @@ async fn bare_mget(mut connection: MultiplexedConnection, names: Arc<[String]>) 
 fn entry(key: &Key) -> Write {
     let keep = Duration::from_secs(600);
     let bytes = Bytes::from(vec![b'x'; VALUE_BYTES]);
-    Write { key: key.clone(), bytes, keep, stamp: Stamp::Next, condition: Condition::Always }
+    Write { key: key.clone(), bytes, keep, stamp: Stamp::Next, condition: Condition::Always, news: None }
 }
 
 async fn store_get(store: RedisStore, key: Key) {

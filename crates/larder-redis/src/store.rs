@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use larder_core::{
-    Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Page, Read, Removed, Result,
-    Store, Token, Write, Written,
+    Barriers, Beat, Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Member,
+    NodeId, Page, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store, Token, Write, Written,
 };
 use redis::{Cmd, Value};
 
@@ -87,6 +88,10 @@ impl fmt::Debug for RedisStore {
     }
 }
 
+fn not_yet() -> Error {
+    Error::new(ErrorKind::Unsupported, "the redis store keeps nothing for a fleet")
+}
+
 impl Store for RedisStore {
     fn name(&self) -> &str {
         "redis"
@@ -108,6 +113,10 @@ impl Store for RedisStore {
         self.0.sequences.lineage()
     }
 
+    fn channel(&self) -> Option<Arc<str>> {
+        None
+    }
+
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
         self.0.read(reads).await
     }
@@ -120,16 +129,16 @@ impl Store for RedisStore {
         self.0.write(writes).await
     }
 
-    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
-        self.0.remove(keys).await
+    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        self.0.remove(removals).await
     }
 
     async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
         self.0.compare_token(&self.0.scripts.renew, &key, token, Some(ttl)).await
     }
 
-    async fn release(&self, key: Key, token: Token) -> Result<()> {
-        self.0.compare_token(&self.0.scripts.release, &key, token, None).await.map(drop)
+    async fn release(&self, key: Key, token: Token) -> Result<bool> {
+        self.0.compare_token(&self.0.scripts.release, &key, token, None).await.map(|_stood| false)
     }
 
     async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
@@ -142,6 +151,26 @@ impl Store for RedisStore {
 
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         self.0.len(prefix).await
+    }
+
+    async fn beat(&self, _beat: Beat) -> Result<Pulse> {
+        Err(not_yet())
+    }
+
+    async fn leave(&self, _node: NodeId) -> Result<()> {
+        Err(not_yet())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>> {
+        Err(not_yet())
+    }
+
+    async fn raise(&self, _raise: Raise) -> Result<Raised> {
+        Err(not_yet())
+    }
+
+    async fn barriers(&self, _names: Vec<Bytes>) -> Result<Barriers> {
+        Err(not_yet())
     }
 
     async fn ping(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use larder_core::{
-    Condition, Error, ErrorKind, Fill, Filled, Key, Removed, Result, Stamp, Version, Write, Written,
+    Condition, Error, ErrorKind, Fill, Filled, Key, Removal, Removed, Result, Stamp, Version, Write, Written,
 };
 use redis::{Cmd, Value};
 
@@ -36,7 +36,7 @@ impl Inner {
         let mut reply = Reply::of(&self.connection, answer)?;
         Ok(match reply.number()? {
             0 => Filled::Refused,
-            1 => Filled::Stored,
+            1 => Filled::Stored { awaited: false },
             _ => Filled::Rejected(self.rejection(fill.bytes.len(), &reply.bytes()?)),
         })
     }
@@ -103,7 +103,8 @@ impl Inner {
     }
 
     /// Removes keys, many by one script: they share their place in the sequence.
-    pub(crate) async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+    pub(crate) async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        let keys: Vec<Key> = removals.into_iter().map(|removal| removal.key).collect();
         let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for (at, key) in keys.iter().enumerate() {
             groups.entry(self.layout.partition(key)).or_default().push(at);

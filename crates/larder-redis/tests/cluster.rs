@@ -95,7 +95,7 @@ async fn batches_listings_and_clearing_reach_every_primary() {
         node.command(&["SCRIPT", "FLUSH"]).await.expect("it flushes");
     }
     let removed =
-        store.remove(names[..100].iter().map(|text| key(text)).collect()).await.expect("it answers");
+        store.remove(names[..100].iter().map(|text| key(text).into()).collect()).await.expect("it answers");
     assert!(removed.iter().all(|removed| matches!(removed, Removed::Done(_))));
     assert_eq!(store.clear(prefix("u")).await.expect("it answers"), 400);
     assert_eq!(store.len(prefix("u")).await.expect("it answers"), 0);

@@ -92,7 +92,7 @@ async fn a_sequence_of_another_type_stops_scripts_before_they_change_anything() 
     redis.command(&["SET", "larder:{0}s", "1"]).await.expect("it is planted");
     let refused = store.write(vec![support::write("u:1")]).await.expect_err("no version can be drawn");
     assert!(refused.to_string().contains("another type"), "{refused}");
-    let removed = store.remove(vec![key("u:1")]).await.expect("it answers");
+    let removed = store.remove(vec![key("u:1").into()]).await.expect("it answers");
     assert!(matches!(&removed[..], [larder_core::Removed::Failed(_)]));
     assert!(matches!(get(&store, "u:1").await, Ok(Found::Hit(_))), "it is still there");
     store

@@ -112,7 +112,7 @@ async fn scripts_that_are_left_midway_shift_nobodys_answer() {
         let text = format!("u:{polls}");
         let write = || store.write(vec![support::write(&text)]);
         drop(poll_then_drop(write(), polls).await);
-        drop(poll_then_drop(store.remove(vec![key("u:other")]), polls).await);
+        drop(poll_then_drop(store.remove(vec![key("u:other").into()]), polls).await);
         drop(poll_then_drop(store.ping(), polls).await);
         drop(poll_then_drop(store.clear(support::prefix("none")), polls).await);
         set(&store, &text).await;

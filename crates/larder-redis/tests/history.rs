@@ -82,7 +82,7 @@ async fn forgotten_scripts_are_sent_again() {
     flush().await;
     assert!(store.renew(key("u:1"), larder_core::Token(7), support::KEEP).await.expect("it answers"));
     flush().await;
-    assert!(matches!(fill(&store, "u:1", 7, grant.version).await, Filled::Stored));
+    assert!(matches!(fill(&store, "u:1", 7, grant.version).await, Filled::Stored { .. }));
     flush().await;
     set(&store, "u:2").await;
     flush().await;
@@ -126,7 +126,7 @@ async fn a_sequence_at_its_end_is_an_error_and_changes_nothing() {
     let refused = store.write(vec![support::write("u:1")]).await.expect_err("the sequence is used up");
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
     assert!(refused.to_string().contains("used up"), "{refused}");
-    let removed = store.remove(vec![key("u:1")]).await.expect("it answers");
+    let removed = store.remove(vec![key("u:1").into()]).await.expect("it answers");
     assert!(matches!(&removed[..], [Removed::Failed(_)]));
     assert!(
         matches!(get(&store, "u:1").await, Ok(larder_core::Found::Hit(hit)) if hit.version == Version::MAX)

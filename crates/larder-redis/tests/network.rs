@@ -35,7 +35,8 @@ async fn a_black_hole_in_any_direction_ends_in_time_and_is_survived() {
     for hole in [&[Way::Requests][..], &[Way::Replies], &[Way::Requests, Way::Replies]] {
         hole.iter().for_each(|&way| proxy.faults().black_hole(way));
         assert!(read_in_time(&store, "u:1").await.is_none(), "{hole:?}");
-        let removal = timeout(LIMIT + SLACK, store.remove(vec![key("u:2")])).await.expect("it ends in time");
+        let removal =
+            timeout(LIMIT + SLACK, store.remove(vec![key("u:2").into()])).await.expect("it ends in time");
         assert!(
             !matches!(removal.as_deref(), Ok([Removed::Done(_)])),
             "a removal without an answer is not acknowledged"

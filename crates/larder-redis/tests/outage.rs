@@ -43,7 +43,8 @@ async fn a_killed_server_is_an_error_at_once_and_no_error_after_its_restart() {
         let failed = failure(&store, "u:1").await;
         assert!(matches!(failed.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{failed:?}");
     }
-    let failed = timeout(LIMIT + SLACK, store.remove(vec![key("u:1")])).await.expect("it ends in time");
+    let failed =
+        timeout(LIMIT + SLACK, store.remove(vec![key("u:1").into()])).await.expect("it ends in time");
     failed.expect_err("a removal that was not carried out is not acknowledged");
     redis.restart().await;
     until("the store has connected by itself", async || (clients(&redis).await? > 1).then_some(())).await;

@@ -13,8 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, LeaseFor,
-    LeaseRequest, Page, PageEntry, Read, Removed, Result, Stamp, Store, Token, Version, Write, Written,
+    Barriers, Beat, Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix,
+    LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal, Removed,
+    Result, Stamp, Store, Token, Version, Write, Written,
 };
 use larder_testkit::{MemoryStore, PausedClock, Report, StoreConformance};
 use tokio::task::yield_now;
@@ -219,7 +220,7 @@ impl Mutant {
         write.key = self.twist_key(&write.key);
         let at_hand = self.entry(&write.key).await?;
         if self.is(VersionsGoBack) && write.stamp == Stamp::Next {
-            self.inner.remove(vec![write.key.clone()]).await?;
+            self.inner.remove(vec![write.key.clone().into()]).await?;
             write.stamp = Stamp::Exactly(Version::new(1_000_000 - number));
         }
         if self.is(VersionsPerKey) && write.stamp == Stamp::Next {
@@ -227,7 +228,7 @@ impl Mutant {
             write.stamp = Stamp::Exactly(Version::new(next));
         }
         if self.is(ExactlyReplacesNewer) && at_hand.is_some() && write.condition == Condition::Always {
-            self.inner.remove(vec![write.key.clone()]).await?;
+            self.inner.remove(vec![write.key.clone().into()]).await?;
         }
         if self.is(EntriesNeverEnd) {
             write.keep = LONG;
@@ -264,6 +265,10 @@ impl Store for Mutant {
 
     fn lineage(&self) -> u64 {
         if self.is(LineageWanders) { self.calls.load(Ordering::SeqCst) } else { self.inner.lineage() }
+    }
+
+    fn channel(&self) -> Option<Arc<str>> {
+        self.inner.channel()
     }
 
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
@@ -325,8 +330,8 @@ impl Store for Mutant {
             if self.is(FillIgnoresToken) {
                 let Fill { key, bytes, keep, version, .. } = fill;
                 let (stamp, condition) = (Stamp::Exactly(version), Condition::Always);
-                self.inner.write(vec![Write { key, bytes, keep, stamp, condition }]).await?;
-                filled.push(Filled::Stored);
+                self.inner.write(vec![Write { key, bytes, keep, stamp, condition, news: None }]).await?;
+                filled.push(Filled::Stored { awaited: false });
                 continue;
             }
             filled.extend(self.inner.fill(vec![fill]).await?);
@@ -346,16 +351,18 @@ impl Store for Mutant {
         Ok(written)
     }
 
-    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
-        let keys: Vec<Key> = keys.iter().map(|key| self.twist_key(key)).collect();
+    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        let keys: Vec<Key> = removals.iter().map(|removal| self.twist_key(&removal.key)).collect();
         if let Some(star) = keys.iter().find(|key| self.is(StarRemovesAll) && key.as_bytes().ends_with(b":*"))
         {
             let beginning = &star.as_bytes()[..star.as_bytes().len() - 1];
             let all = self.inner.scan(KeyPrefix::all(), Cursor::START, usize::MAX).await?.entries;
             let doomed = all.into_iter().filter(|entry| entry.key.starts_with(beginning));
-            self.inner.remove(doomed.map(|entry| Key::from_escaped(entry.key).unwrap()).collect()).await?;
+            self.inner
+                .remove(doomed.map(|entry| Key::from_escaped(entry.key).unwrap().into()).collect())
+                .await?;
         }
-        let mut removed = self.inner.remove(keys.clone()).await?;
+        let mut removed = self.inner.remove(keys.iter().cloned().map(Removal::from).collect()).await?;
         for key in &keys {
             self.cached.lock().unwrap().remove(key);
             if self.is(RemoveKeepsLease) {
@@ -379,10 +386,10 @@ impl Store for Mutant {
         self.inner.renew(self.twist_key(&key), token, ttl).await
     }
 
-    async fn release(&self, key: Key, token: Token) -> Result<()> {
+    async fn release(&self, key: Key, token: Token) -> Result<bool> {
         let mut token = self.twist_token(token);
         if self.is(ReleaseDoesNothing) {
-            return Ok(());
+            return Ok(false);
         }
         if self.is(ReleaseNeedsNoToken) {
             token = self.leases.lock().unwrap().get(&key).copied().unwrap_or(token);
@@ -393,7 +400,7 @@ impl Store for Mutant {
     async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
         if self.is(PrefixWithoutSeparator) {
             let doomed = self.listed(&prefix).await?;
-            let keys = doomed.into_iter().map(|entry| Key::from_escaped(entry.key).unwrap()).collect();
+            let keys = doomed.into_iter().map(|entry| Key::from_escaped(entry.key).unwrap().into()).collect();
             return Ok(self.inner.remove(keys).await?.len() as u64);
         }
         let cleared = self.inner.clear(prefix.clone()).await?;
@@ -427,6 +434,26 @@ impl Store for Mutant {
             return Ok(self.listed(&prefix).await?.len() as u64);
         }
         self.inner.len(prefix).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Pulse> {
+        self.inner.beat(beat).await
+    }
+
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.inner.leave(node).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>> {
+        self.inner.members().await
+    }
+
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        self.inner.raise(raise).await
+    }
+
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        self.inner.barriers(names).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -112,7 +112,7 @@ async fn reads_go_on(kind: IoKind) {
     assert_eq!(store.fill(vec![fill.clone()]).await.expect_err("fails").kind(), ErrorKind::Unavailable);
     faults.heal();
     // The lease outlived the failed attempt.
-    assert!(matches!(store.fill(vec![fill]).await.expect("answers")[0], Filled::Stored));
+    assert!(matches!(store.fill(vec![fill]).await.expect("answers")[0], Filled::Stored { .. }));
     assert_eq!(store.stats().segments, 1, "failures leave no files behind");
 }
 
@@ -147,7 +147,7 @@ async fn more_owed_removals_than_fit_are_replaced_by_one_of_everything() {
     let keys: Vec<Key> = (0..2_000).map(|n| key(&format!("n:{long}{n}"))).collect();
     assert!(
         store
-            .remove(keys)
+            .remove(keys.into_iter().map(Into::into).collect())
             .await
             .expect("answers")
             .iter()

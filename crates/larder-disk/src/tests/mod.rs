@@ -73,7 +73,7 @@ async fn open_faulty(settings: &DiskSettings) -> (DiskStore, Arc<Faults>) {
 
 fn write_of(name: &str, value: impl Into<bytes::Bytes>) -> Write {
     let (stamp, condition) = (Stamp::Next, Condition::Always);
-    Write { key: key(name), bytes: value.into(), keep: HOUR, stamp, condition }
+    Write { key: key(name), bytes: value.into(), keep: HOUR, stamp, condition, news: None }
 }
 
 async fn try_put(
@@ -106,7 +106,7 @@ async fn get(store: &DiskStore, name: &str) -> Option<Vec<u8>> {
 }
 
 async fn remove(store: &DiskStore, name: &str) -> Removed {
-    store.remove(vec![key(name)]).await.expect("answers").pop().expect("one answer")
+    store.remove(vec![key(name).into()]).await.expect("answers").pop().expect("one answer")
 }
 
 async fn ask(store: &DiskStore, name: &str, token: u128, when: LeaseFor) -> Found {

@@ -254,7 +254,7 @@ async fn a_call_that_is_dropped_at_any_point_leaves_the_store_usable() {
     for polls in 0..12_usize {
         let name = format!("n:{polls}");
         poll_times(store.write(vec![write_of(&name, "1")]), polls).await;
-        poll_times(store.remove(vec![key(&name)]), polls).await;
+        poll_times(store.remove(vec![key(&name).into()]), polls).await;
         poll_times(store.clear(KeyPrefix::all()), polls).await;
         poll_times(store.read(vec![Read { key: key(&name), lease: None }]), polls).await;
         poll_times(store.len(KeyPrefix::all()), polls).await;

@@ -47,6 +47,7 @@ pub(crate) fn write(text: &str) -> Write {
         keep: KEEP,
         stamp: Stamp::Next,
         condition: Condition::Always,
+        news: None,
     }
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn set(store: &RedisStore, text: &str) -> Version {
 }
 
 pub(crate) async fn remove(store: &RedisStore, text: &str) -> Version {
-    match &store.remove(vec![key(text)]).await.expect("it answers")[..] {
+    match &store.remove(vec![key(text).into()]).await.expect("it answers")[..] {
         [Removed::Done(version)] => *version,
         other => panic!("not removed: {other:?}"),
     }

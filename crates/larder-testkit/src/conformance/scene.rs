@@ -108,7 +108,14 @@ impl<'a, S: Store> Scene<'a, S> {
         } else {
             Stamp::Exactly(Version::new(self.versions.fetch_add(1, Ordering::SeqCst) + 1))
         };
-        Write { key: key.clone(), bytes: bytes.into(), keep: LONG, stamp, condition: Condition::Always }
+        Write {
+            key: key.clone(),
+            bytes: bytes.into(),
+            keep: LONG,
+            stamp,
+            condition: Condition::Always,
+            news: None,
+        }
     }
 
     pub(crate) fn exactly(&self, key: &Key, bytes: &'static str, version: u64) -> Write {
@@ -206,7 +213,7 @@ impl<'a, S: Store> Scene<'a, S> {
     }
 
     pub(crate) async fn remove(&self, key: &Key) -> Verdict<Version> {
-        match only("remove", self.store.remove(vec![key.clone()]).await)? {
+        match only("remove", self.store.remove(vec![key.clone().into()]).await)? {
             Removed::Done(version) => Ok(version),
             Removed::Failed(error) => Err(format!("removing {key} failed: {error}")),
         }
@@ -217,7 +224,7 @@ impl<'a, S: Store> Scene<'a, S> {
     }
 
     pub(crate) async fn release(&self, key: &Key, token: Token) -> Verdict {
-        named("release", self.store.release(key.clone(), token).await)
+        named("release", self.store.release(key.clone(), token).await).map(drop)
     }
 
     pub(crate) async fn clear(&self, prefix: KeyPrefix) -> Verdict<u64> {

@@ -28,13 +28,18 @@ pub enum Op {
     Clear,
     Scan,
     Len,
+    Beat,
+    Leave,
+    Members,
+    Raise,
+    Barriers,
     Ping,
     Close,
 }
 
 impl Op {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::Read,
         Self::Fill,
         Self::Write,
@@ -44,6 +49,11 @@ impl Op {
         Self::Clear,
         Self::Scan,
         Self::Len,
+        Self::Beat,
+        Self::Leave,
+        Self::Members,
+        Self::Raise,
+        Self::Barriers,
         Self::Ping,
         Self::Close,
     ];
@@ -61,6 +71,11 @@ impl fmt::Display for Op {
             Self::Clear => "clear",
             Self::Scan => "scan",
             Self::Len => "len",
+            Self::Beat => "beat",
+            Self::Leave => "leave",
+            Self::Members => "members",
+            Self::Raise => "raise",
+            Self::Barriers => "barriers",
             Self::Ping => "ping",
             Self::Close => "close",
         })

@@ -4,9 +4,10 @@ mod faults;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use larder_core::{
-    Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Page, Read, Removed, Result,
-    Store, Token, Write, Written,
+    Barriers, Beat, Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Member,
+    NodeId, Page, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store, Token, Write, Written,
 };
 
 use self::faults::Injected;
@@ -111,7 +112,7 @@ impl<S: Store> Faulty<S> {
         for (item, &fails) in items.into_iter().zip(&fails) {
             if fails { gone.extend(removed(&item)) } else { passed.push(item) }
         }
-        self.inner.remove(gone).await?;
+        self.inner.remove(gone.into_iter().map(Removal::from).collect()).await?;
         let mut answers = call(passed).await?.into_iter();
         let answer = |&fails: &bool| if fails { Some(refused(failure(op))) } else { answers.next() };
         // A store that gives too few answers still does.
@@ -144,6 +145,10 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.lineage()
     }
 
+    fn channel(&self) -> Option<Arc<str>> {
+        self.inner.channel()
+    }
+
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
         // `Found` has no word for failure: a read fails whole.
         self.call(Op::Read, self.inner.read(reads)).await
@@ -159,15 +164,16 @@ impl<S: Store> Store for Faulty<S> {
         self.batch(Op::Write, writes, call, |write| Some(write.key.clone()), Written::Rejected).await
     }
 
-    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
-        self.batch(Op::Remove, keys, |keys| self.inner.remove(keys), |_| None, Removed::Failed).await
+    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        let call = |removals| self.inner.remove(removals);
+        self.batch(Op::Remove, removals, call, |_| None, Removed::Failed).await
     }
 
     async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
         self.call(Op::Renew, self.inner.renew(key, token, ttl)).await
     }
 
-    async fn release(&self, key: Key, token: Token) -> Result<()> {
+    async fn release(&self, key: Key, token: Token) -> Result<bool> {
         self.call(Op::Release, self.inner.release(key, token)).await
     }
 
@@ -181,6 +187,26 @@ impl<S: Store> Store for Faulty<S> {
 
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         self.call(Op::Len, self.inner.len(prefix)).await
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Pulse> {
+        self.call(Op::Beat, self.inner.beat(beat)).await
+    }
+
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.call(Op::Leave, self.inner.leave(node)).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>> {
+        self.call(Op::Members, self.inner.members()).await
+    }
+
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        self.call(Op::Raise, self.inner.raise(raise)).await
+    }
+
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        self.call(Op::Barriers, self.inner.barriers(names)).await
     }
 
     async fn ping(&self) -> Result<()> {

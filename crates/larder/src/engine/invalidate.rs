@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use larder_core::{
-    Condition, Error, ErrorKind, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removed, Result, Stamp,
-    Store, Stored, Version, Write, Written,
+    Condition, Error, ErrorKind, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removal, Removed,
+    Result, Stamp, Store, Stored, Version, Write, Written,
 };
 
 use super::{Core, Scope, space::Spot};
@@ -96,7 +96,7 @@ impl Scope {
     pub(crate) async fn remove_or_owe(&self, place: usize, keys: Vec<Key>) -> Vec<Result<Version>> {
         let tier = self.core.store(place);
         let mark = tier.mark();
-        let removed = tier.remove(&self.core, keys.clone()).await;
+        let removed = tier.remove(&self.core, keys.iter().cloned().map(Removal::from).collect()).await;
         let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
@@ -191,7 +191,7 @@ impl Scope {
         )?;
         let keep = self.core.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
         let condition = Condition::IfVersion(stored.version);
-        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition })
+        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition, news: None })
     }
 
     fn expire_in_memory(&self, spot: &Spot, version: Version) {
@@ -331,7 +331,7 @@ impl Core {
             return paid;
         }
         let authority = Some(place) == self.authority_place();
-        if let Ok(removed) = tier.remove(self, keys.clone()).await {
+        if let Ok(removed) = tier.remove(self, keys.iter().cloned().map(Removal::from).collect()).await {
             for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
                 if let Removed::Done(version) = outcome {
                     if authority {

@@ -167,7 +167,7 @@ impl Scope {
     /// Takes note of what became of a fill. The authority's refusal binds every tier.
     fn filled(&self, place: usize, kept: &mut Keeping, filled: Filled) {
         match filled {
-            Filled::Stored => kept.item.leases.retain(|lease| lease.place != place),
+            Filled::Stored { .. } => kept.item.leases.retain(|lease| lease.place != place),
             Filled::Refused => {
                 kept.item.leases.retain(|lease| lease.place != place);
                 if Some(place) == self.authority_place() {
@@ -195,7 +195,7 @@ impl Scope {
         for kept in keeping.iter().filter(|kept| kept.fate == Fate::Kept && self.still_stands(&kept.item)) {
             if let Some((bytes, keep)) = self.sealed(place, kept) {
                 let (key, stamp) = (kept.item.spot.key.clone(), Stamp::Exactly(kept.version));
-                writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always });
+                writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news: None });
                 writing.push(kept);
             }
         }
@@ -293,7 +293,7 @@ impl Scope {
             let tier = self.core.store(lease.place);
             if let Ok(filled) = tier.fill(&self.core, vec![fill]).await {
                 match filled.first() {
-                    Some(Filled::Stored) => self.note_fill(lease.place, key),
+                    Some(Filled::Stored { .. }) => self.note_fill(lease.place, key),
                     Some(Filled::Rejected(error)) => self.note_rejected(lease.place, key, error),
                     Some(Filled::Refused) | None => self.note_fenced(lease.place, key),
                 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use larder_core::{
-    Capabilities, DynStore, Error, ErrorKind, Event, Fill, Filled, Found, Key, Read, Removed, Result, Store,
-    TierState, Version, Write, Written,
+    Capabilities, DynStore, Error, ErrorKind, Event, Fill, Filled, Found, Key, Read, Removal, Removed,
+    Result, Store, TierState, Version, Write, Written,
 };
 
 use super::Core;
@@ -122,9 +122,9 @@ impl Tier {
     }
 
     /// Removes; as many answers as keys.
-    pub(crate) async fn remove(&self, core: &Core, keys: Vec<Key>) -> Result<Vec<Removed>> {
-        let count = keys.len();
-        self.call(core, "remove", async { complete(count, self.store.remove(keys).await?) }).await
+    pub(crate) async fn remove(&self, core: &Core, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        let count = removals.len();
+        self.call(core, "remove", async { complete(count, self.store.remove(removals).await?) }).await
     }
 
     fn ended<T>(&self, core: &Core, operation: &'static str, permit: Permit, answer: &Result<T>, nanos: u64) {

@@ -131,7 +131,7 @@ impl Scope {
                 Some(Ok((bytes, keep))) => {
                     let stamp = if authority { Stamp::Next } else { Stamp::Exactly(setting.version) };
                     let key = setting.spot.key.clone();
-                    writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always });
+                    writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news: None });
                     writing.push(setting);
                 }
                 Some(Err(error)) => {

@@ -25,6 +25,7 @@ async fn plant(fleet: &Fleet, n: u64, bytes: impl Into<Bytes>) {
         keep: secs(3_600),
         stamp: Stamp::Next,
         condition: Condition::Always,
+        news: None,
     };
     fleet.shared.write(vec![write]).await.unwrap();
 }

@@ -52,7 +52,7 @@ async fn large<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let stored = written.iter().filter(|answer| matches!(answer, Written::Stored(_))).count();
     ensure!(stored == LARGE, "{stored} of {LARGE} plain writes were stored");
     read_all(scene, &keys, |_| true).await?;
-    let doomed: Vec<Key> = keys.iter().step_by(2).cloned().collect();
+    let doomed: Vec<larder_core::Removal> = keys.iter().step_by(2).cloned().map(Into::into).collect();
     let asked = doomed.len();
     let removed = all("remove", scene.store.remove(doomed).await, asked)?;
     ensure!(removed.iter().all(|answer| matches!(answer, Removed::Done(_))), "a removal in a batch failed");
@@ -90,7 +90,11 @@ async fn asked_twice<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let found = all("read", scene.store.read(asked).await, 4)?;
     let hits: Vec<bool> = found.iter().map(|found| matches!(found, Found::Hit(_))).collect();
     ensure!(hits == [true, false, true, false], "hits and misses came as {hits:?}");
-    let removed = all("remove", scene.store.remove(vec![key.clone(), gone, key.clone()]).await, 3)?;
+    let removed = all(
+        "remove",
+        scene.store.remove(vec![key.clone().into(), gone.into(), key.clone().into()]).await,
+        3,
+    )?;
     ensure!(removed.iter().all(|answer| matches!(answer, Removed::Done(_))), "a repeated removal failed");
     scene.lacks(&key, "after being removed twice in a batch").await
 }

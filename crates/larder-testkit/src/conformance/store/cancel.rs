@@ -56,7 +56,7 @@ async fn dropped_calls<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let keys = scene.keys(3);
     leave!(scene, "a write", scene.store.write(keys.iter().map(|key| scene.writing(key, "value")).collect()));
     leave!(scene, "a read", scene.store.read(keys.iter().map(plain).collect()));
-    leave!(scene, "a removal", scene.store.remove(keys.clone()));
+    leave!(scene, "a removal", scene.store.remove(keys.iter().cloned().map(Into::into).collect()));
     leave!(scene, "a ping", scene.store.ping());
     Ok(())
 }

@@ -21,7 +21,7 @@ async fn closed_is_closed<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let mut answers = vec![
         ("read", kind(store.read(vec![plain(&key)]).await)),
         ("write", kind(store.write(vec![scene.writing(&key, "late")]).await)),
-        ("remove", kind(store.remove(vec![key.clone()]).await)),
+        ("remove", kind(store.remove(vec![key.clone().into()]).await)),
         ("ping", kind(store.ping().await)),
     ];
     if scene.capabilities.leases {

@@ -97,7 +97,7 @@ async fn refresh<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     ensure!(matches!(found, Found::Held), "a second refresh was answered {}", found_name(&found));
     let version = grant.version.max(version);
     let filled = scene.fill(scene.filling(&key, token, version, "new")).await?;
-    ensure!(matches!(filled, Filled::Stored), "the refresh's fill was answered {filled:?}");
+    ensure!(matches!(filled, Filled::Stored { .. }), "the refresh's fill was answered {filled:?}");
     scene.holds(&key, b"new", "after the refresh").await
 }
 
@@ -110,7 +110,7 @@ async fn fill_stores<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     );
     let version = Version::new(grant.version.get() + 7);
     let filled = scene.fill(scene.filling(&key, token, version, "loaded")).await?;
-    ensure!(matches!(filled, Filled::Stored), "it was answered {filled:?}");
+    ensure!(matches!(filled, Filled::Stored { .. }), "it was answered {filled:?}");
     scene.holds(&key, b"loaded", "after a fill").await?;
     let read = scene.get(&key).await?.map(|stored| stored.version);
     ensure!(read == Some(version), "the fill named version {version}, the read finds {read:?}");
@@ -124,7 +124,7 @@ async fn fill_keep_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     for (key, keep) in [(&brief, SHORT), (&lasting, LONG)] {
         let (token, grant) = scene.grant(key, LeaseFor::Miss, SHORT * 20).await?;
         let filled = scene.fill(Fill { keep, ..scene.filling(key, token, grant.version, "loaded") }).await?;
-        ensure!(matches!(filled, Filled::Stored), "a fill kept for {keep:?} was answered {filled:?}");
+        ensure!(matches!(filled, Filled::Stored { .. }), "a fill kept for {keep:?} was answered {filled:?}");
     }
     scene.wait(SHORT * 20).await;
     scene.lacks(&brief, "past the time the fill was kept for").await?;
@@ -141,7 +141,10 @@ async fn wrong_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.refuses(fill(&held, scene.token(), "wrong"), "with another's token").await?;
     scene.lacks(&held, "after a fill with another's token").await?;
     let filled = scene.fill(scene.filling(&held, token, grant.version, "right")).await?;
-    ensure!(matches!(filled, Filled::Stored), "after a refused fill, the holder's was answered {filled:?}");
+    ensure!(
+        matches!(filled, Filled::Stored { .. }),
+        "after a refused fill, the holder's was answered {filled:?}"
+    );
 
     scene.put(&there, "value").await?;
     scene.refuses(fill(&there, scene.token(), "wrong"), "over an entry, without a lease").await?;
@@ -175,7 +178,7 @@ async fn remove_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.remove(&there).await?;
     voided(scene, &there, token, grant.version, None).await?;
     let (token, grant) = scene.grant(&there, LeaseFor::Miss, LONG).await?;
-    only("remove", scene.elsewhere().remove(vec![there.clone()]).await)?;
+    only("remove", scene.elsewhere().remove(vec![there.clone().into()]).await)?;
     voided(scene, &there, token, grant.version, None).await
 }
 
@@ -187,7 +190,10 @@ async fn clear_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.clear(larder_core::KeyPrefix::of(&inner)).await?;
     voided(scene, &inside, token, grant.version, None).await?;
     let filled = scene.fill(scene.filling(&outside, kept, kept_grant.version, "loaded")).await?;
-    ensure!(matches!(filled, Filled::Stored), "a lease outside the cleared prefix was voided: {filled:?}");
+    ensure!(
+        matches!(filled, Filled::Stored { .. }),
+        "a lease outside the cleared prefix was voided: {filled:?}"
+    );
     Ok(())
 }
 
@@ -232,7 +238,7 @@ async fn renew_extends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     ensure!(scene.is_held(&longer).await?, "a lease renewed for longer ended at its first time");
     ensure!(!scene.is_held(&shorter).await?, "a lease renewed for less lasted for its first time");
     let filled = scene.fill(scene.filling(&longer, token, grant.version, "loaded")).await?;
-    ensure!(matches!(filled, Filled::Stored), "a fill under a renewed lease was answered {filled:?}");
+    ensure!(matches!(filled, Filled::Stored { .. }), "a fill under a renewed lease was answered {filled:?}");
     Ok(())
 }
 
@@ -243,7 +249,7 @@ async fn renew_needs_the_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let (token, grant) = scene.grant(&held, LeaseFor::Miss, LONG).await?;
     ensure!(!scene.renew(&held, scene.token(), LONG).await?, "another's lease was renewed");
     let filled = scene.fill(scene.filling(&held, token, grant.version, "loaded")).await?;
-    ensure!(matches!(filled, Filled::Stored), "the holder's fill was answered {filled:?}");
+    ensure!(matches!(filled, Filled::Stored { .. }), "the holder's fill was answered {filled:?}");
     Ok(())
 }
 
@@ -272,7 +278,7 @@ async fn leases_are_separate<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         .await?;
     scene.remove(&two).await?;
     let filled = scene.fill(scene.filling(&one, first, grant.version, "loaded")).await?;
-    ensure!(matches!(filled, Filled::Stored), "removing another key voided the lease: {filled:?}");
+    ensure!(matches!(filled, Filled::Stored { .. }), "removing another key voided the lease: {filled:?}");
     Ok(())
 }
 
@@ -287,7 +293,10 @@ async fn tokens_are_whole<S: Store>(scene: &Scene<'_, S>) -> Verdict {
             scene.refuses(near, &format!("with a token that differs in bit {bit}")).await?;
         }
         let filled = scene.fill(scene.filling(&key, Token(held), Version::new(1), "right")).await?;
-        ensure!(matches!(filled, Filled::Stored), "the fill with token {held:#x} was answered {filled:?}");
+        ensure!(
+            matches!(filled, Filled::Stored { .. }),
+            "the fill with token {held:#x} was answered {filled:?}"
+        );
     }
     Ok(())
 }

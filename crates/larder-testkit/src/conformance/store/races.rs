@@ -79,7 +79,7 @@ async fn one_fill<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         async move { only("fill", store.fill(vec![fill]).await) }
     })
     .await?;
-    let stored = filled.iter().filter(|filled| matches!(filled, Filled::Stored)).count();
+    let stored = filled.iter().filter(|filled| matches!(filled, Filled::Stored { .. })).count();
     ensure!(stored == 1, "{stored} fills under one lease were stored");
     Ok(())
 }

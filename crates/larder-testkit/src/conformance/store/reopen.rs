@@ -136,7 +136,7 @@ async fn clear_some<S: Store>(scene: &Scene<'_, S>) -> Verdict<()> {
     if scene.capabilities.scan {
         return scene.clear(scene.prefix()).await.map(drop);
     }
-    named("remove", scene.store.remove(scene.keys(100)).await).map(drop)
+    named("remove", scene.store.remove(scene.keys(100).into_iter().map(Into::into).collect()).await).map(drop)
 }
 
 async fn find_cleared<S: Store>(scene: &Scene<'_, S>, (): ()) -> Verdict {

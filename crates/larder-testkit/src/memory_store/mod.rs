@@ -1,5 +1,7 @@
 //! A small correct store in memory: the reference for backend authors, a test double for everybody else.
 
+mod fleet;
+
 use std::{
     collections::BTreeMap,
     ops::Bound,
@@ -12,10 +14,16 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Capabilities, Clock, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Grant, Key, KeyPrefix,
-    LeaseFor, LeaseRequest, Moment, Page, PageEntry, Read, Removed, Result, Stamp, Store, Stored, Token,
-    Version, Write, Written,
+    Barriers, Beat, Capabilities, Clock, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Grant,
+    Inbox, Key, KeyPrefix, LeaseFor, LeaseRequest, Member, Moment, NodeId, Page, PageEntry, Pulse, Raise,
+    Raised, Read, Removal, Removed, Result, Sequence, Stamp, Store, Stored, Tip, Token, Version, Write,
+    Written, first_number,
 };
+
+use self::fleet::Books;
+
+/// The id of the first history; each later one has the next.
+const FIRST_HISTORY: u64 = 1;
 
 /// How many keys a [`MemoryStore`] holds at most; beyond, new ones are `Rejected`.
 const MAX_KEYS: usize = 1 << 20;
@@ -41,6 +49,7 @@ const MAX_KEYS: usize = 1 << 20;
 pub struct MemoryStore {
     shelf: Arc<Shelf>,
     capabilities: Capabilities,
+    channel: Option<Arc<str>>,
     closed: AtomicBool,
 }
 
@@ -49,11 +58,11 @@ struct Shelf {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     slots: BTreeMap<Bytes, Slot>,
     sequence: u64,
     lineage: u64,
+    books: Books,
 }
 
 #[derive(Default)]
@@ -71,6 +80,8 @@ struct Entry {
 struct Lease {
     token: Token,
     ends_at: Moment,
+    /// Somebody else asked for it.
+    awaited: bool,
 }
 
 impl MemoryStore {
@@ -82,11 +93,27 @@ impl MemoryStore {
         capabilities.sequence = true;
         capabilities.leases = true;
         capabilities.scan = true;
+        capabilities.fleet = true;
+        capabilities.barriers = true;
+        let state = Mutex::new(State::begin(0, 0, Books::begin(0, FIRST_HISTORY)));
         Self {
-            shelf: Arc::new(Shelf { clock: Box::new(clock), state: Mutex::default() }),
+            shelf: Arc::new(Shelf { clock: Box::new(clock), state }),
             capabilities,
+            channel: None,
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// The same entries behind a handle that announces what it executes, to those who [`listen`](Self::listen).
+    #[must_use]
+    pub fn announcing_on(mut self, channel: &str) -> Self {
+        self.channel = Some(channel.into());
+        self
+    }
+
+    /// Tells `inbox` from now on what is executed through handles that announce, as long as it stands.
+    pub fn listen(&self, inbox: &Arc<dyn Inbox>) {
+        self.shelf.lock().books.listen(inbox);
     }
 
     /// The same entries behind a handle that can do only what `capabilities` say.
@@ -98,11 +125,15 @@ impl MemoryStore {
         self
     }
 
-    /// Forgets everything, sequence included, and shows it by another [`lineage`](Store::lineage): a failover.
+    /// Forgets everything, sequences included, and shows it by another [`lineage`](Store::lineage): a restart without
+    /// data. The new sequences begin above the old ones.
     pub fn lose_history(&self) {
+        let first = first_number(self.shelf.clock.wall());
         let mut state = self.shelf.lock();
-        let lineage = state.lineage + 1;
-        *state = State { lineage, ..State::default() };
+        let (lineage, history) = (state.lineage + 1, state.books.tip.history + 1);
+        let first = first.max(state.sequence).max(state.books.tip.number);
+        let books = state.books.lost(first, history);
+        *state = State::begin(first, lineage, books);
     }
 
     /// Puts something under `key` that is not an entry: reads answer `Foreign` until it is written or removed.
@@ -122,6 +153,22 @@ impl MemoryStore {
         let state = self.open()?;
         if !self.capabilities.scan {
             return Err(Error::new(ErrorKind::Unsupported, "the store cannot list keys"));
+        }
+        Ok(state)
+    }
+
+    fn open_for_fleet(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.open()?;
+        if !self.capabilities.fleet {
+            return Err(Error::new(ErrorKind::Unsupported, "the store keeps no books for a fleet"));
+        }
+        Ok(state)
+    }
+
+    fn open_for_barriers(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.open()?;
+        if !self.capabilities.barriers {
+            return Err(Error::new(ErrorKind::Unsupported, "the store keeps no barriers"));
         }
         Ok(state)
     }
@@ -160,8 +207,9 @@ impl MemoryStore {
             state.slots.remove(fill.key.as_bytes());
             return Filled::Rejected(error);
         }
+        let awaited = slot.lease.as_ref().is_some_and(|lease| lease.awaited);
         *slot = Slot::holding(fill.version, fill.bytes, now.after(fill.keep));
-        Filled::Stored
+        Filled::Stored { awaited }
     }
 
     fn write_one(&self, state: &mut State, write: Write, now: Moment) -> Result<Written> {
@@ -181,14 +229,14 @@ impl MemoryStore {
         }
         let version = match write.stamp {
             Stamp::Exactly(version) => version,
-            Stamp::Next => self.next(state)?,
+            Stamp::Next => self.next(state, write.news.as_ref())?,
         };
         state.slots.insert(write.key.to_bytes(), Slot::holding(version, write.bytes, now.after(write.keep)));
         Ok(Written::Stored(version))
     }
 
-    /// Draws the next version; always [`Version::ZERO`] without the capability.
-    fn next(&self, state: &mut State) -> Result<Version> {
+    /// Draws the next version and announces what draws it; always [`Version::ZERO`] without the capability.
+    fn next(&self, state: &mut State, news: Option<&Bytes>) -> Result<Version> {
         if !self.capabilities.sequence {
             return Ok(Version::ZERO);
         }
@@ -196,7 +244,11 @@ impl MemoryStore {
             return Err(Error::new(ErrorKind::Unavailable, "the sequence is used up"));
         }
         state.sequence += 1;
-        Ok(Version::new(state.sequence))
+        let tip = state.tip();
+        if let Some(news) = news.filter(|_| self.channel.is_some()) {
+            state.books.announce(Sequence::Keys(0), tip, news);
+        }
+        Ok(Version::new(tip.number))
     }
 }
 
@@ -207,15 +259,27 @@ impl Shelf {
 }
 
 impl State {
+    fn begin(sequence: u64, lineage: u64, books: Books) -> Self {
+        Self { slots: BTreeMap::new(), sequence, lineage, books }
+    }
+
+    fn tip(&self) -> Tip {
+        Tip { number: self.sequence, history: self.books.tip.history }
+    }
+
     fn grant(&mut self, key: &Key, request: LeaseRequest, now: Moment) -> Found {
         if self.is_full_for(key, now) {
             return Found::Miss;
         }
         let slot = self.slots.entry(key.to_bytes()).or_default();
-        if slot.lease.as_ref().is_some_and(|lease| lease.ends_at > now && lease.token != request.token) {
+        if let Some(lease) = slot.lease.as_mut()
+            && lease.ends_at > now
+            && lease.token != request.token
+        {
+            lease.awaited = true;
             return Found::Held;
         }
-        slot.lease = Some(Lease { token: request.token, ends_at: now.after(request.ttl) });
+        slot.lease = Some(Lease { token: request.token, ends_at: now.after(request.ttl), awaited: false });
         Found::Granted(Grant { version: Version::new(self.sequence) })
     }
 
@@ -273,6 +337,7 @@ impl Clone for MemoryStore {
         Self {
             shelf: Arc::clone(&self.shelf),
             capabilities: self.capabilities,
+            channel: self.channel.clone(),
             closed: AtomicBool::new(false),
         }
     }
@@ -298,6 +363,10 @@ impl Store for MemoryStore {
         self.shelf.lock().lineage
     }
 
+    fn channel(&self) -> Option<Arc<str>> {
+        self.channel.clone()
+    }
+
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
         let (mut state, now) = (self.open()?, self.now());
         Ok(reads.into_iter().map(|read| self.read_one(&mut state, read, now)).collect())
@@ -313,12 +382,12 @@ impl Store for MemoryStore {
         writes.into_iter().map(|write| self.write_one(&mut state, write, now)).collect()
     }
 
-    async fn remove(&self, keys: Vec<Key>) -> Result<Vec<Removed>> {
+    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
         let mut state = self.open()?;
-        let mut removed = Vec::with_capacity(keys.len());
-        for key in keys {
+        let mut removed = Vec::with_capacity(removals.len());
+        for Removal { key, news } in removals {
             state.slots.remove(key.as_bytes());
-            removed.push(Removed::Done(self.next(&mut state)?));
+            removed.push(Removed::Done(self.next(&mut state, news.as_ref())?));
         }
         Ok(removed)
     }
@@ -328,23 +397,23 @@ impl Store for MemoryStore {
         let Some(slot) = state.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, now)) else {
             return Ok(false);
         };
-        slot.lease = Some(Lease { token, ends_at: now.after(ttl) });
+        if let Some(lease) = &mut slot.lease {
+            lease.ends_at = now.after(ttl);
+        }
         Ok(true)
     }
 
-    async fn release(&self, key: Key, token: Token) -> Result<()> {
+    async fn release(&self, key: Key, token: Token) -> Result<bool> {
         let (mut state, now) = (self.open()?, self.now());
-        if let Some(slot) = state.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, now)) {
-            slot.lease = None;
-        }
-        Ok(())
+        let slot = state.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, now));
+        Ok(slot.and_then(|slot| slot.lease.take()).is_some_and(|lease| lease.awaited))
     }
 
     async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
         let (mut state, now) = (self.open_for_scan()?, self.now());
         let cleared = state.live_keys(&prefix, Bound::Unbounded, now).count() as u64;
         state.slots.retain(|key, _| !prefix.covers(key));
-        self.next(&mut state)?;
+        self.next(&mut state, None)?;
         Ok(cleared)
     }
 
@@ -367,6 +436,36 @@ impl Store for MemoryStore {
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         let (state, now) = (self.open_for_scan()?, self.now());
         Ok(state.live_keys(&prefix, Bound::Unbounded, now).count() as u64)
+    }
+
+    async fn beat(&self, beat: Beat) -> Result<Pulse> {
+        let (mut state, now) = (self.open_for_fleet()?, self.now());
+        state.books.beat(&beat, now);
+        Ok(Pulse { sequences: vec![state.tip()], barriers: state.books.tip })
+    }
+
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.open_for_fleet()?.books.leave(node);
+        Ok(())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>> {
+        let now = self.now();
+        Ok(self.open_for_fleet()?.books.members(now))
+    }
+
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        let (mut state, now) = (self.open_for_barriers()?, self.now());
+        let raised = state.books.raise(&raise, now);
+        if let (Raised::At(_), Some(news), Some(_)) = (raised, &raise.news, &self.channel) {
+            let tip = state.books.tip;
+            state.books.announce(Sequence::Barriers, tip, news);
+        }
+        Ok(raised)
+    }
+
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        Ok(self.open_for_barriers()?.books.barriers(&names))
     }
 
     async fn ping(&self) -> Result<()> {
