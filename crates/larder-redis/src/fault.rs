@@ -59,6 +59,11 @@ pub(crate) fn server_error(answered: &ServerError) -> (Error, Verdict) {
         (_, "MISCONF") => ("it cannot save to disk and refuses writes; see its log", Verdict::Keep),
         (_, "NOAUTH" | "WRONGPASS") => ("it refuses the login; check user name and password", Verdict::Rest),
         (_, "LARDERFULL") => ("the sequence is used up; clear the prefix in redis", Verdict::Keep),
+        (_, "LARDERNEWS") => (
+            "it did what was asked but told nobody; grant the user PUBLISH (SPUBLISH in a cluster) and the channel of \
+             the prefix, or turn `announce` off",
+            Verdict::Keep,
+        ),
         (_, "WRONGTYPE") => ("a key of larder's own holds another type; remove it", Verdict::Keep),
         (_, "BUSY") => ("a script of somebody runs too long", Verdict::Keep),
         (Some(ServerErrorKind::ClusterDown), _) => {

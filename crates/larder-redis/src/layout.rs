@@ -1,17 +1,20 @@
-//! Where things stand in Redis: the names of values, leases and sequences, and their way back to keys.
+//! Where things stand in Redis: the names of values, leases, sequences and books, and their way back to keys.
 
 use larder_core::{Key, KeyPrefix};
 
 /// Names keys.
 ///
-/// `<prefix>:{<partition>}v:<key>` is a value, `…l:<key>` its lease, `…s` the partition's sequence. The hash tag comes
-/// first and the prefix holds no braces, so all names of a partition fall into one slot whatever the key holds; the
-/// letter behind it keeps the three apart.
+/// `<prefix>:{<partition>}v:<key>` is a value, `…l:<key>` its lease, `…s` the partition's sequence, and in the first
+/// partition `…m` the nodes that live and `…b` the barriers. The hash tag comes first and the prefix holds no braces,
+/// so all names of a partition fall into one slot whatever the key holds; the letter behind it keeps them apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     lead: Vec<u8>,
     partitions: u16,
 }
+
+/// The partition that keeps a fleet's books.
+pub(crate) const BOOKS_AT: u16 = 0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -40,6 +43,16 @@ impl Layout {
 
     pub(crate) fn sequence(&self, partition: u16) -> Vec<u8> {
         self.name(partition, b"s", b"")
+    }
+
+    /// The hash of the nodes that live.
+    pub(crate) fn members(&self) -> Vec<u8> {
+        self.name(BOOKS_AT, b"m", b"")
+    }
+
+    /// The hash of the barriers and their sequence.
+    pub(crate) fn barriers(&self) -> Vec<u8> {
+        self.name(BOOKS_AT, b"b", b"")
     }
 
     /// Writes the name of a value; cheaper than [`value`](Self::value) where there is a place for it.

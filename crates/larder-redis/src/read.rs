@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
-use larder_core::{Found, Grant, LeaseFor, LeaseRequest, Read, Result, Version};
+use larder_core::{Found, Grant, LeaseFor, LeaseRequest, Read, Result, Sequence, Version};
 use redis::Value;
 
 use crate::{
@@ -68,7 +68,7 @@ impl Inner {
                 return None;
             };
             let partition = self.layout.partition(key);
-            let (seen, fresh) = self.sequences.known(partition);
+            let (seen, fresh) = self.sequences.known(Sequence::Keys(partition));
             let keys = [self.layout.value(key), self.layout.lease(key), self.layout.sequence(partition)];
             let mut command = script.call(&keys);
             command.arg(&token_bytes(*token)[..]).arg(millis(*ttl));
@@ -90,7 +90,7 @@ impl Inner {
             3 => {
                 let number = reply.number()?;
                 if let Some(history) = reply.history()? {
-                    self.sequences.learn(partition, number, history);
+                    self.sequences.learn(Sequence::Keys(partition), number, history);
                 }
                 Found::Granted(Grant { version: Version::new(number) })
             }

@@ -32,6 +32,13 @@ impl Reply {
         }
     }
 
+    pub(crate) fn list(&mut self) -> Result<Vec<Value>> {
+        match self.0.next() {
+            Some(Value::Array(parts)) => Ok(parts),
+            _ => Err(unexpected_reply()),
+        }
+    }
+
     /// A history's id; `None` where the script did not ask the sequence.
     pub(crate) fn history(&mut self) -> Result<Option<u64>> {
         let digits = self.bytes()?;

@@ -2,7 +2,7 @@
 
 use redis::Cmd;
 
-use crate::settings::DeleteStrategy;
+use crate::{news::Channels, settings::DeleteStrategy};
 
 /// All scripts. Each declares every key it touches, and all keys of one call share one hash tag.
 pub(crate) struct Scripts {
@@ -12,17 +12,34 @@ pub(crate) struct Scripts {
     pub(crate) remove: Script,
     pub(crate) renew: Script,
     pub(crate) release: Script,
+    pub(crate) beat: Script,
+    pub(crate) tips: Script,
+    pub(crate) leave: Script,
+    pub(crate) members: Script,
+    pub(crate) raise: Script,
+    pub(crate) barriers: Script,
 }
 
 impl Scripts {
-    pub(crate) fn new(delete: DeleteStrategy) -> Self {
+    pub(crate) fn new(delete: DeleteStrategy, channels: &Channels) -> Self {
+        let script = |body: &str| {
+            let source = [include_str!("scripts/shared.lua"), body].join("\n");
+            let source = source.replace("'UNLINK'", &format!("'{}'", delete.command()));
+            Script::new(source.replace("'PUBLISH'", &format!("'{}'", channels.command())))
+        };
         Self {
-            lease: Script::new(include_str!("scripts/lease.lua"), delete),
-            fill: Script::new(include_str!("scripts/fill.lua"), delete),
-            write: Script::new(include_str!("scripts/write.lua"), delete),
-            remove: Script::new(include_str!("scripts/remove.lua"), delete),
-            renew: Script::new(include_str!("scripts/renew.lua"), delete),
-            release: Script::new(include_str!("scripts/release.lua"), delete),
+            lease: script(include_str!("scripts/lease.lua")),
+            fill: script(include_str!("scripts/fill.lua")),
+            write: script(include_str!("scripts/write.lua")),
+            remove: script(include_str!("scripts/remove.lua")),
+            renew: script(include_str!("scripts/renew.lua")),
+            release: script(include_str!("scripts/release.lua")),
+            beat: script(include_str!("scripts/beat.lua")),
+            tips: script(include_str!("scripts/tips.lua")),
+            leave: script(include_str!("scripts/leave.lua")),
+            members: script(include_str!("scripts/members.lua")),
+            raise: script(include_str!("scripts/raise.lua")),
+            barriers: script(include_str!("scripts/barriers.lua")),
         }
     }
 }
@@ -34,9 +51,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    fn new(body: &str, delete: DeleteStrategy) -> Self {
-        let source = [include_str!("scripts/shared.lua"), body].join("\n");
-        let source = source.replace("'UNLINK'", &format!("'{}'", delete.command()));
+    fn new(source: String) -> Self {
         let hash = redis::Script::new(&source).get_hash().to_owned();
         Self { source, hash }
     }

@@ -8,13 +8,18 @@ use std::{
     },
 };
 
-/// The highest number and the history id seen of each partition's sequence.
+use larder_core::Sequence;
+
+/// The highest number and the history id seen of each sequence: every partition's and that of the barriers.
 ///
 /// A sequence lives in Redis as a number and the random id of its history. Every script that touches it is told the
 /// highest number seen here; where the server's is lower, or gone, the script raises it under a fresh id. So numbers
 /// never go back for a process, and a changed id tells all processes that history was lost.
 pub(crate) struct Sequences {
     partitions: Box<[Seen]>,
+    barriers: Seen,
+    /// The list of the nodes that live has no numbers, but a history.
+    members: Seen,
     lineage: AtomicU64,
     server: Mutex<Option<ServerIdentity>>,
     chance: RandomState,
@@ -39,6 +44,8 @@ impl Sequences {
     pub(crate) fn new(partitions: u16) -> Self {
         Self {
             partitions: (0..partitions).map(|_| Seen::default()).collect(),
+            barriers: Seen::default(),
+            members: Seen::default(),
             lineage: AtomicU64::new(0),
             server: Mutex::new(None),
             chance: RandomState::new(),
@@ -51,19 +58,34 @@ impl Sequences {
     }
 
     /// What a script is told: the highest number seen, and an id for a history that it may have to begin.
-    pub(crate) fn known(&self, partition: u16) -> (u64, u64) {
-        let number = self.partitions[usize::from(partition)].number.load(Ordering::Acquire);
-        (number, self.draw().max(1))
+    pub(crate) fn known(&self, sequence: Sequence) -> (u64, u64) {
+        (self.seen(sequence).number.load(Ordering::Acquire), self.draw().max(1))
     }
 
     /// Takes in what a script answered. Answers that overtake each other may count one loss twice: harmless.
-    pub(crate) fn learn(&self, partition: u16, number: u64, history: u64) {
-        let seen = &self.partitions[usize::from(partition)];
+    pub(crate) fn learn(&self, sequence: Sequence, number: u64, history: u64) {
+        let seen = self.seen(sequence);
+        self.follow(seen, history);
+        seen.number.fetch_max(number, Ordering::AcqRel);
+    }
+
+    /// Takes in the history of the list of the nodes that live.
+    pub(crate) fn learn_members(&self, history: u64) {
+        self.follow(&self.members, history);
+    }
+
+    fn follow(&self, seen: &Seen, history: u64) {
         let before = seen.history.swap(history, Ordering::AcqRel);
         if before != 0 && before != history {
             self.lineage.fetch_add(1, Ordering::AcqRel);
         }
-        seen.number.fetch_max(number, Ordering::AcqRel);
+    }
+
+    fn seen(&self, sequence: Sequence) -> &Seen {
+        match sequence {
+            Sequence::Keys(partition) => &self.partitions[usize::from(partition)],
+            Sequence::Barriers => &self.barriers,
+        }
     }
 
     /// Takes in whom a new connection reached. Another process or another data set behind the same address may have
@@ -89,12 +111,18 @@ mod tests {
     #[test]
     fn a_changed_history_is_a_new_lineage_and_the_first_meeting_is_not() {
         let sequences = Sequences::new(2);
-        sequences.learn(0, 5, 77);
-        sequences.learn(0, 3, 77);
-        sequences.learn(1, 1, 78);
-        assert_eq!((sequences.lineage(), sequences.known(0).0), (0, 5));
-        sequences.learn(0, 6, 79);
-        assert_eq!((sequences.lineage(), sequences.known(0).0), (1, 6));
+        let (first, second) = (Sequence::Keys(0), Sequence::Keys(1));
+        sequences.learn(first, 5, 77);
+        sequences.learn(first, 3, 77);
+        sequences.learn(second, 1, 78);
+        sequences.learn(Sequence::Barriers, 9, 80);
+        sequences.learn_members(81);
+        assert_eq!((sequences.lineage(), sequences.known(first).0), (0, 5));
+        sequences.learn(first, 6, 79);
+        assert_eq!((sequences.lineage(), sequences.known(first).0), (1, 6));
+        sequences.learn(Sequence::Barriers, 9, 90);
+        sequences.learn_members(91);
+        assert_eq!((sequences.lineage(), sequences.known(Sequence::Barriers).0), (3, 9));
     }
 
     #[test]

@@ -60,6 +60,13 @@ pub struct RedisSettings {
     /// places keys elsewhere: all processes that share a prefix need the same, and a change is a new, empty cache
     /// (choose a new prefix with it and let the old one expire). Default: 1.
     pub partitions: u16,
+    /// Whether writes, removals and barriers are announced in the step that executes them, on a channel of the
+    /// prefix, to those who listen on a bus: the user needs `PUBLISH`, or `SPUBLISH` in a cluster, on the channels
+    /// that begin with the prefix. Default: true.
+    pub announce: bool,
+    /// How many barriers stand at most, 1 to 1 000 000. Beyond, they are all forgotten and every older entry is
+    /// invalid. Default: 10 000.
+    pub barriers_max: usize,
     /// Whether `connect` succeeds without reaching a server, which is then sought in the background. Otherwise it fails
     /// at once and says why. Default: false.
     pub lazy: bool,
@@ -128,6 +135,8 @@ impl RedisSettings {
             delete_strategy: DeleteStrategy::Unlink,
             max_value_bytes: 16 << 20,
             partitions: 1,
+            announce: true,
+            barriers_max: 10_000,
             lazy: false,
         }
     }
@@ -231,6 +240,20 @@ impl RedisSettings {
         self
     }
 
+    /// Sets [`announce`](Self::announce).
+    #[must_use]
+    pub fn with_announce(mut self, announce: bool) -> Self {
+        self.announce = announce;
+        self
+    }
+
+    /// Sets [`barriers_max`](Self::barriers_max).
+    #[must_use]
+    pub fn with_barriers_max(mut self, barriers: usize) -> Self {
+        self.barriers_max = barriers;
+        self
+    }
+
     /// Sets [`lazy`](Self::lazy).
     #[must_use]
     pub fn with_lazy(mut self, lazy: bool) -> Self {
@@ -265,6 +288,8 @@ impl fmt::Debug for RedisSettings {
             .field("delete_strategy", &self.delete_strategy)
             .field("max_value_bytes", &self.max_value_bytes)
             .field("partitions", &self.partitions)
+            .field("announce", &self.announce)
+            .field("barriers_max", &self.barriers_max)
             .field("lazy", &self.lazy)
             .finish_non_exhaustive()
     }

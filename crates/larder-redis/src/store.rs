@@ -16,6 +16,7 @@ use crate::{
     gather::Lane,
     layout::Layout,
     link::{Dialer, Link},
+    news::Channels,
     scripts::{Script, Scripts},
     sequence::Sequences,
 };
@@ -43,6 +44,8 @@ pub struct RedisStore(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) settings: RedisSettings,
     pub(crate) layout: Layout,
+    /// Where news are announced, if they are.
+    pub(crate) channels: Option<Channels>,
     pub(crate) scripts: Scripts,
     pub(crate) sequences: Arc<Sequences>,
     pub(crate) connection: Arc<Connection>,
@@ -64,15 +67,21 @@ impl RedisStore {
         let settings = settings.into();
         let nodes = settings.check()?;
         let sequences = Arc::new(Sequences::new(settings.partitions));
+        let database = nodes.first().map_or(0, |node| node.redis_settings().db());
         let dialer = Dialer::new(&settings, nodes);
         let opened =
             Connection::open(dialer, settings.command_timeout, settings.lazy, Arc::clone(&sequences));
         let connection = Arc::new(opened.await?);
+        let channels = Channels::new(&settings, database);
+        if settings.announce && !settings.lazy {
+            may_announce(&connection, &channels).await?;
+        }
         let by_slot = settings.topology != Topology::Single;
         let lanes = if by_slot { settings.partitions } else { 1 };
         Ok(Self(Arc::new(Inner {
             layout: Layout::new(&settings.prefix, settings.partitions),
-            scripts: Scripts::new(settings.delete_strategy),
+            scripts: Scripts::new(settings.delete_strategy, &channels),
+            channels: settings.announce.then_some(channels),
             batches: Batches::new(Arc::clone(&connection), by_slot),
             lanes: (0..lanes).map(|_| Arc::new(Lane::new(Arc::clone(&connection)))).collect(),
             sequences,
@@ -88,8 +97,23 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-fn not_yet() -> Error {
-    Error::new(ErrorKind::Unsupported, "the redis store keeps nothing for a fleet")
+/// Publishes nothing, to nobody's concern, so that a user who may not is told so at once.
+async fn may_announce(connection: &Connection, channels: &Channels) -> Result<()> {
+    let mut publish = redis::cmd(channels.command());
+    publish.arg(channels.of(0)).arg("");
+    match connection.call(async |mut link: Link| link.one(&publish).await).await? {
+        Value::ServerError(answered) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "redis answered {} to {} on `{}`: grant the user this command and the channels of the prefix, or turn \
+                 `announce` off",
+                answered.code(),
+                channels.command(),
+                channels.name(),
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 impl Store for RedisStore {
@@ -105,6 +129,8 @@ impl Store for RedisStore {
         capabilities.sequences = self.0.settings.partitions;
         capabilities.leases = true;
         capabilities.scan = self.0.may_list();
+        capabilities.fleet = true;
+        capabilities.barriers = true;
         capabilities.max_value_bytes = Some(self.0.settings.max_value_bytes);
         capabilities
     }
@@ -114,7 +140,7 @@ impl Store for RedisStore {
     }
 
     fn channel(&self) -> Option<Arc<str>> {
-        None
+        self.0.channels.as_ref().map(Channels::name)
     }
 
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
@@ -134,11 +160,11 @@ impl Store for RedisStore {
     }
 
     async fn renew(&self, key: Key, token: Token, ttl: Duration) -> Result<bool> {
-        self.0.compare_token(&self.0.scripts.renew, &key, token, Some(ttl)).await
+        self.0.compare_token(&self.0.scripts.renew, &key, token, Some(ttl)).await.map(|stood| stood > 0)
     }
 
     async fn release(&self, key: Key, token: Token) -> Result<bool> {
-        self.0.compare_token(&self.0.scripts.release, &key, token, None).await.map(|_stood| false)
+        self.0.compare_token(&self.0.scripts.release, &key, token, None).await.map(|stood| stood > 1)
     }
 
     async fn clear(&self, prefix: KeyPrefix) -> Result<u64> {
@@ -153,24 +179,24 @@ impl Store for RedisStore {
         self.0.len(prefix).await
     }
 
-    async fn beat(&self, _beat: Beat) -> Result<Pulse> {
-        Err(not_yet())
+    async fn beat(&self, beat: Beat) -> Result<Pulse> {
+        self.0.beat(beat).await
     }
 
-    async fn leave(&self, _node: NodeId) -> Result<()> {
-        Err(not_yet())
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.0.leave(node).await
     }
 
     async fn members(&self) -> Result<Vec<Member>> {
-        Err(not_yet())
+        self.0.members().await
     }
 
-    async fn raise(&self, _raise: Raise) -> Result<Raised> {
-        Err(not_yet())
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        self.0.raise(raise).await
     }
 
-    async fn barriers(&self, _names: Vec<Bytes>) -> Result<Barriers> {
-        Err(not_yet())
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        self.0.barriers(names).await
     }
 
     async fn ping(&self) -> Result<()> {
@@ -186,13 +212,18 @@ impl Store for RedisStore {
 }
 
 impl Inner {
+    /// Whether only keys of one slot may go together.
+    pub(crate) fn by_slot(&self) -> bool {
+        self.settings.topology != Topology::Single
+    }
+
     async fn compare_token(
         &self,
         script: &Script,
         key: &Key,
         token: Token,
         ttl: Option<Duration>,
-    ) -> Result<bool> {
+    ) -> Result<i64> {
         let mut command = script.call(&[self.layout.lease(key)]);
         command.arg(&token_bytes(token)[..]);
         if let Some(ttl) = ttl {
@@ -200,7 +231,7 @@ impl Inner {
         }
         let answers = self.batches.run(vec![self.routed(key, command)], Some(script)).await?;
         match self.only(answers)? {
-            Value::Int(stands) => Ok(stands > 0),
+            Value::Int(stands) => Ok(stands),
             _ => Err(crate::fault::unexpected_reply()),
         }
     }

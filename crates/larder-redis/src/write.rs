@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use larder_core::{
-    Condition, Error, ErrorKind, Fill, Filled, Key, Removal, Removed, Result, Stamp, Version, Write, Written,
+    Condition, Error, ErrorKind, Fill, Filled, Removal, Removed, Result, Sequence, Stamp, Version, Write,
+    Written,
 };
 use redis::{Cmd, Value};
 
 use crate::{
     batch::Routed,
+    news,
     reply::Reply,
     stamp,
     store::{Inner, millis, token_bytes},
@@ -36,7 +39,7 @@ impl Inner {
         let mut reply = Reply::of(&self.connection, answer)?;
         Ok(match reply.number()? {
             0 => Filled::Refused,
-            1 => Filled::Stored { awaited: false },
+            1 => Filled::Stored { awaited: reply.number()? > 0 },
             _ => Filled::Rejected(self.rejection(fill.bytes.len(), &reply.bytes()?)),
         })
     }
@@ -50,7 +53,7 @@ impl Inner {
     fn write_call(&self, write: &Write) -> Cmd {
         let key = &write.key;
         let partition = self.layout.partition(key);
-        let (seen, fresh) = self.sequences.known(partition);
+        let (seen, fresh) = self.sequences.known(Sequence::Keys(partition));
         let keys = [self.layout.value(key), self.layout.lease(key), self.layout.sequence(partition)];
         let mut command = self.scripts.write.call(&keys);
         let too_large = self.too_large(write.bytes.len()).is_some();
@@ -64,6 +67,10 @@ impl Inner {
             Condition::IfVersion(version) => command.arg(version.get()),
         };
         command.arg(seen).arg(fresh);
+        match self.telling(partition, write.news.as_ref().filter(|_| write.stamp == Stamp::Next)) {
+            Some((channel, news)) => command.arg(channel).arg(news),
+            None => command.arg("").arg(""),
+        };
         if !too_large {
             command.arg(&write.bytes[..]);
         }
@@ -74,7 +81,7 @@ impl Inner {
         let mut reply = Reply::of(&self.connection, answer)?;
         let (outcome, number) = (reply.number()?, reply.number()?);
         if let Some(history) = reply.history()? {
-            self.sequences.learn(self.layout.partition(&write.key), number, history);
+            self.sequences.learn(Sequence::Keys(self.layout.partition(&write.key)), number, history);
         }
         Ok(match outcome {
             0 => Written::Unchanged,
@@ -102,12 +109,11 @@ impl Inner {
         })
     }
 
-    /// Removes keys, many by one script: they share their place in the sequence.
+    /// Removes keys, many by one script, which gives each its own place in the sequence.
     pub(crate) async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
-        let keys: Vec<Key> = removals.into_iter().map(|removal| removal.key).collect();
         let mut groups: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
-        for (at, key) in keys.iter().enumerate() {
-            groups.entry(self.layout.partition(key)).or_default().push(at);
+        for (at, removal) in removals.iter().enumerate() {
+            groups.entry(self.layout.partition(&removal.key)).or_default().push(at);
         }
         let parts: Vec<(u16, &[usize])> = groups
             .iter()
@@ -117,34 +123,57 @@ impl Inner {
             .collect();
         let calls = parts
             .iter()
-            .map(|&(partition, part)| self.remove_call(partition, part.iter().map(|&at| &keys[at])));
+            .map(|&(partition, part)| self.remove_call(partition, part.iter().map(|&at| &removals[at])));
         let answers = self.batches.run(calls.collect(), Some(&self.scripts.remove)).await?;
-        let mut removed = vec![Removed::Done(Version::ZERO); keys.len()];
+        let mut removed = vec![Removed::Done(Version::ZERO); removals.len()];
         for (&(partition, part), answer) in parts.iter().zip(answers) {
-            let outcome = self.removed(partition, answer);
-            part.iter().for_each(|&at| removed[at] = outcome.clone());
+            let last = self.removed(partition, answer);
+            for (behind, &at) in part.iter().rev().enumerate() {
+                removed[at] = match &last {
+                    Ok(last) => Removed::Done(Version::new(last.saturating_sub(behind as u64))),
+                    Err(error) => Removed::Failed(error.clone()),
+                };
+            }
         }
         Ok(removed)
     }
 
-    fn remove_call<'a>(&self, partition: u16, keys: impl Iterator<Item = &'a Key>) -> Routed {
-        let (seen, fresh) = self.sequences.known(partition);
+    fn remove_call<'a>(&self, partition: u16, removals: impl Iterator<Item = &'a Removal> + Clone) -> Routed {
+        let (seen, fresh) = self.sequences.known(Sequence::Keys(partition));
         let mut names = vec![self.layout.sequence(partition)];
-        keys.for_each(|key| names.extend([self.layout.value(key), self.layout.lease(key)]));
+        for Removal { key, .. } in removals.clone() {
+            names.extend([self.layout.value(key), self.layout.lease(key)]);
+        }
         let mut command = self.scripts.remove.call(&names);
         command.arg(seen).arg(fresh);
+        let news = || removals.clone().map(|removal| self.telling(partition, removal.news.as_ref()));
+        match news().flatten().next() {
+            Some((channel, _)) => {
+                command.arg(channel);
+                for news in news() {
+                    command.arg(news.map(|(_, news)| news).unwrap_or_default());
+                }
+            }
+            None => {
+                command.arg("");
+            }
+        }
         Routed { partition, command }
     }
 
-    fn removed(&self, partition: u16, answer: Value) -> Removed {
-        let parse = || -> Result<Version> {
-            let mut reply = Reply::of(&self.connection, answer)?;
-            let number = reply.number()?;
-            if let Some(history) = reply.history()? {
-                self.sequences.learn(partition, number, history);
-            }
-            Ok(Version::new(number))
-        };
-        parse().map_or_else(Removed::Failed, Removed::Done)
+    /// The place of the last key.
+    fn removed(&self, partition: u16, answer: Value) -> Result<u64> {
+        let mut reply = Reply::of(&self.connection, answer)?;
+        let number = reply.number()?;
+        if let Some(history) = reply.history()? {
+            self.sequences.learn(Sequence::Keys(partition), number, history);
+        }
+        Ok(number)
+    }
+
+    /// Where to announce, and what, if there is something to announce.
+    fn telling(&self, partition: u16, news: Option<&Bytes>) -> Option<(String, Vec<u8>)> {
+        let (channels, message) = self.channels.as_ref().zip(news)?;
+        Some((channels.of(partition), news::unplaced(Sequence::Keys(partition), message)))
     }
 }

@@ -182,7 +182,18 @@ async fn a_refused_login_while_running_is_not_repeated_in_a_storm() {
 async fn commands_the_user_may_not_run_are_named() {
     let redis = RedisServer::start().await;
     redis
-        .command(&["ACL", "SETUSER", "poor", "on", ">pw", "~larder:*", "+@all", "-eval", "-evalsha"])
+        .command(&[
+            "ACL",
+            "SETUSER",
+            "poor",
+            "on",
+            ">pw",
+            "~larder:*",
+            "&larder:*",
+            "+@all",
+            "-eval",
+            "-evalsha",
+        ])
         .await
         .expect("ok");
     let store = connect(RedisSettings::new(redis.url()).with_user("poor").with_password("pw")).await;
@@ -190,7 +201,7 @@ async fn commands_the_user_may_not_run_are_named() {
     let refused = store.write(vec![support::write("u:1")]).await.expect_err("no scripts for the poor");
     let text = refused.to_string();
     assert!(text.contains("NOPERM") && text.contains("evalsha") && !text.contains("pw"), "{text}");
-    redis.command(&["ACL", "SETUSER", "narrow", "on", ">pw", "~other:*", "+@all"]).await.expect("ok");
+    redis.command(&["ACL", "SETUSER", "narrow", "on", ">pw", "~other:*", "&*", "+@all"]).await.expect("ok");
     let store = connect(RedisSettings::new(redis.url()).with_user("narrow").with_password("pw")).await;
     let refused = get(&store, "u:1").await.expect_err("not its keys");
     assert!(refused.to_string().contains("NOPERM"), "{refused}");

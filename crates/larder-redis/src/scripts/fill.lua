@@ -1,6 +1,7 @@
 -- KEYS value lease   ARGV token ms(0: not acceptable, remove) stamped bytes
--- {0} the lease does not stand   {1} stored   {2,why} removed
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then return {0} end
+-- {0} the lease does not stand   {1,awaited} stored   {2,why} removed
+local held = redis.pcall('GET', KEYS[2])
+if not holds(held, ARGV[1]) then return {0} end
 if ARGV[2] == '0' then
   redis.call('UNLINK', KEYS[1], KEYS[2])
   return {2, ''}
@@ -16,4 +17,4 @@ if failed(set) then
   return {2, set.err}
 end
 redis.call('UNLINK', KEYS[2])
-return {1}
+return {1, #held > 16 and 1 or 0}

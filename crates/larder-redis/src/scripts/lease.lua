@@ -9,7 +9,11 @@ elseif failed(redis.pcall('STRLEN', KEYS[1])) then
 end
 local held = redis.pcall('GET', KEYS[2])
 if failed(held) then return {4} end
-if held and held ~= ARGV[1] then return {2} end
+if held and not holds(held, ARGV[1]) then
+  -- Without free memory it stays unmarked, and whoever waits asks again by and by.
+  if #held == 16 then redis.pcall('APPEND', KEYS[2], '!') end
+  return {2}
+end
 local n, id, changed, fault = sequence(KEYS[3], tonumber(ARGV[4]), ARGV[5])
 if fault then return fault end
 local set = redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])

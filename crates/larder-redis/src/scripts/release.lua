@@ -1,3 +1,6 @@
 -- KEYS lease   ARGV token
-if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('UNLINK', KEYS[1])
+-- 0 it does not stand   1 given back   2 given back, and somebody had asked for it
+local held = redis.pcall('GET', KEYS[1])
+if not holds(held, ARGV[1]) then return 0 end
+redis.call('UNLINK', KEYS[1])
+return #held > 16 and 2 or 1

@@ -1,18 +1,27 @@
--- The sequence of a partition: a hash of its number `n` and the `id` of its history.
--- `seen` is the highest number the caller knows. A lower one in store, or none, means that history was lost: the
--- number is raised to `seen` under a fresh id, by which every other process notices it too.
+-- The server's time, or an error.
+local function now_ms()
+  local time = redis.pcall('TIME')
+  if time.err then return time end
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- A sequence: in a hash, its number `n` and the `id` of its history.
+-- `seen` is the highest number the caller knows. A lower one in store, or none, means that history was lost: then it
+-- begins anew, above all that was drawn, under a fresh id, by which every other process notices it too.
 -- Answers number, id, whether it must be stored; or an error. Writes nothing.
 local function sequence(key, seen, fresh)
   local stored = redis.pcall('HMGET', key, 'n', 'id')
   if stored.err then return nil, nil, nil, stored end
   local n, id = tonumber(stored[1] or ''), stored[2]
-  if not n or not id or n < seen then return math.max(n or 0, seen), fresh, true end
-  return n, id, false
+  if n and id and #id <= 20 and n >= seen then return n, id, false end
+  local now = now_ms()
+  if type(now) == 'table' then return nil, nil, nil, now end
+  return math.max(n or 0, seen, now * 1024), fresh, true
 end
 
-local function advance(n)
-  if n >= 9007199254740991 then return nil, redis.error_reply('LARDERFULL the sequence is used up') end
-  return n + 1
+local function advance(n, steps)
+  if n > 9007199254740991 - steps then return nil, redis.error_reply('LARDERFULL the sequence is used up') end
+  return n + steps
 end
 
 local function keep_sequence(key, n, id)
@@ -21,4 +30,38 @@ end
 
 local function failed(reply)
   return type(reply) == 'table' and reply.err
+end
+
+-- Tells who listens; the last thing a script does, for a number that is told must be kept. Answers an error, or
+-- nothing.
+local function announce(channel, n, id, news)
+  local told = redis.pcall('PUBLISH', channel, '\1' .. struct.pack('>I8B', n, #id) .. id .. news)
+  if failed(told) then return redis.error_reply('LARDERNEWS ' .. told.err) end
+end
+
+-- A lease holds its token, and one byte more once somebody else has asked for it.
+local function holds(held, token)
+  return type(held) == 'string' and string.sub(held, 1, 16) == token
+end
+
+-- Barriers without names, at n: all that is older is invalid.
+local function begin_barriers(key, n, id)
+  redis.call('UNLINK', key)
+  keep_sequence(key, n, id)
+  redis.call('HSET', key, 'floor', string.format('%.0f', n), 'cursor', '0')
+end
+
+-- Forgets the nodes that fell silent; answers the others, each with what it said.
+local function living(members, now)
+  local all, alive = redis.call('HGETALL', members), {}
+  for at = 1, #all, 2 do
+    local silent_at = tonumber(string.match(all[at + 1], ' (%d+)$') or 0)
+    if silent_at > now then
+      alive[#alive + 1] = all[at]
+      alive[#alive + 1] = all[at + 1]
+    elseif all[at] ~= 'id' then
+      redis.call('HDEL', members, all[at])
+    end
+  end
+  return alive
 end

@@ -1,4 +1,5 @@
--- KEYS value lease sequence   ARGV ms(0: not acceptable, remove) version(or next) expected(or '') seen fresh bytes
+-- KEYS value lease sequence   ARGV ms(0: not acceptable, remove) version(or next) expected(or '') seen fresh
+-- channel(or '') news bytes
 -- {0,n,id} unchanged   {1,n,id} stored as n   {2,n,id,why} removed      (id is '' where the sequence is not asked)
 local news = ARGV[2] == 'next'
 local n, id, changed, fault = tonumber(ARGV[2]), '', false, nil
@@ -17,19 +18,27 @@ if (ARGV[3] ~= '' and old ~= tonumber(ARGV[3])) or (not news and old and old > n
   return {0, n, id}
 end
 if news then
-  n, fault = advance(n)
+  n, fault = advance(n, 1)
   if fault then return fault end
 end
 local why = nil
 if ARGV[1] == '0' then
   why = ''
 else
-  local set = redis.pcall('SET', KEYS[1], struct.pack('>I8I8', n, n) .. ARGV[6], 'PX', ARGV[1])
+  local set = redis.pcall('SET', KEYS[1], struct.pack('>I8I8', n, n) .. ARGV[8], 'PX', ARGV[1])
   if failed(set) then why = set.err end
 end
 local gone
 if why then gone = redis.pcall('UNLINK', KEYS[1], KEYS[2]) else gone = redis.pcall('UNLINK', KEYS[2]) end
 if failed(gone) then return gone end
-if news then keep_sequence(KEYS[3], n, id) end
+if news then
+  keep_sequence(KEYS[3], n, id)
+  if ARGV[6] ~= '' then fault = announce(ARGV[6], n, id, ARGV[7]) end
+  if fault then
+    -- An entry that the others do not hear of must not stand; by the number they notice that they missed something.
+    redis.call('UNLINK', KEYS[1])
+    return fault
+  end
+end
 if why then return {2, n, id, why} end
 return {1, n, id}

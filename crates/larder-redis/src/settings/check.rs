@@ -60,6 +60,7 @@ impl RedisSettings {
             self.partitions.is_power_of_two() && self.partitions <= PARTITIONS_LIMIT,
             "partitions is not a power of two from 1 to 16384",
         );
+        demand((1..=1_000_000).contains(&self.barriers_max), "barriers_max is not from 1 to 1000000");
         demand(
             self.more_nodes.is_empty() || self.topology != Topology::Single,
             "more_nodes are given, but the topology is not a cluster",

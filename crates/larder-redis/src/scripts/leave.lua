@@ -1,0 +1,2 @@
+-- KEYS members   ARGV node
+return redis.call('HDEL', KEYS[1], ARGV[1])
