@@ -1,0 +1,168 @@
+//! What is kept beside a barrier's number: the expiries and rules that stand under one name.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder_core::{Barrier, Standing, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Verb, name::Name};
+
+/// How many expiries of the same entries are remembered one by one.
+const EXPIRIES_MAX: usize = 16;
+/// How many rules one name holds.
+const RULES_MAX: usize = 64;
+/// How long a note may be, since it goes over the bus. One rule always fits.
+const NOTE_BYTES_MAX: usize = 4_096;
+/// A note is pruned by the wall clock. Two clocks that are each a day off do not lose a rule that is needed.
+const CLOCKS_APART: Duration = Duration::from_hours(48);
+
+const FORMAT: u8 = 1;
+const CHECK_BYTES: usize = 8;
+
+/// One thing that was raised under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) number: Barrier,
+    pub(crate) verb: Verb,
+    /// When, by the wall clock of who raised it.
+    pub(crate) at: Timestamp,
+    /// An entry must bear all of these; none for whatever falls under the name.
+    pub(crate) tags: Box<[Box<str>]>,
+}
+
+impl Rule {
+    /// Whether an entry that falls under the name is older.
+    pub(super) fn hits(&self, stamp: Barrier, tags: &[Box<str>]) -> bool {
+        stamp < self.number && self.tags.iter().all(|tag| tags.contains(tag))
+    }
+
+    fn removal(number: Barrier) -> Self {
+        Self { number, verb: Verb::Remove, at: Timestamp::NEVER, tags: Box::default() }
+    }
+}
+
+/// What stands under a name. What cannot be read is a removal of all that falls under the name: more than was asked
+/// for, never less.
+pub(super) fn rules_under(name: &[u8], standing: &Standing) -> Vec<Rule> {
+    let read = match Name::read(name) {
+        Some(Name::Rules(_) | Name::Entries(Verb::Expire, _) | Name::Tag(Verb::Expire, ..)) => {
+            decode(&standing.note, standing.at)
+        }
+        Some(_) | None => None,
+    };
+    read.unwrap_or_else(|| vec![Rule::removal(standing.at)])
+}
+
+/// The rules with another one, and those for which there is no place any more, oldest first: each is to be raised as a
+/// plain barrier on its first tag. Of many expiries of the same entries the two oldest become one, which is as new as the
+/// one and as early as the other. What is older than the longest life, `keep`, is left out.
+pub(super) fn with_rule(
+    mut rules: Vec<Rule>,
+    rule: Rule,
+    now: Timestamp,
+    keep: Duration,
+) -> (Vec<Rule>, Vec<Rule>) {
+    rules.retain(|older| {
+        let is_covered = rule.verb == Verb::Remove && older.tags == rule.tags;
+        !is_covered && older.at.until(now) <= keep.saturating_add(CLOCKS_APART)
+    });
+    for older in &mut rules {
+        older.at = older.at.min(now);
+    }
+    let tags = rule.tags.clone();
+    rules.push(rule);
+    merge_oldest(&mut rules, &tags);
+    let mut dropped = Vec::new();
+    while rules.len() > RULES_MAX || encoded_len(&rules) > NOTE_BYTES_MAX {
+        // What has no tags falls under no other name. There are few of it.
+        let Some(oldest) = rules.iter().position(|rule| !rule.tags.is_empty()) else { break };
+        dropped.push(rules.remove(oldest));
+    }
+    (rules, dropped)
+}
+
+fn merge_oldest(rules: &mut Vec<Rule>, tags: &[Box<str>]) {
+    let mut alike = rules.iter().enumerate().filter(|(_, rule)| *rule.tags == *tags).map(|(at, _)| at);
+    let (Some(oldest), Some(next)) = (alike.next(), alike.next()) else { return };
+    if alike.count() + 2 <= EXPIRIES_MAX {
+        return;
+    }
+    let Rule { number, verb, at, .. } = rules.remove(oldest);
+    let next = &mut rules[next - 1];
+    next.number = next.number.max(number);
+    next.verb = next.verb.min(verb);
+    next.at = next.at.min(at);
+}
+
+/// Lays rules out: a format, their number, then each: its number, verb, time and tags; and a check of all that. The
+/// newest is not numbered yet; its zero stands for where the name will stand.
+pub(super) fn encode(rules: &[Rule]) -> Bytes {
+    let mut out = Vec::with_capacity(encoded_len(rules));
+    out.extend_from_slice(&[FORMAT, rules.len() as u8]);
+    for rule in rules {
+        out.extend_from_slice(&rule.number.get().to_le_bytes());
+        out.push(match rule.verb {
+            Verb::Remove => 0,
+            Verb::Expire => 1,
+        });
+        out.extend_from_slice(&rule.at.as_millis().to_le_bytes());
+        out.push(rule.tags.len() as u8);
+        for tag in &rule.tags {
+            out.extend_from_slice(&(tag.len() as u16).to_le_bytes());
+            out.extend_from_slice(tag.as_bytes());
+        }
+    }
+    let check = xxh3_64(&out);
+    out.extend_from_slice(&check.to_le_bytes());
+    out.into()
+}
+
+fn encoded_len(rules: &[Rule]) -> usize {
+    let rule = |rule: &Rule| 18 + rule.tags.iter().map(|tag| 2 + tag.len()).sum::<usize>();
+    2 + rules.iter().map(rule).sum::<usize>() + CHECK_BYTES
+}
+
+/// Reads what [`encode`] wrote and now stands at `stands_at`. `None` unless every bit is as it was written.
+fn decode(note: &[u8], stands_at: Barrier) -> Option<Vec<Rule>> {
+    let (body, check) = note.split_last_chunk::<CHECK_BYTES>()?;
+    if xxh3_64(body).to_le_bytes() != *check {
+        return None;
+    }
+    let (&[FORMAT, count], mut rest) = body.split_first_chunk()? else { return None };
+    let mut rules = Vec::with_capacity(usize::from(count));
+    for _ in 0..count {
+        rules.push(read_rule(&mut rest, stands_at)?);
+    }
+    (rest.is_empty() && !rules.is_empty()).then_some(rules)
+}
+
+fn read_rule(rest: &mut &[u8], stands_at: Barrier) -> Option<Rule> {
+    let number = match u64::from_le_bytes(take(rest)?) {
+        0 => stands_at,
+        number => Barrier::new(number),
+    };
+    let [verb] = take(rest)?;
+    let verb = match verb {
+        0 => Verb::Remove,
+        1 => Verb::Expire,
+        _ => return None,
+    };
+    let at = Timestamp::from_millis(u64::from_le_bytes(take(rest)?));
+    let [count] = take(rest)?;
+    let tags: Option<Vec<Box<str>>> = (0..count).map(|_| read_tag(rest)).collect();
+    (number <= stands_at).then_some(Rule { number, verb, at, tags: tags?.into() })
+}
+
+fn read_tag(rest: &mut &[u8]) -> Option<Box<str>> {
+    let len = usize::from(u16::from_le_bytes(take(rest)?));
+    let (tag, behind) = rest.split_at_checked(len)?;
+    *rest = behind;
+    Some(std::str::from_utf8(tag).ok()?.into())
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*taken)
+}

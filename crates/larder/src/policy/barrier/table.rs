@@ -1,0 +1,205 @@
+//! What a node knows of barriers, and whether an entry stands.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use larder_core::{Barrier, Barriers, Standing, Timestamp, Tip};
+
+use super::{NamespaceNames, Rule, Verb, note::rules_under};
+
+/// How many names a table knows unless it is told otherwise.
+pub(crate) const NAMES_MAX: usize = 16_384;
+/// How many names a table knows at least: what one entry can fall under, several times over.
+const NAMES_MIN: usize = 1_024;
+
+/// Whether an entry stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    /// No barrier that this node could know of is above it.
+    Stands,
+    /// It was removed.
+    Dead,
+    /// It counts as expired since then, by the wall clock of who said so: not later than now, whatever that is.
+    ExpiredAt(Timestamp),
+    /// The store must be asked for these names first.
+    Unknown(Vec<Bytes>),
+}
+
+/// What was so when the store was asked. Shown with the answer, which counts only if nothing was forgotten since.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    epoch: u64,
+}
+
+/// A name and what stands under it: nothing, if there are no rules.
+#[derive(Debug)]
+struct Known {
+    at: Barrier,
+    rules: Vec<Rule>,
+    /// Its place in the order of eviction.
+    turn: u64,
+}
+
+/// What a node knows of barriers: bounded, so that of a name it may know nothing.
+///
+/// What is raised after a name was learned is to be told it; if some of that may have been missed, everything is to be
+/// forgotten. Between the two it is wrong about nothing but news that are still on their way.
+#[derive(Debug)]
+pub(crate) struct Table {
+    names: BTreeMap<Bytes, Known>,
+    /// The names in the order in which they were learned. Some were learned anew since.
+    turns: VecDeque<(u64, Bytes)>,
+    names_max: usize,
+    next_turn: u64,
+    tip: Barrier,
+    history: Option<u64>,
+    /// Whether nothing was missed since the tip was heard of.
+    is_current: bool,
+    floor: Barrier,
+    /// The last number that stood under a name that was forgotten for want of space.
+    evicted: Barrier,
+    epoch: u64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new(NAMES_MAX)
+    }
+}
+
+impl Table {
+    /// A table that knows nothing, and never more than this many names (at least 1 024).
+    pub(crate) fn new(names_max: usize) -> Self {
+        Self {
+            names: BTreeMap::new(),
+            turns: VecDeque::new(),
+            names_max: names_max.max(NAMES_MIN),
+            next_turn: 0,
+            tip: Barrier::ZERO,
+            history: None,
+            is_current: false,
+            floor: Barrier::ZERO,
+            evicted: Barrier::ZERO,
+            epoch: 0,
+        }
+    }
+
+    /// What an entry bears whose load begins now. To be noted before the load begins.
+    pub(crate) fn stamp(&self) -> Barrier {
+        self.tip
+    }
+
+    /// Whether an entry of this stamp, in the namespace of these names and with these tags, stands.
+    pub(crate) fn judge(&self, stamp: Barrier, names: &NamespaceNames, tags: &[Box<str>]) -> Judgement {
+        if stamp < self.floor {
+            return Judgement::Dead;
+        }
+        if self.is_current && stamp >= self.tip {
+            return Judgement::Stands;
+        }
+        let (mut is_dead, mut expired_at, mut unknown) = (false, None::<Timestamp>, Vec::new());
+        names.each(tags, |name| match self.names.get(name) {
+            None => unknown.push(name.clone()),
+            Some(known) => {
+                for rule in known.rules.iter().filter(|rule| rule.hits(stamp, tags)) {
+                    match rule.verb {
+                        Verb::Remove => is_dead = true,
+                        Verb::Expire => expired_at = Some(expired_at.map_or(rule.at, |at| at.min(rule.at))),
+                    }
+                }
+            }
+        });
+        match expired_at {
+            _ if is_dead => Judgement::Dead,
+            _ if !unknown.is_empty() => Judgement::Unknown(unknown),
+            // The names that are known were told since, so the tip and the floor may have been missed.
+            _ if !self.is_current => Judgement::Unknown(Vec::new()),
+            Some(at) => Judgement::ExpiredAt(at),
+            None => Judgement::Stands,
+        }
+    }
+
+    /// To be noted before the store is asked.
+    pub(crate) fn asking(&self) -> Asked {
+        Asked { epoch: self.epoch }
+    }
+
+    /// Takes in what the store answered when it was asked for these names. Ignored if something was forgotten since.
+    pub(crate) fn learn(&mut self, asked: Asked, names: &[Bytes], barriers: &Barriers) {
+        if asked.epoch != self.epoch {
+            return;
+        }
+        self.met(barriers.tip);
+        self.is_current = true;
+        self.floor = self.floor.max(barriers.floor);
+        let as_of = Barrier::new(barriers.tip.number);
+        for (name, standing) in names.iter().zip(&barriers.found) {
+            // What was told meanwhile is newer than the answer, and may have been forgotten again.
+            let newest = self.names.get(name).map_or(self.evicted, |known| known.at);
+            if newest <= as_of {
+                self.put(name.clone(), standing.as_ref());
+            }
+        }
+        self.evict();
+    }
+
+    /// Takes in barriers that this or another node raised: each name with its note, as the store keeps them. If one of
+    /// the names is none that [`Name::read`](super::Name::read) knows, a newer release raised something that is not
+    /// understood here; whoever hears of it must do what it does after a gap.
+    pub(crate) fn raised(&mut self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+        for (name, note) in barriers {
+            if self.names.get(name).is_none_or(|known| known.at < at) {
+                self.put(name.clone(), Some(&Standing { at, note: note.clone() }));
+            }
+        }
+        self.tip = self.tip.max(at);
+        self.evict();
+    }
+
+    /// Takes in how far the store's sequence is. Another history than before means that barriers were lost: everything
+    /// is forgotten, and its floor is to be asked for.
+    pub(crate) fn met(&mut self, tip: Tip) {
+        if self.history.is_some_and(|known| known != tip.history) {
+            self.forget_all();
+            (self.tip, self.floor) = (Barrier::ZERO, Barrier::ZERO);
+        }
+        self.history = Some(tip.history);
+        self.tip = self.tip.max(Barrier::new(tip.number));
+    }
+
+    /// News may have been missed: until the store is asked, nothing is known but the floor.
+    pub(crate) fn forget_all(&mut self) {
+        self.names.clear();
+        self.turns.clear();
+        self.evicted = Barrier::ZERO;
+        self.is_current = false;
+        self.epoch += 1;
+    }
+
+    /// What stands under a name, and where; `None` if that is not known.
+    pub(super) fn standing(&self, name: &[u8]) -> Option<(Barrier, &[Rule])> {
+        self.names.get(name).map(|known| (known.at, &*known.rules))
+    }
+
+    fn put(&mut self, name: Bytes, standing: Option<&Standing>) {
+        let (at, rules) = match standing {
+            Some(standing) => (standing.at, rules_under(&name, standing)),
+            None => (Barrier::ZERO, Vec::new()),
+        };
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        self.turns.push_back((turn, name.clone()));
+        self.names.insert(name, Known { at, rules, turn });
+    }
+
+    fn evict(&mut self) {
+        while self.names.len() > self.names_max || self.turns.len() > 2 * self.names_max {
+            let Some((turn, name)) = self.turns.pop_front() else { return };
+            if self.names.get(&name).is_some_and(|known| known.turn == turn)
+                && let Some(known) = self.names.remove(&name)
+            {
+                self.evicted = self.evicted.max(known.at);
+            }
+        }
+    }
+}
