@@ -67,8 +67,9 @@ pub(super) fn with_rule(
         let is_covered = rule.verb == Verb::Remove && older.tags == rule.tags;
         !is_covered && older.at.until(now) <= keep.saturating_add(CLOCKS_APART)
     });
-    for older in &mut rules {
-        older.at = older.at.min(now);
+    // Nobody knows when a note that cannot be read was raised. It counts from here on, so that it ends some day.
+    for older in rules.iter_mut().filter(|older| older.at == Timestamp::NEVER) {
+        older.at = now;
     }
     let tags = rule.tags.clone();
     rules.push(rule);

@@ -153,6 +153,16 @@ fn what_was_expired_twice_counts_from_the_first_time() {
 }
 
 #[test]
+fn an_expiry_keeps_its_time_although_the_next_one_comes_from_a_clock_that_is_behind() {
+    let (mut table, mut books) = (Table::default(), Books::default());
+    let targets = |name: &str| [Target::all_tags(Scope::Stack, &[name, "z"]).expect("valid")];
+    raise(&mut table, &mut books, &targets("x"), Verb::Expire, wall(200));
+    raise(&mut table, &mut books, &targets("y"), Verb::Expire, wall(100));
+    let judged = settled(&mut table, &books, Barrier::ZERO, &names("a"), &tags(["x", "z"]));
+    assert_eq!(judged, Judgement::ExpiredAt(wall(200)));
+}
+
+#[test]
 fn a_rule_reaches_what_bears_all_of_its_tags_and_two_nodes_lose_none_of_each_others() {
     let (mut one, mut other, mut books) = (Table::default(), Table::default(), Books::default());
     let all = |tags: &[&str]| Target::all_tags(scope("a"), tags).expect("valid");
