@@ -13,9 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Barriers, Beat, Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix,
-    LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal, Removed,
-    Result, Stamp, Store, Token, Version, Write, Written,
+    Barrier, Barriers, Beat, Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key,
+    KeyPrefix, LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal,
+    Removed, Result, Stamp, Store, Token, Version, Write, Written,
 };
 use larder_testkit::{MemoryStore, PausedClock, Report, StoreConformance};
 use tokio::task::yield_now;
@@ -61,6 +61,28 @@ enum Mutation {
     DroppedCallBlocksTheStore,
     DroppedAnswerGoesToTheNext,
     LineageWanders,
+    RemovalsShareAVersion,
+    NobodyIsAwaited,
+    EverybodyIsAwaited,
+    BeatsAreForgotten,
+    BeatsAreCut,
+    LeavingDoesNothing,
+    LeavingTakesAllAlong,
+    SilenceIsForever,
+    TtlIsIgnored,
+    TipsStandStill,
+    TipsAreMissing,
+    BarrierTipStandsStill,
+    HistoryWanders,
+    RaiseDropsItsNote,
+    RaiseForgetsAllButTheFirst,
+    RaiseOneByOne,
+    RaiseExpectsNothing,
+    RaiseExpectsTheLast,
+    RaiseIsNotAtomic,
+    BarrierNamesFoldCase,
+    BarriersOutOfOrder,
+    BarriersEndEarly,
 }
 
 use Mutation::*;
@@ -104,10 +126,36 @@ const EXPECTED: &[(Mutation, &str)] = &[
     (DroppedCallBlocksTheStore, "that is dropped leaves the store usable"),
     (DroppedAnswerGoesToTheNext, "nobody gets the answer"),
     (LineageWanders, "lineage do not change"),
+    (RemovalsShareAVersion, "each removal of a batch"),
+    (NobodyIsAwaited, "whether somebody else asked for its lease"),
+    (NobodyIsAwaited, "giving a lease back tells"),
+    (EverybodyIsAwaited, "whether somebody else asked for its lease"),
+    (EverybodyIsAwaited, "giving a lease back tells"),
+    (BeatsAreForgotten, "as its last beat left it"),
+    (BeatsAreCut, "kept whole"),
+    (LeavingDoesNothing, "a node that leaves"),
+    (LeavingTakesAllAlong, "a node that leaves"),
+    (SilenceIsForever, "falls silent is forgotten"),
+    (TtlIsIgnored, "beats often enough"),
+    (TipsStandStill, "how far each sequence is"),
+    (TipsAreMissing, "how far each sequence is"),
+    (BarrierTipStandsStill, "tells the last barrier"),
+    (HistoryWanders, "how far each sequence is"),
+    (HistoryWanders, "the tip is the last number"),
+    (RaiseDropsItsNote, "with its last note"),
+    (RaiseForgetsAllButTheFirst, "raised together"),
+    (RaiseOneByOne, "raised together"),
+    (RaiseExpectsNothing, "expected another place"),
+    (RaiseExpectsTheLast, "expected the right place"),
+    (RaiseIsNotAtomic, "of many raises"),
+    (BarrierNamesFoldCase, "names and notes are opaque"),
+    (BarriersOutOfOrder, "never raised do not stand"),
+    (BarriersEndEarly, "as long as it was told to be kept"),
 ];
 
 async fn judged(mutation: Option<Mutation>) -> Report {
     let shared = MemoryStore::new(PausedClock::new());
+    let wandering = Arc::new(AtomicU64::new(1_000));
     let make = async || Mutant {
         inner: shared.clone(),
         mutation,
@@ -116,6 +164,7 @@ async fn judged(mutation: Option<Mutation>) -> Report {
         cached: Mutex::default(),
         answers: Mutex::default(),
         busy: Arc::default(),
+        wandering: Arc::clone(&wandering),
     };
     StoreConformance::new(make).with_limit(Duration::from_secs(30)).report().await
 }
@@ -148,6 +197,7 @@ struct Mutant {
     cached: Mutex<HashMap<Key, Found>>,
     answers: Mutex<VecDeque<Vec<Found>>>,
     busy: Arc<AtomicBool>,
+    wandering: Arc<AtomicU64>,
 }
 
 impl Mutant {
@@ -339,6 +389,12 @@ impl Store for Mutant {
                 self.restore_lease(&key).await?;
             }
         }
+        for filled in &mut filled {
+            if let Filled::Stored { awaited } = filled {
+                *awaited |= self.is(EverybodyIsAwaited);
+                *awaited &= !self.is(NobodyIsAwaited);
+            }
+        }
         Ok(filled)
     }
 
@@ -369,6 +425,9 @@ impl Store for Mutant {
                 self.restore_lease(key).await?;
             }
         }
+        if let (true, Some(last)) = (self.is(RemovalsShareAVersion), removed.last().cloned()) {
+            removed.fill(last);
+        }
         if self.is(RemovalWithoutVersion) {
             removed.iter_mut().for_each(|answer| *answer = Removed::Done(Version::ZERO));
         }
@@ -388,6 +447,10 @@ impl Store for Mutant {
 
     async fn release(&self, key: Key, token: Token) -> Result<bool> {
         let mut token = self.twist_token(token);
+        if self.is(NobodyIsAwaited) || self.is(EverybodyIsAwaited) {
+            self.inner.release(key, token).await?;
+            return Ok(self.is(EverybodyIsAwaited));
+        }
         if self.is(ReleaseDoesNothing) {
             return Ok(false);
         }
@@ -436,24 +499,106 @@ impl Store for Mutant {
         self.inner.len(prefix).await
     }
 
-    async fn beat(&self, beat: Beat) -> Result<Pulse> {
-        self.inner.beat(beat).await
+    async fn beat(&self, mut beat: Beat) -> Result<Pulse> {
+        if self.is(BeatsAreForgotten) && beat.number > 1 {
+            beat.number = 1;
+        }
+        if self.is(BeatsAreCut) {
+            beat.number = beat.number as f64 as u64;
+            beat.proven = beat.proven as f64 as u64;
+        }
+        if self.is(SilenceIsForever) {
+            beat.ttl = LONG;
+        }
+        if self.is(TtlIsIgnored) {
+            beat.ttl = Duration::from_millis(500);
+        }
+        let mut pulse = self.inner.beat(beat).await?;
+        if self.is(TipsStandStill) {
+            pulse.sequences[0].number = 0;
+        }
+        if self.is(TipsAreMissing) {
+            pulse.sequences.clear();
+        }
+        if self.is(BarrierTipStandsStill) {
+            pulse.barriers.number = 0;
+        }
+        if self.is(HistoryWanders) {
+            pulse.sequences[0].history = self.wandering.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(pulse)
     }
 
     async fn leave(&self, node: NodeId) -> Result<()> {
-        self.inner.leave(node).await
+        if self.is(LeavingTakesAllAlong) {
+            for member in self.inner.members().await? {
+                self.inner.leave(member.node).await?;
+            }
+        }
+        if self.is(LeavingDoesNothing) { Ok(()) } else { self.inner.leave(node).await }
     }
 
     async fn members(&self) -> Result<Vec<Member>> {
         self.inner.members().await
     }
 
-    async fn raise(&self, raise: Raise) -> Result<Raised> {
+    async fn raise(&self, mut raise: Raise) -> Result<Raised> {
+        if self.is(RaiseDropsItsNote) {
+            raise.barriers.iter_mut().for_each(|(_, note)| note.clear());
+        }
+        if self.is(RaiseForgetsAllButTheFirst) {
+            raise.barriers.truncate(1);
+        }
+        if self.is(RaiseExpectsNothing) {
+            raise.expected = None;
+        }
+        if self.is(BarrierNamesFoldCase) {
+            raise.barriers.iter_mut().for_each(|(name, _)| *name = name.to_ascii_lowercase().into());
+        }
+        if self.is(BarriersEndEarly) {
+            raise.keep = Duration::from_millis(50);
+        }
+        if let (true, Some(expected)) = (self.is(RaiseExpectsTheLast), raise.expected)
+            && let Some((last, _)) = raise.barriers.last()
+        {
+            let stands = self.inner.barriers(vec![last.clone()]).await?.found.remove(0);
+            if stands.map_or(Barrier::ZERO, |standing| standing.at) != expected {
+                return Ok(Raised::Unchanged);
+            }
+        }
+        if let (true, Some(expected)) = (self.is(RaiseIsNotAtomic), raise.expected) {
+            let names = vec![raise.barriers[0].0.clone()];
+            let stands = self.inner.barriers(names).await?.found.remove(0);
+            if stands.map_or(Barrier::ZERO, |standing| standing.at) != expected {
+                return Ok(Raised::Unchanged);
+            }
+            yield_now().await;
+            raise.expected = None;
+        }
+        if self.is(RaiseOneByOne) && raise.expected.is_none() {
+            let mut raised = Raised::Unchanged;
+            for barrier in raise.barriers {
+                let (barriers, keep) = (vec![barrier], raise.keep);
+                raised = self.inner.raise(Raise { barriers, expected: None, keep, news: None }).await?;
+            }
+            return Ok(raised);
+        }
         self.inner.raise(raise).await
     }
 
     async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
-        self.inner.barriers(names).await
+        let names = match self.mutation {
+            Some(BarrierNamesFoldCase) => names.iter().map(|name| name.to_ascii_lowercase().into()).collect(),
+            _ => names,
+        };
+        let mut known = self.inner.barriers(names).await?;
+        if self.is(BarriersOutOfOrder) {
+            known.found.reverse();
+        }
+        if self.is(HistoryWanders) {
+            known.tip.history = self.wandering.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(known)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Closing: later calls say so.
 
-use larder_core::{Cursor, ErrorKind, Result, Store, Version};
+use larder_core::{Beat, Cursor, ErrorKind, NodeId, Raise, Result, Store, Version};
 
 use super::{ANY, Run, Scene, Verdict};
 use crate::conformance::{
@@ -33,6 +33,17 @@ async fn closed_is_closed<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         answers.push(("clear", kind(store.clear(scene.prefix()).await)));
         answers.push(("scan", kind(store.scan(scene.prefix(), Cursor::START, 10).await)));
         answers.push(("len", kind(store.len(scene.prefix()).await)));
+    }
+    if scene.capabilities.fleet {
+        let beat = Beat { node: NodeId(token.0), number: 1, proven: 0, ttl: LONG };
+        answers.push(("beat", kind(store.beat(beat).await)));
+        answers.push(("leave", kind(store.leave(beat.node).await)));
+        answers.push(("members", kind(store.members().await)));
+    }
+    if scene.capabilities.barriers {
+        let raise = Raise { barriers: Vec::new(), expected: None, keep: LONG, news: None };
+        answers.push(("raise", kind(store.raise(raise).await)));
+        answers.push(("barriers", kind(store.barriers(Vec::new()).await)));
     }
     for (call, kind) in answers {
         ensure!(kind == Some(ErrorKind::Closed), "after close, {call} was answered {kind:?}");

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use larder_core::{Fill, Filled, Found, LeaseFor, Stamp, Store, Token, Version, Write};
+use larder_core::{Fill, Filled, Found, Key, LeaseFor, Stamp, Store, Token, Version, Write};
 
-use super::{LEASES, LEASES_AND_SCAN, LEASES_AND_SEQUENCE, NO_LEASES, Run, Scene, Verdict};
+use super::{LEASES, LEASES_AND_SCAN, LEASES_AND_SEQUENCE, NO_LEASES, Run, SHARED_LEASES, Scene, Verdict};
 use crate::conformance::{
     report::ensure,
-    scene::{LONG, SHORT, found_name, leasing, only},
+    scene::{LONG, SHORT, found_name, leasing, named, only},
 };
 
 pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
@@ -41,6 +41,16 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
         .await;
     run.check("the lease of one key says nothing about another's", LEASES, leases_are_separate).await;
     run.check("tokens are compared whole", LEASES, tokens_are_whole).await;
+    run.check("a fill tells whether somebody else asked for its lease", SHARED_LEASES, fill_tells_of_waiters)
+        .await;
+    run.check("giving a lease back tells whether somebody else asked for it", SHARED_LEASES, release_tells)
+        .await;
+    run.check(
+        "a lease that somebody else asked for stands and ends like any other",
+        SHARED_LEASES,
+        awaited_leases_are_leases,
+    )
+    .await;
 }
 
 async fn no_leases<S: Store>(scene: &Scene<'_, S>) -> Verdict {
@@ -299,4 +309,54 @@ async fn tokens_are_whole<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         );
     }
     Ok(())
+}
+
+/// Asks for a lease that somebody holds, from elsewhere.
+async fn ask_in_vain<S: Store>(scene: &Scene<'_, S>, key: &Key, when: LeaseFor) -> Verdict {
+    let read = leasing(key, when, scene.token(), LONG);
+    let found = only("read with a lease", scene.elsewhere().read(vec![read]).await)?;
+    ensure!(matches!(found, Found::Held), "a held lease was answered {}", found_name(&found));
+    Ok(())
+}
+
+async fn fill_tells_of_waiters<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    for (n, asked) in [None, Some(LeaseFor::Miss), Some(LeaseFor::Refresh), None].into_iter().enumerate() {
+        let key = scene.key(n.to_string());
+        let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+        if let Some(when) = asked {
+            ask_in_vain(scene, &key, when).await?;
+            ask_in_vain(scene, &key, when).await?;
+        }
+        let filled = scene.fill(scene.filling(&key, token, grant.version, "value")).await?;
+        let told = matches!(filled, Filled::Stored { awaited } if awaited == asked.is_some());
+        ensure!(told, "asked for by another: {asked:?}; the fill was answered {filled:?}");
+    }
+    Ok(())
+}
+
+async fn release_tells<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    for asked in [false, true, false] {
+        let (token, _) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+        if asked {
+            ask_in_vain(scene, &key, LeaseFor::Miss).await?;
+            let other = named("release", scene.store.release(key.clone(), scene.token()).await)?;
+            ensure!(!other, "giving back another's lease was answered like giving back one's own");
+        }
+        let told = named("release", scene.store.release(key.clone(), token).await)?;
+        ensure!(told == asked, "asked for by another: {asked}; it was answered {told}");
+    }
+    Ok(())
+}
+
+async fn awaited_leases_are_leases<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, grant) = scene.grant(&key, LeaseFor::Miss, SHORT).await?;
+    ask_in_vain(scene, &key, LeaseFor::Miss).await?;
+    ensure!(scene.renew(&key, token, SHORT * 20).await?, "its holder could not renew it");
+    scene.wait(SHORT * 2).await;
+    ensure!(scene.is_held(&key).await?, "renewed, it ended early");
+    scene.wait(SHORT * 20).await;
+    ensure!(!scene.is_held(&key).await?, "it does not end by itself");
+    scene.refuses(scene.filling(&key, token, grant.version, "late"), "after its end").await
 }

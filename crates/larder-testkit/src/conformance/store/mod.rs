@@ -1,9 +1,11 @@
 //! The suite for `Store`: every promise of its docs, as far as its capabilities go.
 
+mod barriers;
 mod batches;
 mod cancel;
 mod closing;
 mod entries;
+mod fleet;
 mod leases;
 mod listing;
 mod races;
@@ -22,7 +24,7 @@ use super::{
 /// How long one check may take before it counts as a call that waits for ever.
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
-/// Judges a store by every promise in the docs of [`Store`], about sixty checks.
+/// Judges a store by every promise in the docs of [`Store`], about eighty checks.
 ///
 /// `make` opens a handle each time it is called. For a store that says it is `shared`, all handles must see the same
 /// entries; otherwise each may open an empty store of its own. Checks use random namespaces and leave other entries
@@ -110,6 +112,8 @@ impl<M> StoreConformance<M> {
         versions::run(&mut run).await;
         leases::run(&mut run).await;
         listing::run(&mut run).await;
+        fleet::run(&mut run).await;
+        barriers::run(&mut run).await;
         races::run(&mut run).await;
         cancel::run(&mut run).await;
         closing::run(&mut run).await;
@@ -143,6 +147,13 @@ const NO_LEASES: Needs = |can| !can.leases;
 const SCAN: Needs = |can| can.scan;
 const NO_SCAN: Needs = |can| !can.scan;
 const LEASES_AND_SCAN: Needs = |can| can.leases && can.scan;
+const FLEET: Needs = |can| can.fleet;
+const NO_FLEET: Needs = |can| !can.fleet;
+const FLEET_AND_SEQUENCE: Needs = |can| can.fleet && can.sequence;
+const FLEET_AND_LEASES: Needs = |can| can.fleet && can.leases && can.sequence;
+const BARRIERS: Needs = |can| can.barriers;
+const NO_BARRIERS: Needs = |can| !can.barriers;
+const SHARED_LEASES: Needs = |can| can.leases && can.shared;
 const LEASES_AND_SEQUENCE: Needs = |can| can.leases && can.sequence;
 
 struct Run<'a, M> {

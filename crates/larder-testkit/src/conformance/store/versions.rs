@@ -1,9 +1,12 @@
 //! Versions: news is newer than what was there, and nothing older replaces it.
 
-use larder_core::{Condition, Key, LeaseFor, Store, Version, Write, Written};
+use larder_core::{Condition, Key, LeaseFor, Removed, Store, Version, Write, Written};
 
 use super::{ANY, LEASES_AND_SEQUENCE, Run, SEQUENCE, Scene, Verdict};
-use crate::conformance::{report::ensure, scene::LONG};
+use crate::conformance::{
+    report::ensure,
+    scene::{LONG, all},
+};
 
 pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     run.check("an entry is read with the version its write was answered", ANY, version_is_read).await;
@@ -21,6 +24,8 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
         stripes_share_a_sequence,
     )
     .await;
+    run.check("each removal of a batch draws a version of its own, in order", SEQUENCE, removals_draw_each)
+        .await;
     run.check("a write stamped `Exactly` is stored under that version", ANY, exactly_is_kept).await;
     run.check("a write stamped `Exactly` never replaces a newer entry", ANY, exactly_yields).await;
     run.check("`IfVersion` writes if that version stands, and else changes nothing", ANY, compare_and_swap)
@@ -172,4 +177,22 @@ async fn compare_with_nothing<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let written = scene.write(write).await?;
     ensure!(matches!(written, Written::Unchanged), "a swap at a removed version was answered {written:?}");
     scene.lacks(&key, "after swaps where nothing is").await
+}
+
+async fn removals_draw_each<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let sequences = scene.capabilities.sequences;
+    let mut keys = scene.keys(usize::from(sequences).min(256) * 4);
+    keys.push(keys[0].clone());
+    let removals = keys.iter().cloned().map(Into::into).collect();
+    let removed = all("remove", scene.store.remove(removals).await, keys.len())?;
+    let mut last = std::collections::BTreeMap::new();
+    for (key, removed) in keys.iter().zip(removed) {
+        let Removed::Done(version) = removed else { return Err(format!("{key}: {removed:?}")) };
+        let before = last.insert(key.stripe() % sequences, version);
+        ensure!(
+            before.is_none_or(|before| before < version),
+            "a removal got {version}, another of the same sequence before it in the batch {before:?}"
+        );
+    }
+    Ok(())
 }
