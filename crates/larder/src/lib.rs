@@ -37,6 +37,7 @@ pub use options::{
     Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings, WarmOptions, WriteMode,
     WriteOptions, hours, millis, minutes, parse_span, secs,
 };
+pub use policy::pattern::KeyPattern;
 pub use stack::Stack;
 pub use stats::{Capture, Latency, NamespaceStats, Stats, TierHits, TierStats};
 
