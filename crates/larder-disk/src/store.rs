@@ -66,7 +66,7 @@ const PAGE_MAX: usize = 10_000;
 /// let store = DiskStore::open(settings.clone()).await?;
 /// let keep = std::time::Duration::from_secs(60);
 /// let (stamp, condition) = (Stamp::Next, Condition::Always);
-/// store.write(vec![Write { key: key.clone(), bytes: "Basel".into(), keep, stamp, condition }]).await?;
+/// store.write(vec![Write { key: key.clone(), bytes: "Basel".into(), keep, stamp, condition, news: None }]).await?;
 /// store.close().await?;
 ///
 /// let store = DiskStore::open(settings).await?;
