@@ -32,6 +32,8 @@ pub enum StaleReason {
     Rearmed,
     /// The caller allowed it and nothing better was at hand.
     Allowed,
+    /// The node is cut off from the bus and the shared store: others may have changed it, and nobody can tell.
+    CutOff,
 }
 
 /// What made a load start.
@@ -83,6 +85,21 @@ pub enum TierState {
     Open,
     /// One call at a time tries whether it is well again.
     Probing,
+}
+
+/// Why memory was cleared unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClearReason {
+    /// The node came to hear its bus, for the first time or again.
+    Joined,
+    /// News were lost.
+    Gap,
+    /// More news came than could be taken in.
+    Overflow,
+    /// A peer told so: it had more news than it could keep, or said something that this release does not understand.
+    Told,
+    /// A store lost history.
+    Lineage,
 }
 
 /// What happened.
@@ -150,6 +167,22 @@ pub enum Event {
     InvalidationReplayed { tier: Arc<str>, keys: u64 },
     /// The wait for another process' load ended without its result; loaded here, not stored.
     LeaseLost { namespace: Arc<str>, key: Key },
+    /// The node hears its bus, for the first time or again.
+    BusUp { bus: Arc<str> },
+    /// The node does not hear its bus any more.
+    BusDown { bus: Arc<str>, error: Error },
+    /// The bus takes no messages for now.
+    BusBlocked { bus: Arc<str> },
+    /// News were lost, so many as far as that is known.
+    BusGap { bus: Arc<str>, missed: u64 },
+    /// A message on the bus was not understood.
+    BusMessageRejected { bus: Arc<str>, newer: bool },
+    /// Memory was cleared, since what it holds may have been changed unnoticed.
+    MemoryCleared { reason: ClearReason },
+    /// News could not be published; they wait until the bus is back.
+    NewsKept { bus: Arc<str>, keys: u64 },
+    /// A strict invalidation ended: how long it waited, and how many nodes it left behind since they fell silent.
+    EverywhereReached { waited: Duration, silent: u64 },
 }
 
 impl Event {
@@ -186,6 +219,14 @@ impl Event {
             Self::InvalidationJournaled { .. } => "invalidation_journaled",
             Self::InvalidationReplayed { .. } => "invalidation_replayed",
             Self::LeaseLost { .. } => "lease_lost",
+            Self::BusUp { .. } => "bus_up",
+            Self::BusDown { .. } => "bus_down",
+            Self::BusBlocked { .. } => "bus_blocked",
+            Self::BusGap { .. } => "bus_gap",
+            Self::BusMessageRejected { .. } => "bus_message_rejected",
+            Self::MemoryCleared { .. } => "memory_cleared",
+            Self::NewsKept { .. } => "news_kept",
+            Self::EverywhereReached { .. } => "everywhere_reached",
         }
     }
 }

@@ -18,7 +18,7 @@ pub const MAX_NAMESPACE_BYTES: usize = 256;
 /// The part behind the last `:` holds no `:` of its own (it is escaped), so the boundary is never in doubt:
 /// namespace `a` with key `b:c` reads `a:b%3Ac`, namespace `a:b` with key `c` reads `a:b:c`. Control characters,
 /// braces, wildcards and bytes that are not UTF-8 are escaped too, so a key is always printable and always literal.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     text: Bytes,
     fingerprint: u128,

@@ -20,7 +20,7 @@ pub use chance::Rng;
 pub use clock::{Clock, Moment, Timestamp};
 pub use codec::{Codec, CodecError, CodecId};
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use event::{Event, Life, LoadCause, Observer, RejectedPayload, StaleReason, TierState};
+pub use event::{ClearReason, Event, Life, LoadCause, Observer, RejectedPayload, StaleReason, TierState};
 pub use fleet::{Barrier, Barriers, Beat, Member, Pulse, Raise, Raised, Standing, Tip, first_number};
 pub use key::{Key, KeyError, KeyPrefix, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace};
 pub use key_text::{KeyText, ShortText};

@@ -60,9 +60,60 @@ struct Node {
     inbox: Option<Arc<dyn Inbox>>,
     cut: bool,
     deaf: bool,
+    mute: bool,
     closed: bool,
     /// Its inbox said that nobody is interested.
     bored: bool,
+}
+
+/// The connection of one handle, for who gave the handle away. Clones are the same connection; once the handle is
+/// dropped nothing happens any more.
+#[derive(Clone)]
+pub struct Leg {
+    hub: Arc<Hub>,
+    node: u64,
+}
+
+impl Leg {
+    /// As [`MemoryBus::cut`].
+    pub fn cut(&self) {
+        self.change(|node| {
+            if !std::mem::replace(&mut node.cut, true) {
+                node.tell(Signal::Left(cut_off()));
+            }
+        });
+    }
+
+    /// As [`MemoryBus::mend`].
+    pub fn mend(&self) {
+        self.change(|node| {
+            if std::mem::replace(&mut node.cut, false) {
+                node.tell(Signal::Joined);
+            }
+        });
+    }
+
+    /// As [`MemoryBus::set_deaf`].
+    pub fn set_deaf(&self, deaf: bool) {
+        self.change(|node| node.deaf = deaf);
+    }
+
+    /// Lets publishing fail, or work again; what others publish is heard.
+    pub fn set_mute(&self, mute: bool) {
+        self.change(|node| node.mute = mute);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.hub.lock().all.get_mut(&self.node) {
+            change(node);
+        }
+    }
+}
+
+impl std::fmt::Debug for Leg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leg").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 impl MemoryBus {
@@ -82,26 +133,24 @@ impl MemoryBus {
 
     /// Loses this handle's connection: it hears nothing and publishes nothing, and says so.
     pub fn cut(&self) {
-        self.change(|node| {
-            if !std::mem::replace(&mut node.cut, true) {
-                node.tell(Signal::Left(cut_off()));
-            }
-        });
+        self.leg().cut();
     }
 
     /// Gives this handle its connection back.
     pub fn mend(&self) {
-        self.change(|node| {
-            if std::mem::replace(&mut node.cut, false) {
-                node.tell(Signal::Joined);
-            }
-        });
+        self.leg().mend();
     }
 
     /// Lets this handle hear nothing although it says nothing of it, or hear again: what no bus should do and every
     /// network can.
     pub fn set_deaf(&self, deaf: bool) {
-        self.change(|node| node.deaf = deaf);
+        self.leg().set_deaf(deaf);
+    }
+
+    /// The connection of this handle, to be cut and mended once the handle is given away.
+    #[must_use]
+    pub fn leg(&self) -> Leg {
+        Leg { hub: Arc::clone(&self.hub), node: self.node }
     }
 
     fn on(hub: Arc<Hub>) -> Self {
@@ -123,7 +172,7 @@ impl MemoryBus {
     fn check(&self) -> Result<()> {
         self.change(|node| match node {
             Node { closed: true, .. } => Err(Error::new(ErrorKind::Closed, "the bus was closed")),
-            Node { cut: true, .. } => Err(cut_off()),
+            Node { cut: true, .. } | Node { mute: true, .. } => Err(cut_off()),
             _ => Ok(()),
         })
     }

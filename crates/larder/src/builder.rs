@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use larder_core::{Clock, DynStore, Error, ErrorKind, Observer, Result, Rng, Store, erase};
+use larder_core::{
+    Bus, Clock, DynBus, DynStore, Error, ErrorKind, Observer, Result, Rng, Store, erase, erase_bus,
+};
 
 use tokio::runtime::Handle;
 
 use crate::{
     clock::SystemRng,
-    engine::{Core, Parts, STORES_MAX, Tier, start},
+    engine::{Core, Parts, STORES_MAX, Tier, join, start},
     envelope::Encryption,
     hub::Hub,
     memory::{Memory, MemoryTier},
-    options::{Policy, Problem, Problems, Settings, TierSettings},
+    options::{BusSettings, Policy, Problem, Problems, Settings, TierSettings},
     stack::Stack,
 };
 
@@ -30,6 +32,7 @@ pub struct StackBuilder {
     clock: Option<Arc<dyn Clock>>,
     rng: Option<Arc<dyn Rng>>,
     policy: Policy,
+    bus: Option<(DynBus, BusSettings)>,
 }
 
 impl std::fmt::Debug for StackBuilder {
@@ -54,6 +57,7 @@ impl StackBuilder {
             clock: None,
             rng: None,
             policy: Policy::default(),
+            bus: None,
         }
     }
 
@@ -71,6 +75,19 @@ impl StackBuilder {
     /// Adds a store below the tiers given so far, with a name, timeout or breaker of its own.
     pub fn store_with(mut self, store: impl Store, settings: TierSettings) -> Self {
         self.stores.push((erase(store), settings));
+        self
+    }
+
+    /// Joins the other nodes that use this bus: what one changes, the others do not serve any more.
+    ///
+    /// Without a bus a node learns of other nodes' changes when its copies' time in memory is over.
+    pub fn bus(self, bus: impl Bus) -> Self {
+        self.bus_with(bus, BusSettings::default())
+    }
+
+    /// The same, with settings.
+    pub fn bus_with(mut self, bus: impl Bus, settings: BusSettings) -> Self {
+        self.bus = Some((erase_bus(bus), settings));
         self
     }
 
@@ -150,7 +167,7 @@ impl StackBuilder {
         };
         let tiers = self.name_tiers();
         let advisories = self.check(&tiers)?;
-        let Self { settings, encryption, memory, observers, clock, rng, policy, .. } = self;
+        let Self { settings, encryption, memory, observers, clock, rng, policy, bus, .. } = self;
         let rng = rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
         let hub = Arc::new(Hub::new(settings.events_max));
         observers.into_iter().for_each(|observer| hub.subscribe(observer).keep());
@@ -158,10 +175,11 @@ impl StackBuilder {
         let tiers =
             tiers.into_iter().map(|(name, store, tier)| Tier::new(name, store, &tier, settings.journal_max));
         let tiers = tiers.collect();
-        let parts = Parts { clock, rng, encryption, memory, tiers, hub, settings, runtime, policy };
+        let parts = Parts { clock, rng, encryption, memory, tiers, hub, settings, runtime, policy, bus };
         let core = Arc::new(Core::new(parts));
         core.distrust_the_past().await;
         start(&core);
+        join(&core).await?;
         for advisory in &advisories {
             tracing::warn!(target: "larder::config", %advisory, "this is probably not meant");
         }
@@ -186,6 +204,15 @@ impl StackBuilder {
             "give it `.memory(Memory::max_bytes(..))`, a `.store(..)`, or both",
         );
         problems.fault_if(tiers.len() > STORES_MAX, "stack", "has more than 16 stores", "leave some out");
+        if let Some((_, settings)) = &self.bus {
+            settings.check(&mut problems);
+            problems.fault_if(
+                !settings.listen && self.memory.is_some(),
+                "bus.listen",
+                "is off, and there is a memory tier that would not hear what others change",
+                "listen, or leave the memory tier out",
+            );
+        }
         let mut names = vec!["memory"];
         for (name, store, settings) in tiers {
             check_name(name, &names, &mut problems);

@@ -10,6 +10,7 @@ mod hub;
 mod key;
 mod load;
 mod memory;
+mod message;
 mod options;
 mod policy;
 mod schema;
@@ -27,19 +28,21 @@ pub use envelope::{Encryption, SecretKey};
 pub use hub::Subscription;
 pub use key::{Args, CacheKey};
 pub use larder_core::{
-    BoxError, Clock, Codec, CodecError, CodecId, Error, ErrorKind, Event, Key, KeyError, KeyText, Life,
-    LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, ShortText, StaleReason, Store,
-    TierState, Timestamp, Version,
+    BoxError, Bus, ClearReason, Clock, Codec, CodecError, CodecId, Error, ErrorKind, Event, Key, KeyError,
+    KeyText, Life, LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, ShortText,
+    StaleReason, Store, TierState, Timestamp, Version,
 };
 pub use load::{IntoLoaded, LoadContext, Loaded, Validator};
 pub use memory::{Eviction, Memory};
+#[cfg(feature = "signing")]
+pub use message::BusSecret;
 pub use options::{
-    Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings, WarmOptions, WriteMode,
-    WriteOptions, hours, millis, minutes, parse_span, secs,
+    BusSettings, Partition, Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings,
+    WarmOptions, WriteMode, WriteOptions, hours, millis, minutes, parse_span, secs,
 };
 pub use policy::pattern::KeyPattern;
 pub use stack::Stack;
-pub use stats::{Capture, Latency, NamespaceStats, Stats, TierHits, TierStats};
+pub use stats::{BusStats, Capture, Latency, NamespaceStats, Stats, TierHits, TierStats};
 
 /// The examples of the README, compiled and run as tests.
 #[cfg(doctest)]

@@ -116,12 +116,10 @@ impl Stack {
         let core = Arc::clone(&self.core);
         let cleared =
             self.core.tasks.spawn_on(async move { core.clear(&KeyPrefix::all()).await }, &self.core.runtime);
-        match cleared.await {
-            Ok(outcome) => outcome?,
-            Err(_) => return Err(crate::engine::runtime_gone()),
-        }
+        let (outcome, bus) = cleared.await.map_err(|_| crate::engine::runtime_gone())?;
+        outcome?;
         let store = if self.core.tiers.is_empty() { Reach::None } else { Reach::Done };
-        Ok(Invalidated { store })
+        Ok(Invalidated { store, bus, everywhere: false })
     }
 
     /// Ends the stack: new calls answer `Closed`, work under way is waited for, up to `limit`, then ended; stores
@@ -142,6 +140,7 @@ impl Core {
         Stats {
             namespaces: self.spaces().iter().map(|space| self.space_stats(space)).collect(),
             tiers: self.tiers.iter().map(|tier| tier.stats(self)).collect(),
+            bus: self.sync.as_ref().map(|sync| sync.stats(self)),
             memory_entries: self.memory.as_ref().map_or(0, |memory| memory.len()),
             memory_weight: self.memory.as_ref().map_or(0, |memory| memory.weight()),
             flights: self.flights.len() as u64,
@@ -157,6 +156,7 @@ impl Core {
     fn reset_stats(&self) {
         self.spaces().iter().for_each(|space| space.counts.reset());
         self.tiers.iter().for_each(|tier| tier.counters.reset());
+        self.sync.iter().for_each(|sync| sync.counters.reset());
         self.since.set(self.clock.wall());
     }
 }

@@ -220,7 +220,7 @@ fn register(name: &Namespace, types: (TypeId, TypeId), making: &Making, taken: T
         problems.into_result().map(|_| unreachable!("a fault was added"))
     };
     let mut spaces = making.core.spaces.write().expect("no panics under this lock");
-    match spaces.iter().find(|space| space.name == *name) {
+    match spaces.at(KeyPrefix::of(name).as_bytes()) {
         Some(space) if space.types == types && taken == Taken::IsShared => return Ok(Arc::clone(space)),
         Some(_) if taken == Taken::IsShared => {
             return fault("exists with other types of key or value", "give this one another name");
@@ -230,13 +230,13 @@ fn register(name: &Namespace, types: (TypeId, TypeId), making: &Making, taken: T
         }
         None => {}
     }
-    if spaces.len() >= making.core.settings.namespaces_max {
+    if spaces.all().len() >= making.core.settings.namespaces_max {
         let text = "there are as many namespaces as namespaces_max allows; put what varies into the key";
         return Err(Error::new(ErrorKind::Overloaded, text));
     }
-    let id = u32::try_from(spaces.len()).expect("the bound on namespaces fits");
+    let id = u32::try_from(spaces.all().len()).expect("the bound on namespaces fits");
     let space = Arc::new(space(id, name.clone(), types, making));
-    spaces.push(Arc::clone(&space));
+    spaces.add(Arc::clone(&space));
     Ok(space)
 }
 

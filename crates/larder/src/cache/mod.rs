@@ -2,6 +2,7 @@
 
 mod answer;
 mod builder;
+mod fleet;
 mod hit;
 mod many;
 mod shape;

@@ -10,6 +10,7 @@ use larder_core::{
 use super::{Core, Scope, space::Spot};
 use crate::{
     envelope,
+    message::News,
     options::WriteMode,
     policy::journal::{Claim, Debt},
     stats::Count,
@@ -33,6 +34,10 @@ pub enum Reach {
 pub struct Invalidated {
     /// The stores.
     pub store: Reach,
+    /// The other nodes, by the bus: [`Done`](Reach::Done) when it took the news, not when everybody heard them.
+    pub bus: Reach,
+    /// No node anywhere serves what was there before; only the strict forms wait for that.
+    pub everywhere: bool,
 }
 
 /// How often a compare-and-swap is tried before the entry is removed instead.
@@ -42,27 +47,28 @@ impl Scope {
     /// Removes keys from every tier.
     pub(crate) async fn remove(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
         if spots.is_empty() {
-            return self.reached(Ok(()), mode);
+            return self.reached(Ok(()), Reach::None, mode);
         }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
         let work = async move {
-            let outcome = scope.remove_everywhere_here(&spots).await;
+            let outcome = scope.remove_in_tiers(&spots).await;
             scope.count(Count::removes, keys.len() as u64);
             scope.core.tell(|| Event::Removed { namespace: scope.name(), keys });
             Ok(outcome)
         };
-        let outcome = self.to_its_end(work).await?;
-        self.reached(outcome, mode)
+        let (outcome, bus) = self.to_its_end(work).await?;
+        self.reached(outcome, bus, mode)
     }
 
-    /// Removes keys from every tier of this stack; the first failure, if any.
-    pub(crate) async fn remove_everywhere_here(&self, spots: &[Spot]) -> Result<()> {
+    /// Removes keys from every tier of this stack and tells peers; the first failure, if any, and how far the news got.
+    pub(crate) async fn remove_in_tiers(&self, spots: &[Spot]) -> (Result<()>, Reach) {
         let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
         spots.iter().for_each(|spot| self.fence(spot));
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let mut failure = None;
         let authority = self.authority_place();
+        let (mut done, mut owed) = (Vec::new(), Vec::new());
         // Lowest first: a walk that finds nothing in a tier must not find the old value below it and bring it back.
         for place in self.store_places().rev() {
             let removed = self.remove_or_owe(place, keys.clone()).await;
@@ -70,24 +76,41 @@ impl Scope {
                 match outcome {
                     Ok(version) if Some(place) == authority => {
                         self.raise_floor(&spot.key, version);
+                        done.push((spot.key.clone(), version));
                     }
                     Ok(_) => {}
-                    Err(error) => drop(failure.get_or_insert(error.at_key(&spot.key))),
+                    Err(error) => {
+                        if Some(place) == authority {
+                            owed.push(spot.key.clone());
+                        }
+                        failure.get_or_insert(error.at_key(&spot.key));
+                    }
                 }
             }
         }
         for spot in spots {
             let version = if authority.is_none() { self.core.next_version() } else { Version::ZERO };
             self.fence_at(spot, version);
+            if authority.is_none() {
+                // Another node's own numbers say nothing here.
+                done.push((spot.key.clone(), Version::ZERO));
+            }
         }
-        failure.map_or(Ok(()), Err)
+        let bus = self.tell_peers(done, owed, News::Dropped).await;
+        (failure.map_or(Ok(()), Err), bus)
     }
 
-    fn reached(&self, outcome: Result<()>, mode: WriteMode) -> Result<Invalidated> {
+    fn reached(&self, outcome: Result<()>, bus: Reach, mode: WriteMode) -> Result<Invalidated> {
         let stores = self.store_places().count() > 0;
         match (outcome, mode) {
-            (Ok(()), _) => Ok(Invalidated { store: if stores { Reach::Done } else { Reach::None } }),
-            (Err(_), WriteMode::BestEffort) => Ok(Invalidated { store: Reach::Journaled }),
+            (Ok(()), _) => Ok(Invalidated {
+                store: if stores { Reach::Done } else { Reach::None },
+                bus,
+                everywhere: false,
+            }),
+            (Err(_), WriteMode::BestEffort) => {
+                Ok(Invalidated { store: Reach::Journaled, bus, everywhere: false })
+            }
             (Err(error), WriteMode::Strict) => Err(error),
         }
     }
@@ -96,7 +119,9 @@ impl Scope {
     pub(crate) async fn remove_or_owe(&self, place: usize, keys: Vec<Key>) -> Vec<Result<Version>> {
         let tier = self.core.store(place);
         let mark = tier.mark();
-        let removed = tier.remove(&self.core, keys.iter().cloned().map(Removal::from).collect()).await;
+        let authority = Some(place) == self.authority_place();
+        let telling = |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key) };
+        let removed = tier.remove(&self.core, keys.iter().map(telling).collect()).await;
         let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
@@ -115,7 +140,7 @@ impl Scope {
     /// Makes entries stale now; their stale windows stand.
     pub(crate) async fn expire(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
         if spots.is_empty() {
-            return self.reached(Ok(()), mode);
+            return self.reached(Ok(()), Reach::None, mode);
         }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
@@ -125,13 +150,14 @@ impl Scope {
             scope.core.tell(|| Event::Expired { namespace: scope.name(), keys });
             Ok(outcome)
         };
-        let outcome = self.to_its_end(work).await?;
-        self.reached(outcome, mode)
+        let (outcome, bus) = self.to_its_end(work).await?;
+        self.reached(outcome, bus, mode)
     }
 
-    async fn expire_here(&self, spots: &[Spot]) -> Result<()> {
+    async fn expire_here(&self, spots: &[Spot]) -> (Result<()>, Reach) {
         let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
         let mut failure = None;
+        let (mut done, mut owed) = (Vec::new(), Vec::new());
         for spot in spots {
             // No fill that began before is admitted; the entry itself stays.
             self.core.coherence.bump(spot.key.stripe());
@@ -139,11 +165,18 @@ impl Scope {
             let mut version = Version::ZERO;
             if let Some(place) = authority {
                 match self.expire_in(place, spot, Stamp::Next).await {
-                    Ok(drawn) => version = drawn,
-                    Err(error) => drop(failure.get_or_insert(error.at_key(&spot.key))),
+                    Ok(drawn) => {
+                        version = drawn;
+                        done.push((spot.key.clone(), drawn));
+                    }
+                    Err(error) => {
+                        owed.push(spot.key.clone());
+                        failure.get_or_insert(error.at_key(&spot.key));
+                    }
                 }
             } else {
                 version = self.core.next_version();
+                done.push((spot.key.clone(), Version::ZERO));
             }
             for place in self.store_places().rev().filter(|place| Some(*place) != authority) {
                 if let Err(error) = self.expire_in(place, spot, Stamp::Exactly(version)).await {
@@ -152,7 +185,8 @@ impl Scope {
             }
             self.expire_in_memory(spot, version);
         }
-        failure.map_or(Ok(()), Err)
+        let bus = self.tell_peers(done, owed, News::Expired).await;
+        (failure.map_or(Ok(()), Err), bus)
     }
 
     /// Moves the deadline of what a store holds to now; answers the version under which it stands.
@@ -191,10 +225,12 @@ impl Scope {
         )?;
         let keep = self.core.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
         let condition = Condition::IfVersion(stored.version);
-        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition, news: None })
+        let news = || News::Expired(vec![(spot.key.clone(), Version::ZERO)]);
+        let news = (stamp == Stamp::Next).then(|| self.core.announcement(news)).flatten();
+        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition, news })
     }
 
-    fn expire_in_memory(&self, spot: &Spot, version: Version) {
+    pub(crate) fn expire_in_memory(&self, spot: &Spot, version: Version) {
         self.raise_floor(&spot.key, version);
         self.core.coherence.bump(spot.key.stripe());
         let now = self.core.now();
@@ -216,23 +252,23 @@ impl Scope {
             scope.core.tell(|| Event::Cleared { namespace: scope.name() });
             Ok(outcome)
         };
-        let outcome = self.detached(work).await?;
+        let (outcome, bus) = self.detached(work).await?;
         match outcome {
             // Nothing was begun.
             Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
-            outcome => self.reached(outcome, mode),
+            outcome => self.reached(outcome, bus, mode),
         }
     }
 }
 
 impl Core {
-    /// Clears a prefix in every tier. Memory pays one addition per namespace; a store pays a scan.
-    pub(crate) async fn clear(self: &Arc<Self>, prefix: &KeyPrefix) -> Result<()> {
+    /// Clears a prefix in every tier and tells peers. Memory pays one addition per namespace; a store pays a scan.
+    pub(crate) async fn clear(self: &Arc<Self>, prefix: &KeyPrefix) -> (Result<()>, Reach) {
         let stored = self.is_stored(prefix);
         if let Some(tier) = self.tiers.iter().find(|tier| stored && !tier.capabilities.scan) {
             let text =
                 "the store cannot list its keys and so cannot clear; raise a version in the namespace's name";
-            return Err(Error::new(ErrorKind::Unsupported, text).at_tier(&tier.name));
+            return (Err(Error::new(ErrorKind::Unsupported, text).at_tier(&tier.name)), Reach::None);
         }
         self.bump_namespaces(prefix);
         let mut failure = None;
@@ -244,7 +280,8 @@ impl Core {
             }
         }
         self.bump_namespaces(prefix);
-        failure.map_or(Ok(()), Err)
+        let bus = self.tell_of_clear(prefix, stored).await;
+        (failure.map_or(Ok(()), Err), bus)
     }
 
     /// Whether stores may hold keys under a prefix: unless every namespace there never leaves memory.
@@ -262,8 +299,13 @@ impl Core {
     }
 
     fn bump_namespaces(&self, prefix: &KeyPrefix) {
+        self.bump_under(prefix.as_bytes());
+    }
+
+    /// Makes every memory entry of the namespaces under a prefix unreachable, and fills of theirs under way refused.
+    pub(crate) fn bump_under(&self, prefix: &[u8]) {
         for space in self.spaces() {
-            if space.prefix.as_bytes().starts_with(prefix.as_bytes()) {
+            if space.prefix.as_bytes().starts_with(prefix) {
                 space.fence.bump();
             }
         }
@@ -313,7 +355,7 @@ impl Core {
 
     async fn pay_claims(&self, place: usize, claims: &[Claim]) -> Vec<Claim> {
         let tier = self.store(place);
-        let mut paid = Vec::new();
+        let (mut paid, mut done) = (Vec::new(), Vec::new());
         let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
         for claim in claims {
             match &claim.debt {
@@ -331,7 +373,8 @@ impl Core {
             return paid;
         }
         let authority = Some(place) == self.authority_place();
-        if let Ok(removed) = tier.remove(self, keys.iter().cloned().map(Removal::from).collect()).await {
+        let telling = |key: &Key| Removal { key: key.clone(), news: self.dropping(authority, key) };
+        if let Ok(removed) = tier.remove(self, keys.iter().map(telling).collect()).await {
             for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
                 if let Removed::Done(version) = outcome {
                     if authority {
@@ -339,8 +382,14 @@ impl Core {
                         self.coherence.bump(key.stripe());
                     }
                     paid.push(claim.clone());
+                    if authority {
+                        done.push((key.clone(), version));
+                    }
                 }
             }
+        }
+        if !done.is_empty() && !self.announces() {
+            self.publish(News::Dropped(done)).await;
         }
         paid
     }

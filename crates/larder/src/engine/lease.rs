@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use larder_core::{Event, Found, LeaseFor, LeaseRequest, Life, Read, Store, Token, Version};
 
 use super::{
@@ -14,6 +14,8 @@ use super::{
 /// The first pause before a held lease is asked for again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The same where a bus tells when a lease ends.
+const LONGEST_PAUSE_WITH_BUS: Duration = Duration::from_millis(500);
 /// How many leases are renewed or released at once.
 const AT_ONCE: usize = 64;
 
@@ -104,8 +106,8 @@ impl Scope {
         let give_up = self.core.now().after(self.space.policy.load_limit);
         let mut pause = FIRST_PAUSE;
         while !waiting.is_empty() && self.core.now() < give_up {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.pause_or_woken(pause, &waiting).await;
+            pause = (pause * 2).min(self.longest_pause());
             let (fenced, standing): (Vec<Item>, Vec<Item>) =
                 waiting.into_iter().partition(|item| self.note(&item.spot.key) != item.noted);
             // Invalidated since they set out: no tier will keep what they load, so they need no lease for it. Were
@@ -123,6 +125,22 @@ impl Scope {
             ours.push(item);
         }
         ours
+    }
+
+    /// Polling is only for what no news tell.
+    fn longest_pause(&self) -> Duration {
+        if self.core.sync.is_some() { LONGEST_PAUSE_WITH_BUS } else { LONGEST_PAUSE }
+    }
+
+    /// Waits until it is time to look again, or news say that one of these leases ended.
+    async fn pause_or_woken(&self, pause: Duration, waiting: &[Item]) {
+        let bells = waiting.iter().map(|item| self.core.wakes.bell(&item.spot.key).notified());
+        let mut bells: FuturesUnordered<_> = bells.collect();
+        tokio::select! {
+            biased;
+            Some(()) = bells.next() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 
     async fn look_again(
@@ -199,7 +217,10 @@ impl Scope {
         let release = |(key, lease): (larder_core::Key, Lease)| async move {
             let tier = self.core.store(lease.place);
             // If it cannot be given back, it runs out.
-            drop(tier.call(&self.core, "release", tier.store.release(key, lease.token)).await);
+            let released = tier.store.release(key.clone(), lease.token);
+            if let Ok(true) = tier.call(&self.core, "release", released).await {
+                self.core.mention_freed(&key);
+            }
         };
         stream::iter(leases.into_iter().map(release)).for_each_concurrent(AT_ONCE, |released| released).await;
     }

@@ -8,9 +8,11 @@ mod lease;
 mod load;
 mod quick;
 mod read;
+mod registry;
 mod seal;
 mod space;
 mod store;
+mod sync;
 mod tier;
 mod upkeep;
 mod waits;
@@ -26,13 +28,14 @@ use std::{
     },
 };
 
-use larder_core::{Clock, Error, ErrorKind, Event, Moment, Result, Rng, Token, Version};
+use larder_core::{Clock, DynBus, Error, ErrorKind, Event, Key, Moment, NodeId, Result, Rng, Token, Version};
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use load::check_tags;
 pub(crate) use seal::{Lives, fraction};
 pub(crate) use space::{Scope, Space, Spot};
+pub(crate) use sync::join;
 pub(crate) use tier::Tier;
 pub(crate) use upkeep::start;
 pub(crate) use wants::{Answered, Quick, Wants};
@@ -42,13 +45,19 @@ pub use {
     invalidate::{Invalidated, Reach},
 };
 
-use self::{flight::Flights, keylock::KeyLocks, waits::WaitGraph};
+use self::{
+    flight::Flights,
+    keylock::KeyLocks,
+    registry::Registry,
+    sync::{Sync, Wakes},
+    waits::WaitGraph,
+};
 use crate::{
     clock::SystemClock,
     envelope::Encryption,
     hub::Hub,
     memory::MemoryTier,
-    options::{Policy, Settings, TierChoice, TierPolicy},
+    options::{BusSettings, Policy, Settings, TierChoice, TierPolicy},
     policy::coherence::Coherence,
     stats::{Count, Since},
 };
@@ -88,13 +97,17 @@ pub(crate) struct Core {
     /// Which store tier draws versions; without one the node draws them itself.
     pub(crate) authority: Option<usize>,
     pub(crate) coherence: Coherence,
+    /// The bus, if there is one.
+    pub(crate) sync: Option<Sync>,
+    /// Who waits for other processes' leases.
+    pub(crate) wakes: Wakes,
     /// The node's own sequence, for stacks without an authority.
     pub(crate) sequence: AtomicU64,
     pub(crate) flights: Arc<Flights>,
     pub(crate) waits: WaitGraph,
     pub(crate) key_locks: KeyLocks,
     pub(crate) hub: Arc<Hub>,
-    pub(crate) spaces: RwLock<Vec<Arc<Space>>>,
+    pub(crate) spaces: RwLock<Registry>,
     /// How many writes and invalidations may be under way.
     pub(crate) writes: Arc<Semaphore>,
     /// What a cache's policy is unless it is given one.
@@ -123,16 +136,20 @@ pub(crate) struct Parts {
     pub(crate) hub: Arc<Hub>,
     pub(crate) runtime: Handle,
     pub(crate) policy: Policy,
+    pub(crate) bus: Option<(DynBus, BusSettings)>,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, rng, settings, encryption, memory, tiers, hub, runtime, policy } = parts;
+        let Parts { clock, rng, settings, encryption, memory, tiers, hub, runtime, policy, bus } = parts;
         let ticks = clock.is_none();
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
         let tier_names = std::iter::once("memory".into()).chain(names).collect();
         let authority = authority(&tiers);
+        let node = || NodeId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
+        let sync =
+            bus.map(|(bus, settings)| Sync::new(bus, settings, node(), authority.map(|at| &tiers[at])));
         let since = Since::default();
         since.set(clock.wall());
         // Above whatever an earlier process may have stamped in a store that keeps no sequence of its own.
@@ -144,6 +161,8 @@ impl Core {
             tier_names,
             authority,
             coherence: Coherence::new(),
+            sync,
+            wakes: Wakes::new(),
             sequence,
             flights: Arc::new(Flights::new(settings.flights_max, settings.coalesce)),
             waits: WaitGraph::default(),
@@ -257,11 +276,17 @@ impl Core {
 
     /// The namespaces there are.
     pub(crate) fn spaces(&self) -> Vec<Arc<Space>> {
-        self.spaces.read().expect("no panics under this lock").clone()
+        self.spaces.read().expect("no panics under this lock").all().to_vec()
     }
 
     pub(crate) fn space(&self, id: u32) -> Option<Arc<Space>> {
-        self.spaces.read().expect("no panics under this lock").get(id as usize).cloned()
+        self.spaces.read().expect("no panics under this lock").get(id).cloned()
+    }
+
+    /// The namespace that a key belongs to, if this process has it.
+    pub(crate) fn scope_of(self: &Arc<Self>, key: &Key) -> Option<Scope> {
+        let space = self.spaces.read().expect("no panics under this lock").of(key).cloned()?;
+        Some(Scope { core: Arc::clone(self), space })
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     memory::{MemoryTier, Name, Resident},
-    policy::{expiry::refreshes_early, freshness::classify},
+    policy::{coherence::Trust, expiry::refreshes_early, freshness::classify},
     stats::Outcome,
     value::{AnyValue, Entry, Slot},
 };
@@ -57,10 +57,10 @@ impl Scope {
         name: &Name<'_>,
         take: impl FnOnce(&Slot) -> Option<R>,
     ) -> Option<R> {
-        if self.space.is_drawn || self.core.is_closed() {
+        let now = self.core.now();
+        if self.space.is_drawn || self.core.is_closed() || !self.core.coherence.is_sound(now) {
             return None;
         }
-        let now = self.core.now();
         let mut absent = false;
         let taken = memory.hit(name, |there| {
             absent = matches!(there.slot(), Slot::Absent);
@@ -82,6 +82,9 @@ impl Scope {
         f: impl FnOnce(&Slot) -> R,
     ) -> Option<R> {
         let now = self.core.now();
+        if self.core.coherence.trust(now) == Trust::Unsound {
+            return None;
+        }
         let seen = memory.peek(name, |there| {
             let dies_later = there.is_plainly_fresh(now) || classify(&there.deadlines(), now) != Life::Dead;
             (dies_later && self.is_alive(&there)).then(|| f(there.slot()))
@@ -97,6 +100,11 @@ impl Scope {
         };
         let now = self.core.now();
         let life = classify(&entry.deadlines, now);
+        match self.core.coherence.trust(now) {
+            Trust::Sound => {}
+            Trust::Marked => return self.quick_marked(key, entry, life, now),
+            Trust::Unsound => return self.quick_miss(None),
+        }
         let note = || self.note_quick_hit(key, &entry.slot, life);
         match life {
             Life::Fresh if self.is_due(&entry, now) => {
@@ -120,6 +128,15 @@ impl Scope {
             Life::Fallback => self.quick_miss(Some(entry)),
             Life::Dead => self.quick_miss(None),
         }
+    }
+
+    /// What memory says while nobody can tell whether it changed: a fresh or stale value, marked.
+    fn quick_marked(&self, key: &Key, entry: Entry, life: Life, now: Moment) -> Quick {
+        if matches!(life, Life::Fallback | Life::Dead) {
+            return self.quick_miss((life == Life::Fallback).then_some(entry));
+        }
+        self.note_quick_hit(key, &entry.slot, Life::Stale);
+        Quick::Serve(Answered::stale(entry, MEMORY, StaleReason::CutOff, now))
     }
 
     fn note_quick_hit(&self, key: &Key, slot: &Slot, life: Life) {

@@ -11,7 +11,7 @@ use crate::{
     memory::{MemoryTier, Name, Put, Resident},
     options::Policy,
     policy::{
-        coherence::{NamespaceFence, ReadVersion},
+        coherence::{NamespaceFence, ReadVersion, Trust},
         expiry::Spans,
         freshness::classify,
     },
@@ -136,6 +136,17 @@ impl Scope {
         self.space.key(&text.escaped())
     }
 
+    /// The entry that memory holds, unless it is dead or may not be served; leaves no trace.
+    pub(crate) fn peek_sound(&self, key: &Key) -> Option<(Entry, Life)> {
+        let (entry, life) = self.peek(key)?;
+        match self.core.coherence.trust(self.core.now()) {
+            Trust::Sound => Some((entry, life)),
+            // Good enough when nothing better is at hand, and no better.
+            Trust::Marked => Some((entry, Life::Fallback)),
+            Trust::Unsound => None,
+        }
+    }
+
     /// The entry that memory holds, unless it is dead; leaves no trace.
     pub(crate) fn peek(&self, key: &Key) -> Option<(Entry, Life)> {
         let now = self.core.now();
@@ -218,6 +229,20 @@ impl Scope {
     pub(crate) fn fence_at(&self, spot: &Spot, version: Version) {
         self.raise_floor(&spot.key, version);
         self.fence(spot);
+    }
+
+    /// A peer removed or replaced a key at this place in the order: what is there from before goes.
+    pub(crate) fn drop_copy(&self, spot: &Spot, version: Version) {
+        self.raise_floor(&spot.key, version);
+        let newer = |there: Resident<'_>| there.version() >= version && self.is_alive(&there);
+        let is_newer = version > Version::ZERO
+            && self.is_in_order()
+            && self.in_memory(&spot.key, |memory, name| memory.peek(name, newer)) == Some(true);
+        if is_newer {
+            self.core.coherence.bump(spot.key.stripe());
+        } else {
+            self.fence(spot);
+        }
     }
 
     /// Takes note of an invalidation's place in the order. A stripe's floor belongs to the stack's order: a namespace

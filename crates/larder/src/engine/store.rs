@@ -167,7 +167,12 @@ impl Scope {
     /// Takes note of what became of a fill. The authority's refusal binds every tier.
     fn filled(&self, place: usize, kept: &mut Keeping, filled: Filled) {
         match filled {
-            Filled::Stored { .. } => kept.item.leases.retain(|lease| lease.place != place),
+            Filled::Stored { awaited } => {
+                kept.item.leases.retain(|lease| lease.place != place);
+                if awaited {
+                    self.core.mention_freed(&kept.item.spot.key);
+                }
+            }
             Filled::Refused => {
                 kept.item.leases.retain(|lease| lease.place != place);
                 if Some(place) == self.authority_place() {

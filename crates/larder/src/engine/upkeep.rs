@@ -103,8 +103,8 @@ impl Core {
         self.tasks.close();
         let drained = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
         self.flights.closed.store(true, Ordering::Release);
+        let mut failure = super::sync::leave(self, CLOSE).await.err();
         self.ending.cancel();
-        let mut failure = None;
         for tier in &self.tiers {
             let closed = tokio::time::timeout(CLOSE, tier.store.close()).await;
             let closed = closed

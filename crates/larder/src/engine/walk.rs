@@ -99,7 +99,7 @@ impl Scope {
 
     /// Between the caller's look and the flight's beginning another flight may have landed.
     fn recheck_memory(&self, plan: &Plan, items: Vec<Item>) -> Vec<Item> {
-        let check = |mut item: Item| match self.peek(&item.spot.key) {
+        let check = |mut item: Item| match self.peek_sound(&item.spot.key) {
             Some((entry, _)) if plan.purpose == Purpose::Forced || !plan.read.has(MEMORY) => {
                 // No answer to this caller, but what its load replaces.
                 item.replaces = Some(entry);

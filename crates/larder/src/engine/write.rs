@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     memory::Put,
+    message::News,
     options::WriteMode,
     policy::journal::Debt,
     stats::Count,
@@ -113,11 +114,27 @@ impl Scope {
             self.set_in(place, manner, &mut settings, false).await;
         }
         let keys: Vec<Key> = settings.iter().map(|setting| setting.spot.key.clone()).collect();
+        let (done, owed) = self.what_to_tell(&settings);
         let outcomes: Vec<Result<()>> =
             settings.into_iter().map(|setting| self.set_in_memory(setting, manner)).collect();
         self.count(Count::sets, keys.len() as u64);
         self.core.tell(|| Event::Set { namespace: self.name(), keys });
+        // What cannot be published now is kept and told later.
+        self.tell_peers(done, owed, News::Dropped).await;
         outcomes.into_iter().collect()
+    }
+
+    /// The keys that changed with their places in the order, and those whose change the authority still owes.
+    fn what_to_tell(&self, settings: &[Setting]) -> (Vec<(Key, Version)>, Vec<Key>) {
+        let key = |setting: &Setting| setting.spot.key.clone();
+        if self.authority_place().is_none() {
+            // Another node's own numbers say nothing there.
+            return (settings.iter().map(|setting| (key(setting), Version::ZERO)).collect(), Vec::new());
+        }
+        let (done, owed): (Vec<_>, Vec<_>) =
+            settings.iter().partition(|setting| setting.version > Version::ZERO);
+        let placed = |setting: &Setting| (key(setting), setting.version);
+        (done.into_iter().map(placed).collect(), owed.into_iter().map(key).collect())
     }
 
     /// Writes to one store. What it fails to take, or is not to keep, it shall not serve an older copy of.
@@ -131,7 +148,8 @@ impl Scope {
                 Some(Ok((bytes, keep))) => {
                     let stamp = if authority { Stamp::Next } else { Stamp::Exactly(setting.version) };
                     let key = setting.spot.key.clone();
-                    writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news: None });
+                    let news = self.core.dropping(authority, &key);
+                    writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news });
                     writing.push(setting);
                 }
                 Some(Err(error)) => {

@@ -1,5 +1,6 @@
 //! What a user may set: how entries age, how one call differs, how the stack behaves.
 
+mod bus;
 mod policy;
 mod problem;
 mod read;
@@ -7,6 +8,7 @@ mod settings;
 mod span;
 mod write;
 
+pub use bus::{BusSettings, Partition};
 pub use policy::{Policy, TierPolicy};
 pub use problem::Problem;
 pub(crate) use problem::Problems;

@@ -119,6 +119,8 @@ macro_rules! setters {
     };
 }
 
+pub(super) use setters;
+
 setters! { Settings:
     /// Sets [`write_mode`](Self::write_mode).
     with_write_mode: WriteMode => write_mode = write_mode;

@@ -18,11 +18,14 @@
 //! On top stand the *clear counters* of the node and of each namespace. A memory entry remembers their sum; since
 //! each only grows, an equal sum means that neither moved, and clearing costs one addition.
 //!
+//! Beside them stands until when memory is *sound*: no news can have been lost that it should have heard. Whoever hears
+//! the bus and asks the store moves that moment on; a stack without a bus is always sound.
+//!
 //! This is a state machine without clock, chance or I/O: the same calls in the same order give the same answers.
 
-use larder_core::Version;
+use larder_core::{Moment, Version};
 
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::{AtomicBool, AtomicU64, Ordering};
 
 const STRIPES: usize = 1 << 16;
 
@@ -36,6 +39,23 @@ struct Stripe {
 pub(crate) struct Coherence {
     stripes: Box<[Stripe]>,
     clears: AtomicU64,
+    /// In milliseconds of the node's monotonic clock.
+    sound_until: AtomicU64,
+    marked_until: AtomicU64,
+    /// How often memory ceased to be sound, as far as readers noticed.
+    lapses: AtomicU64,
+    lapsed: AtomicBool,
+}
+
+/// How far what memory holds may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// As it is.
+    Sound,
+    /// News may have been lost, and the policy allows it for a while: marked.
+    Marked,
+    /// Not at all.
+    Unsound,
 }
 
 /// What a read noted before it began. Another value at its end means that an invalidation came between.
@@ -43,6 +63,7 @@ pub(crate) struct Coherence {
 pub(crate) struct ReadVersion {
     stripe_epoch: u64,
     clears: u64,
+    lapses: u64,
 }
 
 impl ReadVersion {
@@ -65,7 +86,49 @@ impl NamespaceFence {
 
 impl Coherence {
     pub(crate) fn new() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| Stripe::default()).collect(), clears: AtomicU64::new(0) }
+        Self {
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            clears: AtomicU64::new(0),
+            sound_until: AtomicU64::new(u64::MAX),
+            marked_until: AtomicU64::new(u64::MAX),
+            lapses: AtomicU64::new(0),
+            lapsed: AtomicBool::new(false),
+        }
+    }
+
+    /// No news can have been lost, or everything was cleared since; from `sound` on that is not known any more, and from
+    /// `marked` on memory is not to be served at all.
+    pub(crate) fn prove(&self, sound: Moment, marked: Moment) {
+        self.sound_until.store(sound.as_millis(), Ordering::Release);
+        self.marked_until.store(marked.as_millis(), Ordering::Release);
+        self.lapsed.store(false, Ordering::Release);
+    }
+
+    /// News may have been lost from here on.
+    pub(crate) fn doubt(&self) {
+        self.sound_until.store(0, Ordering::Release);
+    }
+
+    /// Whether no news can have been lost: one load, which every hit pays.
+    #[inline]
+    pub(crate) fn is_sound(&self, now: Moment) -> bool {
+        now.as_millis() < self.sound_until.load(Ordering::Acquire)
+    }
+
+    /// How far what memory holds may be served.
+    pub(crate) fn trust(&self, now: Moment) -> Trust {
+        if self.is_sound(now) {
+            return Trust::Sound;
+        }
+        if !self.lapsed.swap(true, Ordering::AcqRel) {
+            // Who comes from here on shares no flight from before: it may be older than what this node did not hear.
+            self.lapses.fetch_add(1, Ordering::AcqRel);
+        }
+        if now.as_millis() < self.marked_until.load(Ordering::Acquire) {
+            Trust::Marked
+        } else {
+            Trust::Unsound
+        }
     }
 
     /// The sum of clear counters that a live memory entry of this namespace bears.
@@ -76,7 +139,8 @@ impl Coherence {
     /// To be noted before a read asks anybody.
     pub(crate) fn read_version(&self, stripe: u16, namespace: &NamespaceFence) -> ReadVersion {
         let stripe_epoch = self.stripe(stripe).epoch.load(Ordering::Acquire);
-        ReadVersion { stripe_epoch, clears: self.clears(namespace) }
+        let lapses = self.lapses.load(Ordering::Acquire);
+        ReadVersion { stripe_epoch, clears: self.clears(namespace), lapses }
     }
 
     /// Whether an entry that was read since `noted` and bears `version` may be kept. Ask under the shard's lock.

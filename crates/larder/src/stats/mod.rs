@@ -1,5 +1,6 @@
 //! What is counted: per namespace, per tier, per outcome; read as plain numbers.
 
+mod bus;
 mod counter;
 mod scope;
 mod tier;
@@ -11,6 +12,8 @@ use std::sync::{
 
 use larder_core::Timestamp;
 
+pub(crate) use bus::BusCounters;
+pub use bus::BusStats;
 use counter::Counters;
 pub use scope::Capture;
 use scope::noted_in_scope;
@@ -217,6 +220,8 @@ pub struct Stats {
     pub namespaces: Vec<NamespaceStats>,
     /// Per store tier.
     pub tiers: Vec<TierStats>,
+    /// The bus, if there is one.
+    pub bus: Option<BusStats>,
     /// Entries in memory.
     pub memory_entries: u64,
     /// Their weight, in bytes unless a weigher says otherwise.

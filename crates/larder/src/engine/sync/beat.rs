@@ -1,0 +1,149 @@
+//! Beats: four times a second the node proves that it has missed nothing, or clears its memory.
+
+use std::sync::{Arc, Weak, atomic::Ordering};
+
+use larder_core::{Beat, ClearReason, Error, Event, Moment, Store};
+
+use super::{Carriage, Sync};
+use crate::{engine::Core, policy::continuity::Proof, stats::BusCounters};
+
+/// A node that was silent for so many times the span of soundness is forgotten by the store.
+const FORGOTTEN_AFTER: u32 = 10;
+
+/// Beats until the core is dropped or shut down.
+pub(super) async fn beat(core: Weak<Core>) {
+    loop {
+        // Not held while waiting, or the core would never be dropped.
+        let (ending, nudge, pause) = {
+            let Some(core) = core.upgrade() else { return };
+            core.beat().await;
+            let Some(sync) = &core.sync else { return };
+            (core.ending.clone(), Arc::clone(&sync.nudge), sync.settings.beat)
+        };
+        tokio::select! {
+            biased;
+            () = ending.cancelled() => return,
+            () = nudge.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+impl Core {
+    async fn beat(self: &Arc<Self>) {
+        let Some(sync) = &self.sync else { return };
+        match sync.carriage {
+            Carriage::Noticed => self.prove_by_hearing(sync),
+            Carriage::Announced | Carriage::Published if sync.asks_a_store() => {
+                self.ask_the_store(sync).await
+            }
+            Carriage::Announced | Carriage::Published => self.prove_by_echo(sync),
+        }
+    }
+
+    /// Asks the authority how far its sequences are.
+    async fn ask_the_store(&self, sync: &Sync) {
+        let Some(authority) = self.authority else { return };
+        let tier = &self.tiers[authority];
+        let number = sync.beats.fetch_add(1, Ordering::AcqRel) + 1;
+        let joins = sync.joins.load(Ordering::Acquire);
+        let (sent, proven) = (self.now(), sync.continuity().proven());
+        let ttl = sync.settings.sound * FORGOTTEN_AFTER;
+        let beat = Beat { node: sync.node, number, proven, ttl };
+        let Ok(pulse) = tier.call(self, "beat", tier.store.beat(beat)).await else { return };
+        // No subscription begins between the question and the proof.
+        let mut continuity = sync.continuity();
+        if joins != sync.joins.load(Ordering::Acquire) {
+            // It may have missed what this beat did not see.
+            return sync.nudge.notify_one();
+        }
+        if sync.proven_join.swap(joins, Ordering::AcqRel) != joins {
+            // After the sequences were read: what is put from here on is no older than they are.
+            continuity.caught_up(number, &pulse);
+            self.forget_all(ClearReason::Joined);
+        } else if let Proof::Lost { missed } = continuity.pulse(number, &pulse) {
+            self.missed_news(sync, missed);
+        }
+        self.sound_from(sync, sent);
+        drop(continuity);
+        // What was lost is made up for.
+        self.answer_questions(sync);
+    }
+
+    /// Takes note that news were lost.
+    pub(super) fn missed_news(&self, sync: &Sync, missed: u64) {
+        BusCounters::add(&sync.counters.gaps);
+        tracing::warn!(target: "larder::sync", bus = &*sync.name, missed, "news were lost");
+        self.tell(|| Event::BusGap { bus: Arc::clone(&sync.name), missed });
+        self.forget_all(ClearReason::Gap);
+        self.wakes.wake_all();
+    }
+
+    /// Without a store to ask: a node that hears its own signs of life hears the others.
+    fn prove_by_echo(&self, sync: &Sync) {
+        let now = self.now();
+        // Longer than this node is sound without hearing itself: when it is itself that is cut off, the others are not
+        // silent, and what it has may be served as the policy says.
+        let span = sync.settings.sound + 2 * sync.settings.beat;
+        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let silent = Moment::from_millis(now.as_millis().saturating_sub(span_ms));
+        if self.coherence.is_sound(now) && sync.continuity().forget_silent(silent) {
+            // What they told last may have been lost, and nobody will ever say.
+            self.missed_news(sync, 1);
+        }
+        sync.outbox.alive(now);
+    }
+
+    /// The node's own sign of life came back, published at `sent`.
+    pub(super) fn heard_oneself(&self, sync: &Sync, sent: Moment) {
+        if sync.asks_a_store() || sync.carriage != Carriage::Published {
+            return;
+        }
+        let _no_subscription_begins = sync.continuity();
+        let joins = sync.joins.load(Ordering::Acquire);
+        if sync.proven_join.swap(joins, Ordering::AcqRel) != joins {
+            self.forget_all(ClearReason::Joined);
+        }
+        self.sound_from(sync, sent);
+    }
+
+    /// A bus that a server tells: as long as it is heard, nothing is missed.
+    fn prove_by_hearing(&self, sync: &Sync) {
+        if sync.hears.load(Ordering::Acquire) {
+            self.sound_from(sync, self.now());
+        }
+    }
+
+    fn sound_from(&self, sync: &Sync, sent: Moment) {
+        let until = sent.after(sync.settings.sound);
+        self.coherence.prove(until, sync.settings.partition.serves_until(until));
+    }
+
+    /// The bus is heard, for the first time or again: memory is to be cleared and proven anew.
+    pub(super) fn joined(&self, sync: &Sync) {
+        let continuity = sync.continuity();
+        sync.hears.store(true, Ordering::Release);
+        sync.heard_since.store(self.now().as_millis(), Ordering::Release);
+        sync.joins.fetch_add(1, Ordering::AcqRel);
+        // What came before is not to be trusted, however short the gap was.
+        self.coherence.doubt();
+        drop(continuity);
+        tracing::info!(target: "larder::sync", bus = &*sync.name, "the bus is heard");
+        self.tell(|| Event::BusUp { bus: Arc::clone(&sync.name) });
+        if sync.carriage == Carriage::Noticed {
+            self.forget_all(ClearReason::Joined);
+        }
+        sync.nudge.notify_one();
+    }
+
+    /// The bus is not heard any more. Beats go on: with a store to ask, they tell what is missed.
+    pub(super) fn left(&self, sync: &Sync, error: Error) {
+        sync.hears.store(false, Ordering::Release);
+        tracing::warn!(target: "larder::sync", bus = &*sync.name, %error, "the bus is not heard");
+        self.tell(|| Event::BusDown { bus: Arc::clone(&sync.name), error });
+        if sync.carriage == Carriage::Noticed {
+            let now = self.now();
+            self.coherence.prove(now, sync.settings.partition.serves_until(now));
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Strict invalidation: an answer only when no node anywhere serves what was before (K13).
+//!
+//! # How it works
+//!
+//! A node serves its memory for a span (one second) after each beat by which it has proven that it missed nothing. So
+//! after an invalidation there are three ways to be sure of a peer, the first of which usually takes a millisecond:
+//!
+//! * it answers that it has taken in the news;
+//! * a beat that it began after the invalidation is proven, by what it wrote into the store's books;
+//! * it has been silent for longer than that span, by *our* monotonic clock: then it does not serve its memory.
+//!
+//! The technique is that of leases: Gray and Cheriton, "Leases: an efficient fault-tolerant mechanism for distributed
+//! file cache consistency", 1989.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+
+use larder_core::{Error, ErrorKind, Event, Member, Moment, NodeId, Result, Sequence, Store};
+
+use super::{Carriage, Sync, questions::Open};
+use crate::{engine::Core, message::News};
+
+/// What clocks of two machines may differ by over one span, and timers be late.
+const MARGIN: Duration = Duration::from_millis(100);
+/// How often the books are read while some have not answered.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many spans it may take at most: a node that beats and still proves nothing is broken.
+const SPANS_MAX: u32 = 10;
+
+/// A peer that has not been heard of yet.
+struct Awaited {
+    /// Its record when it was first seen, or last changed.
+    record: Member,
+    changed: Moment,
+    /// The beat after which a proof counts.
+    first: u64,
+}
+
+impl Core {
+    /// Waits until no peer serves anything from before these places in the order.
+    pub(crate) async fn reach_everybody(&self, up_to: Vec<(Sequence, u64)>) -> Result<()> {
+        let sync = self.sync_for_everywhere()?;
+        let began = self.now();
+        let question = sync.answers.open();
+        let silent = if sync.asks_a_store() {
+            self.wait_by_books(sync, &question, up_to).await?
+        } else {
+            self.wait_by_hearing(sync, &question, up_to).await?
+        };
+        let waited = began.until(self.now());
+        self.tell(|| Event::EverywhereReached { waited, silent });
+        Ok(())
+    }
+
+    /// What an invalidation everywhere needs; asked before anything is begun.
+    pub(crate) fn sync_for_everywhere(&self) -> Result<&Sync> {
+        let fault = |text: &'static str| Err(Error::new(ErrorKind::Unsupported, text));
+        match &self.sync {
+            None => fault("without a bus nobody can tell what other nodes serve; give the stack one"),
+            Some(sync)
+                if sync.carriage == Carriage::Noticed || !sync.settings.publish || !sync.settings.listen =>
+            {
+                fault("the stack must publish and listen on its bus to know what other nodes serve")
+            }
+            Some(sync) => Ok(sync),
+        }
+    }
+
+    async fn wait_by_books(
+        &self,
+        sync: &Sync,
+        question: &Open<'_>,
+        up_to: Vec<(Sequence, u64)>,
+    ) -> Result<u64> {
+        let now = self.now();
+        let mut awaited: BTreeMap<NodeId, Awaited> = self
+            .members(sync)
+            .await?
+            .into_iter()
+            .map(|record| (record.node, Awaited { record, changed: now, first: record.beat }))
+            .collect();
+        if awaited.is_empty() {
+            return Ok(0);
+        }
+        sync.outbox.mention(News::Asked { question: question.number, up_to });
+        let (deadline, mut silent) = (now.after(sync.settings.sound * SPANS_MAX), 0);
+        let mut look_at = now.after(LOOK);
+        loop {
+            let arrived = sync.answers.arrived();
+            awaited.retain(|node, _| !question.has_answer_of(*node));
+            if awaited.is_empty() {
+                return Ok(silent);
+            }
+            let now = self.now();
+            if now >= deadline {
+                return Err(not_reached(awaited.len()));
+            }
+            if now >= look_at {
+                silent += look_into_books(
+                    &mut awaited,
+                    self.members(sync).await?,
+                    now,
+                    sync.settings.sound + MARGIN,
+                );
+                look_at = now.after(LOOK);
+                continue;
+            }
+            // Woken or not, everything is looked at again.
+            drop(tokio::time::timeout(now.until(look_at), arrived).await);
+        }
+    }
+
+    /// The other nodes that the store knows.
+    async fn members(&self, sync: &Sync) -> Result<Vec<Member>> {
+        let Some(authority) = self.authority else { return Ok(Vec::new()) };
+        let tier = &self.tiers[authority];
+        let mut members = tier.call(self, "members", tier.store.members()).await?;
+        members.retain(|member| member.node != sync.node);
+        Ok(members)
+    }
+
+    /// Without books: those count that were heard within the span, and their answers.
+    async fn wait_by_hearing(
+        &self,
+        sync: &Sync,
+        question: &Open<'_>,
+        up_to: Vec<(Sequence, u64)>,
+    ) -> Result<u64> {
+        let (began, patience) = (self.now(), sync.settings.sound + MARGIN);
+        // A node that has listened for less than a span may not have heard of everybody.
+        let heard_all = began.max(sync.heard_since().after(patience));
+        sync.outbox.mention(News::Asked { question: question.number, up_to });
+        let deadline = began.after(sync.settings.sound * SPANS_MAX);
+        loop {
+            let arrived = sync.answers.arrived();
+            let now = self.now();
+            let waiting = |(node, _): &(NodeId, Moment)| *node != sync.node && !question.has_answer_of(*node);
+            let unanswered: Vec<_> = sync.continuity().publishers().filter(waiting).collect();
+            let still = unanswered.iter().filter(|(_, heard)| heard.after(patience) > now).count();
+            if still == 0 && now >= heard_all {
+                if !self.coherence.is_sound(now) {
+                    return Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "this node itself is cut off from the bus",
+                    ));
+                }
+                return Ok(unanswered.len() as u64);
+            }
+            if now >= deadline {
+                return Err(not_reached(still));
+            }
+            drop(tokio::time::timeout(LOOK, arrived).await);
+        }
+    }
+}
+
+impl Sync {
+    /// Since when the bus is heard.
+    fn heard_since(&self) -> Moment {
+        Moment::from_millis(self.heard_since.load(Ordering::Acquire))
+    }
+}
+
+/// Takes those out who left, who have proven a later beat, or who have been silent for so long; answers how many the
+/// last were.
+fn look_into_books(
+    awaited: &mut BTreeMap<NodeId, Awaited>,
+    members: Vec<Member>,
+    now: Moment,
+    patience: Duration,
+) -> u64 {
+    let members: BTreeMap<NodeId, Member> = members.into_iter().map(|member| (member.node, member)).collect();
+    let mut silent = 0;
+    awaited.retain(|node, waiting| {
+        let Some(record) = members.get(node) else { return false };
+        if *record != waiting.record {
+            (waiting.record, waiting.changed) = (*record, now);
+        }
+        if record.proven > waiting.first {
+            return false;
+        }
+        let lapsed = waiting.changed.until(now) >= patience;
+        silent += u64::from(lapsed);
+        !lapsed
+    });
+    silent
+}
+
+fn not_reached(nodes: usize) -> Error {
+    let text = format!("it was done, but {nodes} nodes beat on and have not taken it in; look at their logs");
+    Error::new(ErrorKind::Timeout, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_waited_for_until_it_left_proved_a_later_beat_or_fell_silent() {
+        let record = |node: u128, beat, proven| Member { node: NodeId(node), beat, proven };
+        let at = Moment::from_millis;
+        let mut awaited: BTreeMap<NodeId, Awaited> = (1..=4)
+            .map(|node| (NodeId(node), Awaited { record: record(node, 7, 6), changed: at(0), first: 7 }))
+            .collect();
+        let second = Duration::from_secs(1);
+        // One left, one proved what it had begun before: not enough. One goes on, one is silent.
+        let books = vec![record(2, 8, 7), record(3, 9, 8), record(4, 7, 6)];
+        assert_eq!(look_into_books(&mut awaited, books, at(500), second), 0);
+        assert_eq!(awaited.keys().collect::<Vec<_>>(), [&NodeId(2), &NodeId(4)]);
+        assert_eq!(
+            look_into_books(&mut awaited, vec![record(2, 8, 7), record(4, 7, 6)], at(1_000), second),
+            1
+        );
+        assert_eq!(look_into_books(&mut awaited, vec![record(2, 9, 8)], at(1_400), second), 0);
+        assert!(awaited.is_empty());
+    }
+}

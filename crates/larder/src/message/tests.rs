@@ -1,0 +1,110 @@
+use super::*;
+
+fn key(text: &str) -> Key {
+    Key::from_escaped(text.to_owned()).expect("a key")
+}
+
+fn all_news() -> Vec<News> {
+    let placed = vec![(key("u:1"), Version::new(7)), (key("u:2"), Version::ZERO)];
+    let keys = vec![key("u:1"), key("a:b:c")];
+    let barriers = vec![(Bytes::from_static(b"t:x"), Bytes::new()), (Bytes::new(), Bytes::from_static(b"n"))];
+    vec![
+        News::Alive { sent: Moment::from_millis(9) },
+        News::Dropped(placed.clone()),
+        News::Dropped(Vec::new()),
+        News::Owed(keys.clone()),
+        News::Expired(placed.clone()),
+        News::Primed(Primed { key: key("u:1"), version: Version::MAX, envelope: Bytes::from(vec![0; 300]) }),
+        News::Raised { at: Barrier::new(9), barriers },
+        News::Matched { prefix: Bytes::from_static(b"u:"), pattern: "a*ö".into() },
+        News::Refreshed(keys),
+        News::Freed(key("u:1")),
+        News::Everything,
+        News::Asked { question: 5, up_to: vec![(Sequence::Keys(255), 1 << 50), (Sequence::Barriers, 3)] },
+        News::Acked { asker: NodeId(u128::MAX), question: 5 },
+    ]
+}
+
+fn message(news: News) -> Message {
+    Message { publisher: NodeId(1 << 100 | 5), number: 1 << 40, news }
+}
+
+#[test]
+fn every_kind_of_news_comes_back_as_it_was_sent() {
+    for news in all_news() {
+        let sent = message(news);
+        assert_eq!(Message::decode(&sent.encode(None), None), Ok(sent));
+    }
+}
+
+#[test]
+fn a_damaged_or_cut_message_is_foreign_and_never_a_panic() {
+    for news in all_news() {
+        let bytes = message(news).encode(None);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 1 << (at % 8);
+            // A flag that claims a signature which nobody here checks.
+            let claims_signature = at == 3 && damaged[3] & SIGNED != 0;
+            let read = Message::decode(&damaged.into(), None);
+            assert!(claims_signature || read.is_err(), "byte {at} of {bytes:?} read as {read:?}");
+            assert!(Message::decode(&bytes.slice(..at), None).is_err(), "cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn whatever_bytes_are_behind_a_right_checksum_nothing_panics() {
+    let bytes = message(News::Refreshed(vec![key("u:1")])).encode(None);
+    for at in 4..bytes.len() - CHECKSUM_BYTES {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut forged = bytes[..bytes.len() - CHECKSUM_BYTES].to_vec();
+            forged[at] = value;
+            let sum = xxh3_64(&forged);
+            forged.extend_from_slice(&sum.to_le_bytes());
+            drop(Message::decode(&forged.into(), None));
+        }
+    }
+}
+
+#[test]
+fn a_release_that_says_more_is_understood_to_say_something() {
+    let seal = |mut bytes: Vec<u8>| {
+        let sum = xxh3_64(&bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        Bytes::from(bytes)
+    };
+    let plain = message(News::Alive { sent: Moment::from_millis(9) }).encode(None);
+    let body = &plain[..plain.len() - CHECKSUM_BYTES];
+    let mut version = body.to_vec();
+    version[2] = FORMAT + 1;
+    assert_eq!(Message::decode(&seal(version), None), Err(Unreadable::Newer));
+    let mut kind = body.to_vec();
+    kind[28] = 200;
+    assert_eq!(Message::decode(&seal(kind), None), Err(Unreadable::Newer));
+    let mut longer = body.to_vec();
+    longer.extend_from_slice(b"more");
+    assert_eq!(
+        Message::decode(&seal(longer), None),
+        Ok(message(News::Alive { sent: Moment::from_millis(9) })),
+        "fields may be appended"
+    );
+}
+
+#[cfg(feature = "signing")]
+#[test]
+fn with_a_secret_only_what_it_signed_is_read() {
+    let secret = BusSecret::new(&[7; 32]).expect("long enough");
+    let other = BusSecret::new(&[8; 32]).expect("long enough");
+    let sent = message(News::Freed(key("u:1")));
+    let signed = sent.encode(Some(&secret));
+    assert_eq!(Message::decode(&signed, Some(&secret)), Ok(sent.clone()));
+    assert_eq!(Message::decode(&signed, Some(&other)), Err(Unreadable::Foreign));
+    assert_eq!(Message::decode(&sent.encode(None), Some(&secret)), Err(Unreadable::Foreign), "unsigned");
+    assert_eq!(Message::decode(&signed, None), Ok(sent), "a node without the secret trusts everybody");
+    for at in 0..signed.len() {
+        let mut forged = signed.to_vec();
+        forged[at] ^= 1;
+        assert_eq!(Message::decode(&forged.into(), Some(&secret)), Err(Unreadable::Foreign), "byte {at}");
+    }
+}

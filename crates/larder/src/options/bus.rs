@@ -1,0 +1,152 @@
+//! How a stack behaves on its bus.
+
+use std::time::Duration;
+
+use larder_core::Moment;
+use serde::Deserialize;
+
+use super::{problem::Problems, serde_span, settings::setters};
+use crate::message::BusSecret;
+
+/// What memory may be served while a node is cut off from the bus and from the shared store alike, so that it cannot
+/// know what others changed. Once either is back, it does again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Partition {
+    /// Nothing: within a second memory is not read, and reads go to the loader.
+    Coherent,
+    /// What it holds, for this long, marked as stale with the reason
+    /// [`CutOff`](larder_core::StaleReason::CutOff). Default: 10 seconds.
+    Bounded(#[serde(deserialize_with = "serde_span::one")] Duration),
+    /// What it holds, until its time is over, marked.
+    Available,
+}
+
+impl Default for Partition {
+    fn default() -> Self {
+        Self::Bounded(Duration::from_secs(10))
+    }
+}
+
+impl Partition {
+    /// Until when memory is served after it was last known to be sound at `sound_until`.
+    pub(crate) fn serves_until(self, sound_until: Moment) -> Moment {
+        match self {
+            Self::Coherent => sound_until,
+            Self::Bounded(span) => sound_until.after(span),
+            Self::Available => Moment::NEVER,
+        }
+    }
+}
+
+/// How a stack behaves on its bus.
+///
+/// ```
+/// use larder::{BusSettings, Partition, secs};
+///
+/// let settings = BusSettings::new().with_partition(Partition::Bounded(secs(30)));
+/// assert!(settings.listen && settings.publish);
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BusSettings {
+    /// What is served while the node cannot know what others changed. Default: what it has, for 10 seconds, marked.
+    pub partition: Partition,
+    /// How often the node makes sure that it has missed nothing. Default: 250 ms.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub beat: Duration,
+    /// For how long after that it may serve its memory: what a silently dead bus or a paused process can delay the news
+    /// by, and what a strict invalidation waits for a node that does not answer. Default: 1 second.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub sound: Duration,
+    /// Hear others. A node that does not only publishes, and must have no memory tier. Default: true.
+    pub listen: bool,
+    /// Tell others. A node that does not only listens; what it changes reaches others by their beats, which makes them
+    /// forget everything. Default: true.
+    pub publish: bool,
+    /// How long publishing may take before it counts as failed. Default: 250 ms.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub timeout: Duration,
+    /// How many signals may wait to be taken in; beyond it they become one clear. Default: 10 000.
+    pub inbox_max: usize,
+    /// How many keys may wait to be told while the bus is down; beyond it they become one "everything". Default: 10 000.
+    pub outbox_max: usize,
+    /// What messages are signed with, and must be. Set in code, not in a file. Default: none.
+    #[serde(skip)]
+    pub secret: Option<BusSecret>,
+}
+
+impl Default for BusSettings {
+    fn default() -> Self {
+        Self {
+            partition: Partition::default(),
+            beat: Duration::from_millis(250),
+            sound: Duration::from_secs(1),
+            listen: true,
+            publish: true,
+            timeout: Duration::from_millis(250),
+            inbox_max: 10_000,
+            outbox_max: 10_000,
+            secret: None,
+        }
+    }
+}
+
+setters! { BusSettings:
+    /// Sets [`partition`](Self::partition).
+    with_partition: Partition => partition = partition;
+    /// Sets [`beat`](Self::beat).
+    with_beat: Duration => beat = beat;
+    /// Sets [`sound`](Self::sound).
+    with_sound: Duration => sound = sound;
+    /// Sets [`listen`](Self::listen).
+    with_listen: bool => listen = listen;
+    /// Sets [`publish`](Self::publish).
+    with_publish: bool => publish = publish;
+    /// Sets [`timeout`](Self::timeout).
+    with_timeout: Duration => timeout = timeout;
+    /// Sets [`inbox_max`](Self::inbox_max).
+    with_inbox_max: usize => inbox_max = inbox_max;
+    /// Sets [`outbox_max`](Self::outbox_max).
+    with_outbox_max: usize => outbox_max = outbox_max;
+}
+
+impl BusSettings {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`secret`](Self::secret).
+    #[cfg(feature = "signing")]
+    #[must_use]
+    pub fn with_secret(mut self, secret: BusSecret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        for (name, count) in [("bus.inbox_max", self.inbox_max), ("bus.outbox_max", self.outbox_max)] {
+            problems.fault_if(count == 0, name, "is zero", "give at least 1");
+            problems.fault_if(count > 1 << 20, name, "is more than 1 048 576", "a bound that large is none");
+        }
+        for (name, span) in [("bus.beat", self.beat), ("bus.timeout", self.timeout)] {
+            problems.fault_if(span.is_zero(), name, "is zero", "the default is 250ms");
+        }
+        problems.fault_if(
+            self.sound < 2 * self.beat || self.sound > Duration::from_secs(60),
+            "bus.sound",
+            "is not between two beats and 60s",
+            "1s bears three lost beats of 250ms",
+        );
+        problems.fault_if(
+            !self.listen && !self.publish,
+            "bus",
+            "neither listens nor publishes",
+            "leave the bus out",
+        );
+    }
+}

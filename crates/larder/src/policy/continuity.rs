@@ -1,0 +1,299 @@
+//! Whether news were lost: sequences of a store, counts of publishers, and what a beat proves.
+//!
+//! # How it works
+//!
+//! News come with numbers, and a number that does not follow the last one is a *gap*. There are two kinds of numbers:
+//! those of a store that announces what it executes (one sequence for each of its partitions and one for barriers), and
+//! each publisher's own count, where a bus carries news that no store announces.
+//!
+//! A lost *last* message leaves no gap behind. So a node asks the store four times a second how far its sequences are
+//! (a *beat*). What was drawn by one beat must have been taken in by the next, else it is lost. A publisher's own sign of
+//! life tells its last number in the same way; one that falls silent is forgotten, and what it told last may be lost.
+//!
+//! After a gap memory is cleared, and what is missed so is taken in by being forgotten: the numbers are set to the
+//! newest known.
+//!
+//! This is a state machine without clock, chance or I/O.
+
+use std::collections::BTreeMap;
+
+use larder_core::{Moment, NodeId, Place, Pulse, Sequence, Tip};
+
+/// More publishers than any fleet has; beyond, they are all forgotten at once, as after a gap.
+const PUBLISHERS_MAX: usize = 4_096;
+
+/// What a number says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It is the next.
+    Follows,
+    /// It was seen before, or it is older: not news, and harmless.
+    Repeated,
+    /// So many were lost. The history may be another one, then it is not known how many.
+    Gap { missed: u64 },
+}
+
+/// What a beat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing is known to be missing.
+    Sound,
+    /// What was drawn by an earlier beat has not come, or a history is another one.
+    Lost {
+        /// How many news.
+        missed: u64,
+    },
+}
+
+/// What one node has taken in.
+#[derive(Debug, Default)]
+pub(crate) struct Continuity {
+    /// How far each sequence's news were taken in.
+    taken: BTreeMap<Sequence, Tip>,
+    /// The beat that waits for its news to come, and how far the sequences were then.
+    awaited: Option<(u64, Vec<(Sequence, Tip)>)>,
+    /// The latest beat whose news have all been taken in.
+    proven: u64,
+    publishers: BTreeMap<NodeId, Publisher>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Publisher {
+    last: u64,
+    heard: Moment,
+}
+
+impl Continuity {
+    /// Takes note of news that a store announced there.
+    pub(crate) fn announced(&mut self, place: Place) -> Step {
+        let Place { sequence, number, history } = place;
+        let step = match self.taken.get(&sequence) {
+            // Nothing was asked for yet: whoever joined clears before it serves.
+            None => Step::Follows,
+            Some(tip) if tip.history != history => Step::Gap { missed: 1 },
+            Some(tip) if number <= tip.number => return Step::Repeated,
+            Some(tip) if number == tip.number + 1 => Step::Follows,
+            Some(tip) => Step::Gap { missed: number - tip.number - 1 },
+        };
+        self.taken.insert(sequence, Tip { number, history });
+        step
+    }
+
+    /// Takes note of news about a place in a sequence that came in no order, through a publisher.
+    pub(crate) fn heard_of(&mut self, sequence: Sequence, number: u64) {
+        if let Some(tip) = self.taken.get_mut(&sequence) {
+            tip.number = tip.number.max(number);
+        }
+    }
+
+    /// Takes note of a publisher's message. Signs of life bear the number of its last message and are not counted.
+    pub(crate) fn published(&mut self, from: NodeId, number: u64, alive: bool, now: Moment) -> Step {
+        let known = self.publishers.get(&from).map(|publisher| publisher.last);
+        let step = match known {
+            Some(last) if number > last + u64::from(!alive) => {
+                Step::Gap { missed: number - last - u64::from(!alive) }
+            }
+            Some(last) if number <= last => Step::Repeated,
+            Some(_) => Step::Follows,
+            // What it told before it was known here may matter: one clear for each new publisher.
+            None if number <= u64::from(!alive) => Step::Follows,
+            None => Step::Gap { missed: number - u64::from(!alive) },
+        };
+        if known.is_none() && self.publishers.len() >= PUBLISHERS_MAX {
+            self.publishers.clear();
+            return Step::Gap { missed: 1 };
+        }
+        let last = known.unwrap_or(0).max(number);
+        self.publishers.insert(from, Publisher { last, heard: now });
+        step
+    }
+
+    /// Forgets publishers that were last heard before `since`; true if there are any: their last news may be lost.
+    pub(crate) fn forget_silent(&mut self, since: Moment) -> bool {
+        let before = self.publishers.len();
+        self.publishers.retain(|_, publisher| publisher.heard >= since);
+        self.publishers.len() < before
+    }
+
+    /// The publishers that are known, and when they were heard last.
+    pub(crate) fn publishers(&self) -> impl Iterator<Item = (NodeId, Moment)> {
+        self.publishers.iter().map(|(node, publisher)| (*node, publisher.heard))
+    }
+
+    /// Takes in how far the sequences were at a beat. When it answers that news are lost, memory is to be cleared, and
+    /// then everything up to this beat counts as taken in.
+    pub(crate) fn pulse(&mut self, beat: u64, pulse: &Pulse) -> Proof {
+        let tips = tips(pulse);
+        self.settle();
+        let missed = self.missing(beat, &tips);
+        if missed > 0 {
+            self.catch_up(beat, tips);
+            return Proof::Lost { missed };
+        }
+        if self.awaited.is_none() {
+            for (sequence, tip) in &tips {
+                self.taken.entry(*sequence).or_insert(*tip);
+            }
+            self.awaited = Some((beat, tips));
+        }
+        self.settle();
+        Proof::Sound
+    }
+
+    /// How many news are lost, by what a beat tells.
+    fn missing(&self, beat: u64, tips: &[(Sequence, Tip)]) -> u64 {
+        let taken = |sequence: &Sequence| self.taken.get(sequence).copied();
+        let another_history = |(sequence, tip): &&(Sequence, Tip)| {
+            taken(sequence).is_some_and(|taken| taken.history != tip.history)
+        };
+        let changed = tips.iter().filter(another_history).count() as u64;
+        let overdue = match &self.awaited {
+            Some((awaited, tips)) if *awaited < beat => tips.as_slice(),
+            _ => &[],
+        };
+        let late = |(sequence, tip): &(Sequence, Tip)| {
+            tip.number.saturating_sub(taken(sequence).map_or(0, |taken| taken.number))
+        };
+        changed + overdue.iter().map(late).sum::<u64>()
+    }
+
+    /// After everything was forgotten: all that was drawn by this beat counts as taken in.
+    pub(crate) fn caught_up(&mut self, beat: u64, pulse: &Pulse) {
+        self.catch_up(beat, tips(pulse));
+    }
+
+    fn catch_up(&mut self, beat: u64, tips: Vec<(Sequence, Tip)>) {
+        for (sequence, tip) in tips {
+            let taken = self.taken.entry(sequence).or_insert(tip);
+            if taken.history != tip.history || taken.number < tip.number {
+                *taken = tip;
+            }
+        }
+        self.awaited = None;
+        self.proven = beat;
+    }
+
+    /// Whether the news up to these places have been taken in.
+    pub(crate) fn has_taken_in(&self, places: &[(Sequence, u64)]) -> bool {
+        places
+            .iter()
+            .all(|(sequence, number)| self.taken.get(sequence).is_some_and(|tip| tip.number >= *number))
+    }
+
+    /// The latest beat whose news have all been taken in.
+    pub(crate) fn proven(&mut self) -> u64 {
+        self.settle();
+        self.proven
+    }
+
+    fn settle(&mut self) {
+        let reached = |(sequence, tip): &(Sequence, Tip)| {
+            self.taken.get(sequence).is_some_and(|taken| taken.number >= tip.number)
+        };
+        if let Some((beat, _)) = self.awaited.take_if(|(_, tips)| tips.iter().all(reached)) {
+            self.proven = beat;
+        }
+    }
+}
+
+fn tips(pulse: &Pulse) -> Vec<(Sequence, Tip)> {
+    let keys = pulse.sequences.iter().enumerate().map(|(nth, tip)| (Sequence::Keys(nth as u16), *tip));
+    keys.chain([(Sequence::Barriers, pulse.barriers)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: Sequence = Sequence::Keys(0);
+
+    fn place(number: u64) -> Place {
+        Place { sequence: KEYS, number, history: 1 }
+    }
+
+    fn pulse(number: u64) -> Pulse {
+        let tip = |number| Tip { number, history: 1 };
+        Pulse { sequences: vec![tip(number)], barriers: tip(0) }
+    }
+
+    #[test]
+    fn a_number_that_does_not_follow_is_a_gap_and_an_old_one_is_not() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(5));
+        assert_eq!(continuity.announced(place(6)), Step::Follows);
+        assert_eq!(continuity.announced(place(6)), Step::Repeated);
+        assert_eq!(continuity.announced(place(3)), Step::Repeated);
+        assert_eq!(continuity.announced(place(9)), Step::Gap { missed: 2 });
+        assert_eq!(continuity.announced(place(10)), Step::Follows);
+        let elsewhere = Place { history: 2, ..place(2) };
+        assert_eq!(continuity.announced(elsewhere), Step::Gap { missed: 1 }, "another history");
+        assert_eq!(continuity.announced(Place { number: 3, ..elsewhere }), Step::Follows);
+    }
+
+    #[test]
+    fn what_was_drawn_by_a_beat_must_have_come_by_the_next() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(5));
+        assert_eq!(continuity.pulse(2, &pulse(7)), Proof::Sound, "on their way");
+        assert_eq!(continuity.proven(), 1);
+        assert_eq!(continuity.announced(place(6)), Step::Follows);
+        assert_eq!(continuity.pulse(3, &pulse(7)), Proof::Lost { missed: 1 });
+        assert_eq!(continuity.proven(), 3, "memory was cleared after it");
+        assert_eq!(continuity.pulse(4, &pulse(8)), Proof::Sound);
+        assert_eq!(continuity.announced(place(8)), Step::Follows);
+        assert_eq!(continuity.proven(), 4, "what the beat saw has come");
+        assert_eq!(continuity.pulse(5, &pulse(8)), Proof::Sound);
+        assert_eq!(continuity.proven(), 5);
+    }
+
+    #[test]
+    fn under_steady_news_every_beat_is_proven_by_the_next() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(0));
+        for beat in 2..100 {
+            assert_eq!(continuity.pulse(beat, &pulse(beat * 10)), Proof::Sound);
+            for number in beat * 10 - 9..=beat * 10 {
+                let _ = continuity.announced(place(number));
+            }
+            assert_eq!(continuity.proven(), beat);
+        }
+    }
+
+    #[test]
+    fn a_sequence_of_another_history_is_a_loss_even_if_it_is_further() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(5));
+        let mut other = pulse(900);
+        other.sequences[0].history = 2;
+        assert!(matches!(continuity.pulse(2, &other), Proof::Lost { .. }));
+        assert_eq!(continuity.announced(Place { sequence: KEYS, number: 901, history: 2 }), Step::Follows);
+    }
+
+    #[test]
+    fn publishers_count_for_themselves_and_a_silent_one_may_have_said_more() {
+        let (mut continuity, now) = (Continuity::default(), Moment::from_millis(1_000));
+        let (one, other) = (NodeId(1), NodeId(2));
+        assert_eq!(continuity.published(one, 1, false, now), Step::Follows, "its first");
+        assert_eq!(continuity.published(other, 0, true, now), Step::Follows, "alive, and said nothing yet");
+        assert_eq!(continuity.published(one, 2, false, now), Step::Follows);
+        assert_eq!(continuity.published(one, 2, true, now), Step::Repeated, "alive, and said no more");
+        assert_eq!(continuity.published(one, 3, true, now), Step::Gap { missed: 1 }, "the last was lost");
+        assert_eq!(continuity.published(one, 7, false, now), Step::Gap { missed: 3 });
+        assert_eq!(continuity.published(NodeId(3), 40, false, now), Step::Gap { missed: 39 }, "unknown");
+        let later = now.after(std::time::Duration::from_secs(1));
+        assert_eq!(continuity.published(one, 8, false, later), Step::Follows);
+        assert!(continuity.forget_silent(later));
+        assert_eq!(continuity.publishers().collect::<Vec<_>>(), [(one, later)]);
+        assert!(!continuity.forget_silent(later));
+    }
+
+    #[test]
+    fn at_the_bound_all_publishers_are_forgotten_and_that_counts_as_a_gap() {
+        let (mut continuity, now) = (Continuity::default(), Moment::default());
+        for node in 0..PUBLISHERS_MAX as u128 {
+            assert_eq!(continuity.published(NodeId(node), 0, true, now), Step::Follows);
+        }
+        assert_eq!(continuity.published(NodeId(u128::MAX), 0, true, now), Step::Gap { missed: 1 });
+        assert_eq!(continuity.publishers().count(), 0);
+    }
+}

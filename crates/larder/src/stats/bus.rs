@@ -1,0 +1,66 @@
+//! What is counted of a stack's bus.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How a stack's bus does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BusStats {
+    /// What the bus is called.
+    pub bus: Arc<str>,
+    /// Whether it is heard now.
+    pub is_heard: bool,
+    /// Whether memory is served as it is: nothing can have been missed.
+    pub is_sound: bool,
+    /// Messages of other nodes that were taken in.
+    pub taken_in: u64,
+    /// Messages that were not understood.
+    pub rejected: u64,
+    /// Messages that the transport took.
+    pub published: u64,
+    /// Attempts to publish that failed.
+    pub failures: u64,
+    /// News that wait until the bus takes them.
+    pub waiting: u64,
+    /// How often news were found missing.
+    pub gaps: u64,
+    /// How often memory was cleared unasked.
+    pub clears: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct BusCounters {
+    pub(crate) taken_in: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) published: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) gaps: AtomicU64,
+    pub(crate) clears: AtomicU64,
+}
+
+impl BusCounters {
+    pub(crate) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> BusStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BusStats {
+            taken_in: get(&self.taken_in),
+            rejected: get(&self.rejected),
+            published: get(&self.published),
+            failures: get(&self.failures),
+            gaps: get(&self.gaps),
+            clears: get(&self.clears),
+            ..BusStats::default()
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        let all = [&self.taken_in, &self.rejected, &self.published, &self.failures, &self.gaps, &self.clears];
+        all.into_iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,259 @@
+//! What nodes of a fleet tell each other, over a bus that announces and over one that they publish on.
+
+use larder::{
+    Answer, BusSettings, Cache, ErrorKind, Memory, Partition, Policy, Reach, Stack, TierSettings, hours,
+    millis, secs,
+};
+use larder_core::Event;
+use larder_testkit::{Faults, Faulty, Leg, MemoryBus, MemoryStore, Op, PausedClock, Recorder, SeededRng};
+
+use crate::support::{Origin, get, load, no_loader, sleep};
+
+/// How the news travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The store announces.
+    Announced,
+    /// The nodes publish what the store did.
+    Published,
+    /// There is no shared store.
+    Alone,
+}
+
+const WAYS: [Way; 3] = [Way::Announced, Way::Published, Way::Alone];
+
+/// Nodes that hear each other.
+struct Fleet {
+    way: Way,
+    clock: PausedClock,
+    store: MemoryStore,
+    bus: MemoryBus,
+}
+
+struct Node {
+    stack: Stack,
+    cache: Cache<u64, u64>,
+    leg: Leg,
+    faults: Faults,
+    recorder: Recorder,
+}
+
+impl Fleet {
+    fn new(way: Way) -> Self {
+        let clock = PausedClock::new();
+        let store = MemoryStore::new(clock.clone());
+        let bus = match way {
+            Way::Announced => MemoryBus::new("news").hearing(&store),
+            Way::Published | Way::Alone => MemoryBus::new("elsewhere"),
+        };
+        Self { way, clock, store, bus }
+    }
+
+    async fn node(&self) -> Node {
+        self.node_with(BusSettings::new()).await
+    }
+
+    async fn node_with(&self, settings: BusSettings) -> Node {
+        let shared = match self.way {
+            Way::Announced => self.store.clone().announcing_on("news"),
+            Way::Published | Way::Alone => self.store.clone(),
+        };
+        let (store, faults) = Faulty::new(shared, 1);
+        let (bus, recorder) = (self.bus.clone(), Recorder::new());
+        let leg = bus.leg();
+        let mut builder = Stack::builder()
+            .memory(Memory::max_entries(10_000))
+            .clock(self.clock.clone())
+            .rng(SeededRng::unpredictable())
+            .observer(recorder.clone())
+            .bus_with(bus, settings);
+        if self.way != Way::Alone {
+            builder = builder.store_with(store, TierSettings::new().with_name("shared"));
+        }
+        let stack = builder.build().await.unwrap();
+        let cache = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+        // Until it has proven that it hears everything, a node does not serve its memory.
+        sleep(millis(600)).await;
+        Node { stack, cache, leg, faults, recorder }
+    }
+}
+
+/// Lets news arrive.
+async fn arrive() {
+    sleep(millis(5)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_node_changes_the_others_serve_no_more() {
+    for way in WAYS {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(1)).await;
+        for verb in ["remove", "set", "expire", "clear"] {
+            let origin = Origin::default();
+            two.cache.remove(&1).await.unwrap();
+            arrive().await;
+            assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+            assert_eq!(load(&one.cache, 1, no_loader()).await, 7, "{way:?}: memory is served");
+            match verb {
+                "remove" => assert_eq!(two.cache.remove(&1).await.unwrap().bus, Reach::Done),
+                "set" => two.cache.set(&1, 8).await.unwrap(),
+                "expire" => assert_eq!(two.cache.expire(&1).await.unwrap().bus, Reach::Done),
+                _ => assert_eq!(two.cache.clear().await.unwrap().bus, Reach::Done),
+            }
+            arrive().await;
+            let expected = if way == Way::Alone || verb != "set" { 9 } else { 8 };
+            assert_eq!(load(&one.cache, 1, origin.gives(9)).await, expected, "{way:?} {verb}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deaf_node_notices_within_the_bound_and_serves_nothing_old() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        let origin = Origin::default();
+        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+        one.leg.set_deaf(true);
+        two.cache.set(&1, 8).await.unwrap();
+        sleep(secs(1)).await;
+        assert_eq!(get(&one.cache, 1).await, Some(8), "{way:?}");
+        one.recorder.wait_for(|event| matches!(event, Event::BusGap { .. })).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_off_from_bus_and_store_a_node_serves_what_its_policy_allows_and_marks_it() {
+    for way in WAYS {
+        for (partition, after_2s, after_20s) in [
+            (Partition::Coherent, false, false),
+            (Partition::Bounded(secs(10)), true, false),
+            (Partition::Available, true, true),
+        ] {
+            let fleet = Fleet::new(way);
+            let one = fleet.node_with(BusSettings::new().with_partition(partition)).await;
+            sleep(secs(1)).await;
+            assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+            one.leg.cut();
+            one.faults.fail_all();
+            for (pause, served) in [(secs(2), after_2s), (secs(18), after_20s)] {
+                sleep(pause).await;
+                let answer = one
+                    .cache
+                    .get_or_load_with(&1, &larder::ReadOptions::new(), async |_| {
+                        Err::<u64, _>(std::io::Error::other("down"))
+                    })
+                    .await;
+                assert_eq!(answer.is_ok(), served, "{way:?} {partition:?} {answer:?}");
+                if let Ok(lookup) = answer {
+                    assert_eq!(lookup.stale.map(|stale| stale.reason), Some(larder::StaleReason::CutOff));
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_comes_back_forgets_what_it_had_and_serves_again() {
+    for way in WAYS {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(1)).await;
+        let origin = Origin::default();
+        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+        one.leg.cut();
+        two.cache.remove(&1).await.unwrap();
+        one.leg.mend();
+        sleep(secs(1)).await;
+        assert_eq!(load(&one.cache, 1, origin.gives(8)).await, 8, "{way:?}");
+        assert_eq!(load(&one.cache, 1, no_loader()).await, 8, "{way:?}: and memory is served again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_the_store_did_not_do_reaches_peers_as_owed_and_they_do_not_read_its_copy() {
+    let fleet = Fleet::new(Way::Announced);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    one.cache.set(&1, 7).await.unwrap();
+    assert_eq!(get(&two.cache, 1).await, Some(7));
+    one.faults.fail(Op::Remove);
+    assert!(one.cache.remove(&1).await.is_err());
+    arrive().await;
+    assert_eq!(get(&two.cache, 1).await, None, "neither from memory nor from the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_published_is_kept_and_told_when_the_bus_is_back() {
+    let fleet = Fleet::new(Way::Alone);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    sleep(secs(1)).await;
+    let origin = Origin::default();
+    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    two.leg.set_mute(true);
+    assert_eq!(two.cache.remove(&1).await.unwrap().bus, Reach::Journaled);
+    assert_eq!(load(&one.cache, 1, no_loader()).await, 7);
+    two.leg.set_mute(false);
+    sleep(secs(6)).await;
+    assert_eq!(load(&one.cache, 1, origin.gives(8)).await, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_of_another_nodes_lease_is_woken_by_the_news() {
+    let fleet = Fleet::new(Way::Announced);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    let origin = Origin::default();
+    let began = crate::support::Watch::start();
+    let (a, b) = tokio::join!(load(&one.cache, 1, origin.slow(7, millis(1_234))), async {
+        sleep(millis(1)).await;
+        load(&two.cache, 1, no_loader()).await
+    });
+    assert_eq!((a, b), (7, 7));
+    assert!(began.elapsed() < millis(1_240), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_means_that_no_node_serves_it() {
+    for way in WAYS {
+        let fleet = Fleet::new(way);
+        let (one, two, three) = (fleet.node().await, fleet.node().await, fleet.node().await);
+        sleep(secs(2)).await;
+        let began = crate::support::Watch::start();
+        let done = one.cache.remove_everywhere(&1).await.unwrap();
+        assert!(done.everywhere);
+        assert!(
+            began.elapsed() <= millis(5),
+            "{way:?}: a healthy fleet answers at once: {:?}",
+            began.elapsed()
+        );
+
+        let origin = Origin::default();
+        assert_eq!(load(&two.cache, 1, origin.gives(7)).await, 7);
+        two.leg.cut();
+        two.faults.fail_all();
+        let began = crate::support::Watch::start();
+        assert!(one.cache.remove_everywhere(&1).await.unwrap().everywhere);
+        assert!(began.elapsed() <= millis(1_200), "{way:?}: {:?}", began.elapsed());
+        let after = two.cache.get(&1).await;
+        let lookup = two.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
+        assert!(lookup.stale.is_some(), "{way:?}: only what is marked: {after:?}");
+        drop(three);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_bus_nobody_can_remove_everywhere() {
+    let cache = crate::support::numbers(Policy::default()).await;
+    assert_eq!(cache.remove_everywhere(&1).await.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_left_is_not_waited_for() {
+    let fleet = Fleet::new(Way::Announced);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    two.stack.shutdown(secs(1)).await.unwrap();
+    let began = crate::support::Watch::start();
+    assert!(one.cache.remove_everywhere(&1).await.unwrap().everywhere);
+    assert_eq!(began.elapsed(), millis(0));
+    assert_eq!(one.cache.get(&1).await.unwrap(), Answer::Miss);
+}
