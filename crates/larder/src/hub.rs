@@ -4,7 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -12,10 +12,44 @@ use std::{
 
 use larder_core::{Event, Observer};
 
+/// What a hit has to heed beside the entry, in one byte: nearly always it is nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Signals(AtomicU8);
+
+/// One bit of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal {
+    /// Somebody observes events.
+    Listening = 1,
+    /// The stack was shut down.
+    Closed = 2,
+}
+
+impl Signals {
+    /// Whether there is nothing to heed.
+    #[inline]
+    pub(crate) fn are_quiet(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, signal: Signal) -> bool {
+        self.0.load(Ordering::Acquire) & signal as u8 != 0
+    }
+
+    pub(crate) fn set(&self, signal: Signal) {
+        self.0.fetch_or(signal as u8, Ordering::AcqRel);
+    }
+
+    fn unset(&self, signal: Signal) {
+        self.0.fetch_and(!(signal as u8), Ordering::AcqRel);
+    }
+}
+
 /// The event stream of one stack.
 pub(crate) struct Hub {
-    /// Whether anybody listens: all that an event costs when nobody does.
-    listening: AtomicBool,
+    /// One of them is whether anybody listens: all that an event costs when nobody does.
+    pub(crate) signals: Signals,
     outlets: Mutex<Vec<Outlet>>,
     queue_max: usize,
     next_id: AtomicU64,
@@ -30,7 +64,7 @@ struct Outlet {
 impl Hub {
     pub(crate) fn new(queue_max: usize) -> Self {
         Self {
-            listening: AtomicBool::new(false),
+            signals: Signals::default(),
             outlets: Mutex::new(Vec::new()),
             queue_max,
             next_id: AtomicU64::new(0),
@@ -40,7 +74,7 @@ impl Hub {
 
     /// Whether anybody listens.
     pub(crate) fn is_listening(&self) -> bool {
-        self.listening.load(Ordering::Relaxed)
+        self.signals.has(Signal::Listening)
     }
 
     /// Tells everybody, if anybody listens; `event` is made only then.
@@ -73,7 +107,7 @@ impl Hub {
             .spawn(move || observe(observer, &events, &missed));
         if spawned.is_ok() {
             self.outlets().push(Outlet { id, queue });
-            self.listening.store(true, Ordering::Relaxed);
+            self.signals.set(Signal::Listening);
         }
         Subscription { hub: Arc::clone(self), id, kept: false }
     }
@@ -81,12 +115,14 @@ impl Hub {
     fn unsubscribe(&self, id: u64) {
         let mut outlets = self.outlets();
         outlets.retain(|outlet| outlet.id != id);
-        self.listening.store(!outlets.is_empty(), Ordering::Relaxed);
+        if outlets.is_empty() {
+            self.signals.unset(Signal::Listening);
+        }
     }
 
     /// Ends every observer after the events that wait for it.
     pub(crate) fn close(&self) {
-        self.listening.store(false, Ordering::Relaxed);
+        self.signals.unset(Signal::Listening);
         self.outlets().clear();
     }
 
@@ -166,6 +202,6 @@ mod tests {
         }
         assert!(hub.missed() >= 9, "two wait, one is being looked at, the others were missed");
         drop((release, blocked, panicking, good));
-        assert!(!hub.listening.load(Ordering::Relaxed));
+        assert!(!hub.is_listening());
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     codec::Postcard,
     engine::{Core, MEMORY, Scope, Space, Wants},
     key::CacheKey,
+    memory::MemoryTier,
     options::{Policy, Problem, Problems},
     policy::coherence::NamespaceFence,
     stats::Counts,
@@ -193,13 +194,15 @@ pub(crate) fn nested<K: ?Sized + 'static, V: Send + Sync + 'static>(
 
 fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> Space {
     let policy = &making.policy;
+    let is_drawn = policy.early_refresh_beta > 0.0;
     let tier_spans =
         making.core.tier_names.iter().map(|tier| (policy.spans(tier, None), policy.jitter_in(tier)));
     Space {
         id,
         prefix: KeyPrefix::of(&name),
         name,
-        is_drawn: policy.early_refresh_beta > 0.0,
+        is_drawn,
+        hits_are_plain: !is_drawn && !making.core.memory.as_ref().is_some_and(MemoryTier::hits_reorder),
         is_numbered: making.is_numbered,
         types,
         fence: NamespaceFence::default(),

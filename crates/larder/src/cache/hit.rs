@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use larder_core::{KeyText, Result, ShortText};
 
-use super::{Answer, Cache, of_slot, shape::typed};
+use super::{
+    Answer, Cache, of_slot,
+    typed::{regained, typed},
+};
 use crate::{
     engine::Spot,
     key::{CacheKey, write_key},
-    memory::{MemoryTier, Name},
+    memory::Seen,
     value::{AnyValue, Slot},
 };
 
@@ -18,7 +21,7 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Errors
     /// `Rejected` when the key cannot be written.
     pub fn peek(&self, key: &K) -> Result<Answer<V>> {
-        let slot = self.in_memory(key, |memory, name| self.scope.peek_with(memory, name, Slot::clone))?;
+        let slot = self.seen(key)?.map(|seen| seen.clone());
         Ok(slot.map_or(Answer::Miss, of_slot))
     }
 
@@ -29,12 +32,13 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Errors
     /// `Rejected` when the key cannot be written.
+    #[inline]
     pub fn peek_with<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Result<Option<R>> {
-        let look = |slot: &Slot| match slot {
-            Slot::Value(value) => Some(look(typed::<V>(value))),
-            Slot::Absent => None,
-        };
-        Ok(self.in_memory(key, |memory, name| self.scope.peek_with(memory, name, look))?.flatten())
+        let Some(seen) = self.seen(key)? else { return Ok(None) };
+        match &*seen {
+            Slot::Value(value) => Ok(Some(look(typed::<V>(value)))),
+            Slot::Absent => Ok(None),
+        }
     }
 
     /// Takes a value in memory that is plainly fresh. Whatever else there is to say of the key, an error too, the long
@@ -42,13 +46,29 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     #[inline(always)]
     pub(super) fn hit(&self, key: &K) -> Option<Arc<V>> {
         let value = match key.short().map(ShortText::words) {
-            // An empty key, which is none, has no last word.
-            Some([first, second, third, last]) if last != 0 => {
-                self.scope.hit_short(first, second, third, last)
-            }
-            _ => self.hit_long(key),
+            Some([first, second, third, last]) => self.scope.hit_short(first, second, third, last),
+            None => self.hit_long(key),
         };
         value.map(regained)
+    }
+
+    /// What memory holds of a key, unless it is dead, under a shard's lock.
+    #[inline(always)]
+    fn seen(&self, key: &K) -> Result<Option<Seen<'_>>> {
+        match key.short().map(ShortText::words) {
+            // An empty key, which is none, has no last word.
+            Some([first, second, third, last]) if last != 0 => {
+                Ok(self.scope.seen_short(first, second, third, last))
+            }
+            _ => self.seen_long(key),
+        }
+    }
+
+    #[inline(never)]
+    fn seen_long(&self, key: &K) -> Result<Option<Seen<'_>>> {
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        Ok(self.scope.seen_long(&text))
     }
 
     #[inline(never)]
@@ -65,23 +85,6 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         self.write(key, &mut text)?;
         let absent = self.scope.hit_absence(&text);
         Ok((!absent).then(|| Spot { key: self.scope.key(&text) }))
-    }
-
-    /// Asks memory about a key, if there is memory.
-    #[inline]
-    pub(super) fn in_memory<R>(
-        &self,
-        key: &K,
-        ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
-    ) -> Result<Option<R>> {
-        let Some(memory) = &self.scope.core.memory else { return Ok(None) };
-        let namespace = self.scope.space.id;
-        if let Some(short) = key.short().filter(|short| !short.is_empty()) {
-            return Ok(ask(memory, &memory.short_name(namespace, short)));
-        }
-        let mut text = KeyText::new();
-        self.write(key, &mut text)?;
-        Ok(ask(memory, &memory.name(namespace, &text)))
     }
 
     #[inline]
@@ -104,9 +107,4 @@ fn agree<K: CacheKey + ?Sized>(short: Option<ShortText>, text: &KeyText) -> bool
     let (bytes, len) = written.bytes();
     let number = ShortText::number_in(&bytes[..len]).filter(|_| K::IS_NUMBER);
     short.is_none_or(|short| short == number.unwrap_or(written))
-}
-
-/// The value with its type again. A namespace is registered with one type, so it always is that one.
-pub(super) fn regained<V: Send + Sync + 'static>(value: AnyValue) -> Arc<V> {
-    value.downcast().unwrap_or_else(|_| unreachable!("a namespace holds one type"))
 }

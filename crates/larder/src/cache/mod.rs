@@ -5,7 +5,9 @@ mod builder;
 mod fleet;
 mod hit;
 mod many;
+mod reading;
 mod shape;
+mod typed;
 mod warm;
 mod wrap;
 
@@ -13,13 +15,13 @@ use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use larder_core::{BoxError, Error, ErrorKind, Result};
 
-use self::hit::regained;
 pub use self::{
     answer::{Answer, Lookup, Stale},
     builder::CacheBuilder,
     warm::{WarmEntry, WarmProgress},
     wrap::Wrapped,
 };
+use self::{reading::Reading, typed::regained};
 use crate::{
     engine::{
         Answered, Inspection, Invalidated, Lives, Manner, NewValue, Scope, TierSet, Wants, check_tags,
@@ -179,13 +181,9 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Cancellation
     /// The walk goes on and fills memory.
-    pub async fn get(&self, key: &K) -> Result<Answer<V>> {
-        if let Some(value) = self.hit(key) {
-            return Ok(Answer::Value(value));
-        }
-        let Some(spot) = self.closer(key)? else { return Ok(Answer::Absent) };
-        let quick = self.scope.quick(&spot.key);
-        Ok(answer(self.scope.read(spot, quick, &self.scope.space.wants, None).await?))
+    #[inline]
+    pub fn get(&self, key: &K) -> impl Future<Output = Result<Answer<V>>> {
+        Reading::new(self, key, || None, |answer| answer)
     }
 
     /// Reads a key, and loads it if no tier has it. `None` says that the origin has no such thing.
@@ -215,20 +213,19 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn get_or_load<F, Fut, R, E>(&self, key: &K, loader: F) -> Result<Option<Arc<V>>>
+    #[inline]
+    pub fn get_or_load<F, Fut, R, E>(
+        &self,
+        key: &K,
+        loader: F,
+    ) -> impl Future<Output = Result<Option<Arc<V>>>>
     where
         F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
         R: IntoLoaded<V> + 'static,
         E: Into<BoxError> + 'static,
     {
-        if let Some(value) = self.hit(key) {
-            return Ok(Some(value));
-        }
-        let Some(spot) = self.closer(key)? else { return Ok(None) };
-        let quick = self.scope.quick(&spot.key);
-        let reading = self.scope.read(spot, quick, &self.scope.space.wants, Some(erase(loader)));
-        Ok(answer(reading.await?).value())
+        Reading::new(self, key, || Some(erase(loader)), Answer::value)
     }
 
     /// The same, with options for this call and the story of the answer.

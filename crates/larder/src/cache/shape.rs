@@ -1,10 +1,11 @@
 //! What the engine is told of a value type: how to write it, read it, weigh it and whether to keep it.
 
-use std::{any::type_name, marker::PhantomData, mem::size_of, sync::Arc};
+use std::{marker::PhantomData, mem::size_of, sync::Arc};
 
 use larder_core::{Codec, CodecError, CodecId};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::typed::typed;
 use crate::{
     schema,
     value::{AnyValue, Shape},
@@ -136,8 +137,4 @@ impl<V: Send + Sync + 'static> Shape for MemoryOnly<V> {
     fn should_store(&self, value: &AnyValue) -> bool {
         self.custom.predicate.as_ref().is_none_or(|keep| keep(typed::<V>(value)))
     }
-}
-
-pub(crate) fn typed<V: 'static>(value: &AnyValue) -> &V {
-    value.downcast_ref().unwrap_or_else(|| unreachable!("a namespace holds one type, {}", type_name::<V>()))
 }

@@ -24,7 +24,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -55,7 +55,7 @@ use self::{
 use crate::{
     clock::SystemClock,
     envelope::Encryption,
-    hub::Hub,
+    hub::{Hub, Signal},
     memory::MemoryTier,
     options::{BusSettings, Policy, Settings, TierChoice, TierPolicy},
     policy::coherence::Coherence,
@@ -120,7 +120,6 @@ pub(crate) struct Core {
     /// Held by whoever shuts down; a second caller waits for the first.
     pub(crate) shutting_down: tokio::sync::Mutex<bool>,
     pub(crate) ending: CancellationToken,
-    pub(crate) closed: AtomicBool,
     pub(crate) since: Since,
 }
 
@@ -176,7 +175,6 @@ impl Core {
             runtime,
             shutting_down: tokio::sync::Mutex::new(false),
             ending: CancellationToken::new(),
-            closed: AtomicBool::new(false),
             since,
             clock,
             ticks,
@@ -187,7 +185,7 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.hub.signals.has(Signal::Closed)
     }
 
     /// The monotonic clock. The system's is read without a call: every hit asks.

@@ -9,13 +9,13 @@ use super::{
     wants::{Accept, Answered, Quick, Wants},
 };
 use crate::{
-    memory::{MemoryTier, Name, Resident},
+    memory::{MemoryTier, Named, Resident, Seen},
     policy::{coherence::Trust, expiry::refreshes_early, freshness::classify},
     stats::Outcome,
     value::{AnyValue, Entry, Slot},
 };
 
-#[inline]
+#[inline(always)]
 fn value_of(slot: &Slot) -> Option<AnyValue> {
     match slot {
         Slot::Value(value) => Some(Arc::clone(value)),
@@ -33,39 +33,54 @@ impl Scope {
     pub(crate) fn hit_short(&self, first: u64, second: u64, third: u64, last: u64) -> Option<AnyValue> {
         let memory = self.core.memory.as_ref()?;
         let text = ShortText::from_words([first, second, third, last]);
-        self.hit(memory, &memory.short_name(self.space.id, text), value_of)
+        self.hit(memory, memory.short_name(self.space.id, text))
     }
 
     /// The same for a key that is long or of several parts.
     pub(crate) fn hit_long(&self, text: &KeyText) -> Option<AnyValue> {
         let memory = self.core.memory.as_ref()?;
-        self.hit(memory, &memory.name(self.space.id, text), value_of)
+        self.hit(memory, &memory.name(self.space.id, text))
+    }
+
+    #[inline(always)]
+    fn hit(&self, memory: &MemoryTier, name: impl Named) -> Option<AnyValue> {
+        if !self.space.hits_are_plain || !self.core.hub.signals.are_quiet() {
+            return self.hit_heeding(memory, name, value_of);
+        }
+        let now = self.core.now();
+        if !self.core.coherence.is_sound(now) {
+            return None;
+        }
+        let value = memory.hit_plainly(name, |there| self.taken(there, now, value_of))?;
+        self.count_tier(MEMORY, Outcome::Hit);
+        Some(value)
     }
 
     /// Whether memory remembers that there is nothing under a key, and knows it for fresh.
     pub(crate) fn hit_absence(&self, text: &KeyText) -> bool {
         let absence = |slot: &Slot| matches!(slot, Slot::Absent).then_some(());
         let memory = self.core.memory.as_ref();
-        let hit = |memory: &MemoryTier| self.hit(memory, &self.named(memory, text), absence);
+        let hit = |memory: &MemoryTier| self.hit_heeding(memory, &self.named(memory, text), absence);
         memory.is_some_and(|memory| hit(memory).is_some())
     }
 
-    #[inline(always)]
-    fn hit<R>(
+    /// The same, heeding whatever there may be to heed.
+    #[inline(never)]
+    fn hit_heeding<R>(
         &self,
         memory: &MemoryTier,
-        name: &Name<'_>,
-        take: impl FnOnce(&Slot) -> Option<R>,
+        name: impl Named,
+        take: fn(&Slot) -> Option<R>,
     ) -> Option<R> {
         let now = self.core.now();
         if self.space.is_drawn || self.core.is_closed() || !self.core.coherence.is_sound(now) {
             return None;
         }
-        let mut absent = false;
-        let taken = memory.hit(name, |there| {
-            absent = matches!(there.slot(), Slot::Absent);
-            if self.is_alive(&there) && there.is_plainly_fresh(now) { take(there.slot()) } else { None }
-        })?;
+        let take = |there: Resident<'_>| {
+            let absent = matches!(there.slot(), Slot::Absent);
+            self.taken(there, now, take).map(|taken| (taken, absent))
+        };
+        let (taken, absent) = memory.hit(name, take)?;
         self.count_tier(MEMORY, if absent { Outcome::AbsentHit } else { Outcome::Hit });
         if self.core.hub.is_listening() {
             self.tell_hit(self.space.key(&name.escaped()), absent, Life::Fresh);
@@ -73,23 +88,37 @@ impl Scope {
         Some(taken)
     }
 
-    /// Shows what memory holds of a key to `f`, unless it is dead; leaves no trace.
-    #[inline]
-    pub(crate) fn peek_with<R>(
-        &self,
-        memory: &MemoryTier,
-        name: &Name<'_>,
-        f: impl FnOnce(&Slot) -> R,
-    ) -> Option<R> {
+    /// What `take` takes of an entry that is fresh and asks for nothing.
+    #[inline(always)]
+    fn taken<R>(&self, there: Resident<'_>, now: Moment, take: impl FnOnce(&Slot) -> Option<R>) -> Option<R> {
+        if self.is_alive(&there) && there.is_plainly_fresh(now) { take(there.slot()) } else { None }
+    }
+
+    /// What memory holds of a key of one short part, unless it is dead; leaves no trace. Its words as for
+    /// [`hit_short`](Self::hit_short).
+    #[inline(never)]
+    pub(crate) fn seen_short(&self, first: u64, second: u64, third: u64, last: u64) -> Option<Seen<'_>> {
+        let memory = self.core.memory.as_ref()?;
+        let text = ShortText::from_words([first, second, third, last]);
+        self.seen(memory, memory.short_name(self.space.id, text))
+    }
+
+    /// The same for a key that is long or of several parts.
+    pub(crate) fn seen_long(&self, text: &KeyText) -> Option<Seen<'_>> {
+        let memory = self.core.memory.as_ref()?;
+        self.seen(memory, &memory.name(self.space.id, text))
+    }
+
+    #[inline(always)]
+    fn seen<'m>(&self, memory: &'m MemoryTier, name: impl Named) -> Option<Seen<'m>> {
         let now = self.core.now();
-        if self.core.coherence.trust(now) == Trust::Unsound {
+        if !self.core.coherence.is_sound(now) && self.core.coherence.trust(now) == Trust::Unsound {
             return None;
         }
-        let seen = memory.peek(name, |there| {
-            let dies_later = there.is_plainly_fresh(now) || classify(&there.deadlines(), now) != Life::Dead;
-            (dies_later && self.is_alive(&there)).then(|| f(there.slot()))
-        });
-        seen.flatten()
+        memory.look(name, |there| {
+            let is_dead = || classify(&there.deadlines(), now) == Life::Dead;
+            self.is_alive(&there) && (there.is_plainly_fresh(now) || !is_dead())
+        })
     }
 
     /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.

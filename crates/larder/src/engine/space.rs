@@ -26,6 +26,8 @@ pub(crate) struct Space {
     pub(crate) prefix: KeyPrefix,
     /// Readers of a fresh value draw whether to refresh it: no hit is plain.
     pub(crate) is_drawn: bool,
+    /// A hit neither draws nor reorders.
+    pub(crate) hits_are_plain: bool,
     /// Memory knows its keys by their numbers.
     pub(crate) is_numbered: bool,
     /// The types of its keys and values.
@@ -114,7 +116,7 @@ impl Scope {
         let memory = self.core.memory.as_ref()?;
         let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
         match self.space.is_numbered.then(|| ShortText::number_in(text)).flatten() {
-            Some(number) => ask(memory, &memory.short_name(self.space.id, number)),
+            Some(number) => ask(memory, &memory.short_name(self.space.id, number).into()),
             None => ask(memory, &memory.name(self.space.id, &KeyText::from_escaped(text))),
         }
     }
@@ -126,7 +128,7 @@ impl Scope {
             ShortText::number_in(&bytes[..len])
         };
         match self.space.is_numbered.then(number).flatten() {
-            Some(number) => memory.short_name(self.space.id, number),
+            Some(number) => memory.short_name(self.space.id, number).into(),
             None => memory.name(self.space.id, text),
         }
     }

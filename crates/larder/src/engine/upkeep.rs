@@ -10,7 +10,7 @@ use larder_core::{
 };
 
 use super::{Core, Tier};
-use crate::{memory::Resident, policy::freshness::classify, stats::Count};
+use crate::{hub::Signal, memory::Resident, policy::freshness::classify, stats::Count};
 
 /// How often memory is swept and debts are tried.
 const ROUND: Duration = Duration::from_millis(250);
@@ -95,7 +95,7 @@ impl Core {
     /// Ends everything, within `limit`: refuses new calls, waits for what is under way, ends the rest, closes the
     /// stores. Idempotent.
     pub(crate) async fn shut_down(&self, limit: Duration) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.hub.signals.set(Signal::Closed);
         let mut ended = self.shutting_down.lock().await;
         if *ended {
             return Ok(());

@@ -5,14 +5,14 @@
 //! comparing it takes a few instructions without a branch and touches no memory but the slot's. A longer one has an
 //! allocation of its own.
 
-use std::hash::Hasher;
+use std::{hash::Hasher, num::NonZeroU32};
 
 use foldhash::{SharedSeed, fast::FoldHasher};
 use larder_core::{KeyText, ShortText};
 use smallvec::SmallVec;
 
 // The last word of a short key, from its lowest byte: two bytes of text | how long the text is, or 0x40 for a number, with
-// 0x80 added if it is several parts | in a slot, the byte that tells the variants of `Key` apart | the namespace.
+// 0x80 added if it is several parts | nothing | the namespace, plus one.
 
 /// A key as a lookup names it, with its hash.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,62 @@ pub(crate) struct Name<'a> {
     /// [`NO_WORDS`] if the text is long.
     words: [u64; 4],
     long: Long<'a>,
+}
+
+/// The name of a key that is short: what a hit looks up, in registers alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShortName {
+    hash: u64,
+    words: [u64; 4],
+}
+
+/// What is enough to look a key up.
+pub(crate) trait Named: Copy {
+    fn hash(self) -> u64;
+
+    /// Whether it names this key.
+    fn names(self, key: &Key) -> bool;
+
+    /// Its text as it stands in a whole key, escaped.
+    fn escaped(self) -> Vec<u8>;
+}
+
+impl Named for &Name<'_> {
+    #[inline]
+    fn hash(self) -> u64 {
+        self.hash
+    }
+
+    #[inline]
+    fn names(self, key: &Key) -> bool {
+        key.is(self)
+    }
+
+    fn escaped(self) -> Vec<u8> {
+        Key::new(self).escaped()
+    }
+}
+
+impl Named for ShortName {
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        self.hash
+    }
+
+    #[inline(always)]
+    fn names(self, key: &Key) -> bool {
+        key.is_short(self.words)
+    }
+
+    fn escaped(self) -> Vec<u8> {
+        Name::from(self).escaped()
+    }
+}
+
+impl From<ShortName> for Name<'static> {
+    fn from(ShortName { hash, words }: ShortName) -> Self {
+        Self { hash, words, long: Long { namespace: 0, text: &[], several: false } }
+    }
 }
 
 /// A text that is not short.
@@ -40,11 +96,6 @@ const SEVERAL: u64 = 0x80 << 16;
 const NAMESPACE_SHIFT: u32 = 32;
 
 impl Name<'_> {
-    /// Its text as it stands in a whole key, escaped.
-    pub(crate) fn escaped(&self) -> Vec<u8> {
-        Key::new(self).escaped()
-    }
-
     pub(super) fn len(&self) -> usize {
         if self.words == NO_WORDS {
             self.long.text.len()
@@ -55,44 +106,69 @@ impl Name<'_> {
 }
 
 /// A key in its slot; 32 bytes.
-pub(super) enum Key {
-    /// The words of a short text, less the byte that tells the variants apart.
-    Short {
-        head: [u64; 3],
-        namespace: u32,
-        end: u16,
-        len: u8,
-    },
+pub(crate) enum Key {
+    Short(Short),
+    /// The slot is free if the text is empty.
     Long {
         text: Box<[u8]>,
         namespace: u32,
         several: bool,
     },
-    /// The slot is free.
-    None,
 }
+
+/// The words of a short text, laid out as words: that no namespace is zero is what tells the variants of [`Key`] apart.
+#[repr(C)]
+pub(crate) struct Short {
+    head: [u64; 3],
+    end: u32,
+    namespace: NonZeroU32,
+}
+
+const _: () = assert!(size_of::<Key>() == 32);
 
 impl Key {
     pub(super) fn new(name: &Name<'_>) -> Self {
-        if name.words == NO_WORDS {
-            let Long { namespace, text, several } = name.long;
-            return Self::Long { text: text.into(), namespace, several };
-        }
         let [first, second, third, last] = name.words;
-        let (namespace, end, len) = ((last >> NAMESPACE_SHIFT) as u32, last as u16, (last >> 16) as u8);
-        Self::Short { head: [first, second, third], namespace, end, len }
+        let short = |namespace| Short { head: [first, second, third], end: last as u32, namespace };
+        match NonZeroU32::new((last >> NAMESPACE_SHIFT) as u32) {
+            Some(namespace) if name.words != NO_WORDS => Self::Short(short(namespace)),
+            _ => {
+                let Long { namespace, text, several } = name.long;
+                Self::Long { text: text.into(), namespace, several }
+            }
+        }
+    }
+
+    /// The key of no entry.
+    pub(super) fn none() -> Self {
+        Self::Long { text: Box::default(), namespace: u32::MAX, several: false }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Self::Long { text, .. } if text.is_empty())
     }
 
     /// Whether this is the key that the lookup names.
     #[inline]
     pub(super) fn is(&self, name: &Name<'_>) -> bool {
         match self {
-            Self::Short { head, namespace, end, len } => {
-                let [first, second, third, last] = name.words;
-                let apart = (head[0] ^ first) | (head[1] ^ second) | (head[2] ^ third);
-                apart | (last_word(*namespace, *end, *len) ^ last) == 0
-            }
+            Self::Short(_) => self.is_short(name.words),
             long => long.is_long(name),
+        }
+    }
+
+    /// Whether this is the short key of these words.
+    #[inline(always)]
+    fn is_short(&self, [first, second, third, last]: [u64; 4]) -> bool {
+        match self {
+            Self::Short(Short { head, end, namespace }) => {
+                *end == last as u32
+                    && namespace.get() == (last >> NAMESPACE_SHIFT) as u32
+                    && head[0] == first
+                    && head[1] == second
+                    && head[2] == third
+            }
+            Self::Long { .. } => false,
         }
     }
 
@@ -102,15 +178,15 @@ impl Key {
             Self::Long { text, namespace, several } => {
                 name.long == Long { text, namespace: *namespace, several: *several }
             }
-            Self::Short { .. } | Self::None => false,
+            Self::Short(_) => false,
         }
     }
 
     #[inline]
     pub(super) fn namespace(&self) -> u32 {
         match self {
-            Self::Short { namespace, .. } | Self::Long { namespace, .. } => *namespace,
-            Self::None => u32::MAX,
+            Self::Short(short) => short.namespace.get() - 1,
+            Self::Long { namespace, .. } => *namespace,
         }
     }
 
@@ -128,29 +204,27 @@ impl Key {
     /// What was hashed, and whether it is several parts joined.
     pub(super) fn bytes(&self) -> (SmallVec<[u8; 32]>, bool) {
         match self {
-            Self::Short { .. } => {
-                let words = self.words();
+            Self::Short(short) => {
+                let words = short.words();
                 let (bytes, length) = ShortText::from_words(words).bytes();
                 (SmallVec::from_slice(&bytes[..length]), words[3] & SEVERAL != 0)
             }
             Self::Long { text, several, .. } => (SmallVec::from_slice(text), *several),
-            Self::None => (SmallVec::new(), false),
-        }
-    }
-
-    fn words(&self) -> [u64; 4] {
-        match self {
-            &Self::Short { head: [first, second, third], namespace, end, len } => {
-                [first, second, third, last_word(namespace, end, len)]
-            }
-            Self::Long { .. } | Self::None => NO_WORDS,
         }
     }
 }
 
+impl Short {
+    fn words(&self) -> [u64; 4] {
+        let [first, second, third] = self.head;
+        [first, second, third, u64::from(self.end) | u64::from(self.namespace.get()) << NAMESPACE_SHIFT]
+    }
+}
+
+/// Where a last word has its namespace.
 #[inline]
-fn last_word(namespace: u32, end: u16, len: u8) -> u64 {
-    u64::from(end) | u64::from(len) << 16 | u64::from(namespace) << NAMESPACE_SHIFT
+fn namespace_word(namespace: u32) -> u64 {
+    u64::from(namespace + 1) << NAMESPACE_SHIFT
 }
 
 /// How keys are hashed; the same in every shard of a tier.
@@ -174,7 +248,7 @@ const PI: [u64; 5] = [
     0x4528_21e6_38d0_1377,
 ];
 
-#[inline]
+#[inline(always)]
 fn folded(one: u64, other: u64) -> u64 {
     let product = u128::from(one) * u128::from(other);
     product as u64 ^ (product >> 64) as u64
@@ -189,22 +263,21 @@ impl Hashing {
     /// Names a key of a namespace.
     pub(super) fn name<'a>(&self, namespace: u32, text: &'a KeyText) -> Name<'a> {
         match text.short() {
-            Some(short) => self.short_name(namespace, short),
+            Some(short) => self.short_name(namespace, short).into(),
             None => self.long_name(Long { namespace, text: text.long(), several: text.parts() > 1 }),
         }
     }
 
     /// Names a key whose only part is short.
-    #[inline]
-    pub(super) fn short_name(&self, namespace: u32, text: ShortText) -> Name<'static> {
+    #[inline(always)]
+    pub(super) fn short_name(&self, namespace: u32, text: ShortText) -> ShortName {
         let [first, second, third, last] = text.words();
-        self.named([first, second, third, last | u64::from(namespace) << NAMESPACE_SHIFT])
+        self.named([first, second, third, last | namespace_word(namespace)])
     }
 
-    #[inline]
-    fn named(&self, words: [u64; 4]) -> Name<'static> {
-        let long = Long { namespace: 0, text: &[], several: false };
-        Name { hash: self.short(words), words, long }
+    #[inline(always)]
+    fn named(&self, words: [u64; 4]) -> ShortName {
+        ShortName { hash: self.short(words), words }
     }
 
     /// Names what is not one short part; several parts may be short, joined.
@@ -212,8 +285,8 @@ impl Hashing {
         if let Some(short) = ShortText::of(long.text) {
             let [first, second, third, last] = short.words();
             let several = if long.several { SEVERAL } else { 0 };
-            let last = last | several | u64::from(long.namespace) << NAMESPACE_SHIFT;
-            return self.named([first, second, third, last]);
+            let last = last | several | namespace_word(long.namespace);
+            return self.named([first, second, third, last]).into();
         }
         Name { hash: self.long(&long), words: NO_WORDS, long }
     }
@@ -224,11 +297,11 @@ impl Hashing {
             Key::Long { text, namespace, several } => {
                 self.long(&Long { text, namespace: *namespace, several: *several })
             }
-            key => self.short(key.words()),
+            Key::Short(short) => self.short(short.words()),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn short(&self, words: [u64; 4]) -> u64 {
         let [first, second, third, last] = self.masks;
         let front = folded(words[0] ^ first, words[1] ^ second);
@@ -262,7 +335,7 @@ mod tests {
         let hashing = Hashing::new(7);
         let text: Vec<u8> = (1..=64).collect();
         let name = |len: usize| hashing.part(1, &text[..len]);
-        for len in 0..=64 {
+        for len in 1..=64 {
             let key = Key::new(&name(len));
             assert_eq!((&*key.bytes().0, name(len).len()), (&text[..len], len));
             assert_eq!(hashing.of(&key), name(len).hash);
@@ -272,9 +345,9 @@ mod tests {
                 "namespaces have keys of their own"
             );
             assert_eq!(key.namespace(), 1);
-            (0..=64).for_each(|other| assert_eq!(key.is(&name(other)), len == other, "{len} {other}"));
+            (1..=64).for_each(|other| assert_eq!(key.is(&name(other)), len == other, "{len} {other}"));
         }
-        assert!(!Key::None.is(&name(0)));
+        assert!(!Key::none().is(&name(1)) && Key::none().is_none());
     }
 
     #[test]

@@ -37,12 +37,12 @@ use self::{
     shard::{Exchange, Shard},
 };
 pub(crate) use self::{
-    key::Name,
+    key::{Name, Named, ShortName},
     slot::{Gone, Resident},
 };
 use crate::{
-    shim::{AtomicU64, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    value::Entry,
+    shim::{AtomicU64, MappedRwLockReadGuard, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    value::{Entry, Slot},
 };
 
 /// How many slots are looked at in one hold of a lock.
@@ -64,6 +64,9 @@ pub(crate) struct MemoryTier {
 /// A shard behind its lock, on cache lines of its own.
 #[repr(align(128))]
 struct Stripe(RwLock<Shard>);
+
+/// What a key holds, under its shard's lock.
+pub(crate) type Seen<'a> = MappedRwLockReadGuard<'a, Slot>;
 
 /// What became of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,19 +122,30 @@ impl MemoryTier {
     }
 
     /// The same for a key whose only part is short.
-    #[inline]
-    pub(crate) fn short_name(&self, namespace: u32, text: ShortText) -> Name<'static> {
+    #[inline(always)]
+    pub(crate) fn short_name(&self, namespace: u32, text: ShortText) -> ShortName {
         self.hashing.short_name(namespace, text)
     }
 
     /// Shows the entry of a key to `f` under the shard's lock, and marks the hit if `f` takes something of it.
     /// Allocates nothing.
+    pub(crate) fn hit<R>(&self, name: impl Named, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
+        if self.hits_reorder { self.hit_in_order(name, f) } else { self.hit_plainly(name, f) }
+    }
+
+    /// Whether a hit takes the shard's lock exclusively.
+    pub(crate) fn hits_reorder(&self) -> bool {
+        self.hits_reorder
+    }
+
+    /// The same where hits do not reorder.
     #[inline(always)]
-    pub(crate) fn hit<R>(&self, name: &Name<'_>, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
-        if self.hits_reorder {
-            return self.hit_in_order(name, f);
-        }
-        let shard = self.read(name.hash);
+    pub(crate) fn hit_plainly<R>(
+        &self,
+        name: impl Named,
+        f: impl FnOnce(Resident<'_>) -> Option<R>,
+    ) -> Option<R> {
+        let shard = self.read(name.hash());
         let there = shard.resident(shard.find(name)?);
         let taken = f(there);
         if taken.is_some() {
@@ -140,15 +154,25 @@ impl MemoryTier {
         taken
     }
 
-    #[inline(never)]
-    fn hit_in_order<R>(&self, name: &Name<'_>, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
-        let mut shard = self.write(name.hash);
+    fn hit_in_order<R>(&self, name: impl Named, f: impl FnOnce(Resident<'_>) -> Option<R>) -> Option<R> {
+        let mut shard = self.write(name.hash());
         let index = shard.find(name)?;
         let taken = f(shard.resident(index));
         if taken.is_some() {
             shard.hit(index);
         }
         taken
+    }
+
+    /// What a key holds, if `f` says so of its entry; disturbs nothing. As long as the answer is kept, nobody can write to
+    /// the shard.
+    #[inline(always)]
+    pub(crate) fn look(&self, name: impl Named, f: impl FnOnce(Resident<'_>) -> bool) -> Option<Seen<'_>> {
+        let seen = RwLockReadGuard::try_map(self.read(name.hash()), |shard| {
+            let there = shard.resident(shard.find(name)?);
+            f(there).then(|| there.slot())
+        });
+        seen.ok()
     }
 
     /// Shows the entry of a key to `f` under the shard's lock; disturbs nothing.
@@ -334,12 +358,14 @@ impl MemoryTier {
         (examined, removed.len())
     }
 
+    #[inline(always)]
     fn stripe(&self, hash: u64) -> &RwLock<Shard> {
         // Neither the lowest nor the highest bits: the hash table lives by those.
         let shard = (hash >> 32) as usize & (self.shards.len() - 1);
         &self.shards[shard].0
     }
 
+    #[inline(always)]
     fn read(&self, hash: u64) -> RwLockReadGuard<'_, Shard> {
         self.stripe(hash).read()
     }

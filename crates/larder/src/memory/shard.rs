@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::{
     Put,
     evict::Order,
-    key::{Hashing, Name},
+    key::{Hashing, Name, Named},
     settings::Bounds,
     slab::{NONE, Slab},
     slot::{Gone, Resident},
@@ -67,9 +67,9 @@ impl Shard {
         }
     }
 
-    #[inline]
-    pub(super) fn find(&self, name: &Name<'_>) -> Option<u32> {
-        self.index.find(name.hash, |&index| self.slab.holds(index, name)).copied()
+    #[inline(always)]
+    pub(super) fn find(&self, name: impl Named) -> Option<u32> {
+        self.index.find(name.hash(), |&index| self.slab.holds(index, name)).copied()
     }
 
     #[inline]

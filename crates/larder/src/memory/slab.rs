@@ -4,7 +4,7 @@
 mod tests;
 
 use super::{
-    key::{Hashing, Key, Name},
+    key::{Hashing, Key, Name, Named},
     slot::{Cold, Gone, Hot, Resident, terms_of},
     terms::{Own, Shared, TermsTable},
 };
@@ -80,9 +80,9 @@ impl Slab {
     }
 
     /// Whether the slot holds the key that the lookup names.
-    #[inline]
-    pub(super) fn holds(&self, index: u32, name: &Name<'_>) -> bool {
-        self.hot(index).key.is(name)
+    #[inline(always)]
+    pub(super) fn holds(&self, index: u32, name: impl Named) -> bool {
+        name.names(&self.hot(index).key)
     }
 
     /// The hash of the key in a full slot.
@@ -123,7 +123,7 @@ impl Slab {
         let (namespace, before) = (hot.key.namespace(), std::mem::replace(&mut hot.terms, terms));
         let value = hot.put(entry);
         let epoch = self.terms[before].shared.epoch;
-        let gone = Gone { namespace, epoch, key: Key::None, value };
+        let gone = Gone { namespace, epoch, key: Key::none(), value };
         self.terms.give_back(before);
         gone
     }

@@ -45,14 +45,15 @@ pub(super) struct Cold {
 
 const _: () = assert!(size_of::<Hot>() == 64 && size_of::<Cold>() == 20);
 
-/// Three spans of time in one word: when the fresh life ends (41 bits of milliseconds: 69 years), how long before that
-/// a refresh is due, and how long the load took. The latter two keep their first two digits at least, which is all
-/// that people give, and more than either needs.
+/// Three spans of time in one word, from its highest bits: until when the entry is plainly fresh (41 bits of
+/// milliseconds: 69 years), how much longer it is fresh while a refresh is due, and how long the load took. The latter two
+/// keep their first two digits at least, which is all that people give, and more than either needs.
 #[derive(Clone, Copy)]
 struct Times(u64);
 
-const FRESH_BITS: u32 = 41;
-const FRESH_MAX: u64 = (1 << FRESH_BITS) - 1;
+const DUE_BITS: u32 = 41;
+const DUE_SHIFT: u32 = 64 - DUE_BITS;
+const FRESH_MAX: u64 = (1 << DUE_BITS) - 1;
 
 /// How a number is rounded: to leading digits and a power of ten.
 struct Rounded {
@@ -98,44 +99,43 @@ impl Rounded {
 
 impl Times {
     fn new(fresh: Moment, refresh_at: Moment, load_time: Duration) -> Self {
-        let fresh_ms = fresh.as_millis();
-        let lead_ms = fresh_ms.saturating_sub(refresh_at.as_millis());
+        let lead_ms = fresh.as_millis().saturating_sub(refresh_at.as_millis());
         let load_us = u64::try_from(load_time.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX);
         let (lead, load) = (LEAD.round(lead_ms), LOAD.round(load_us));
-        Self(fresh_ms.min(FRESH_MAX) | lead << FRESH_BITS | load << (FRESH_BITS + LEAD.bits()))
+        let due_ms = fresh.as_millis().min(FRESH_MAX).saturating_sub(LEAD.read(lead));
+        Self(due_ms << DUE_SHIFT | lead << LOAD.bits() | load)
     }
 
-    #[inline]
-    fn fresh(self) -> Moment {
-        Moment::from_millis(self.0 & FRESH_MAX)
-    }
-
-    #[inline]
-    fn lead_ms(self) -> u64 {
-        LEAD.read(self.0 >> FRESH_BITS & ((1 << LEAD.bits()) - 1))
+    /// The same for an entry at which every read must look closer.
+    fn never_plain(self) -> Self {
+        Self(self.0 & ((1 << DUE_SHIFT) - 1))
     }
 
     /// When a refresh is due, or the fresh life ends.
     #[inline]
     fn due(self) -> Moment {
-        let fresh = self.fresh();
-        match self.lead_ms() {
-            0 => fresh,
-            lead_ms => Moment::from_millis(fresh.as_millis().saturating_sub(lead_ms)),
-        }
+        Moment::from_millis(self.0 >> DUE_SHIFT)
+    }
+
+    fn fresh(self) -> Moment {
+        Moment::from_millis(self.due().as_millis() + self.lead_ms())
+    }
+
+    fn lead_ms(self) -> u64 {
+        LEAD.read(self.0 >> LOAD.bits() & ((1 << LEAD.bits()) - 1))
     }
 
     fn load_time(self) -> Duration {
-        Duration::from_micros(LOAD.read(self.0 >> (FRESH_BITS + LEAD.bits())))
+        Duration::from_micros(LOAD.read(self.0 & ((1 << LOAD.bits()) - 1)))
     }
 }
 
-const _: () = assert!(FRESH_BITS + LEAD.bits() + LOAD.bits() == 64);
+const _: () = assert!(DUE_BITS + LEAD.bits() + LOAD.bits() == 64);
 
 impl Hot {
     pub(super) fn free() -> Self {
         Self {
-            key: Key::None,
+            key: Key::none(),
             value: Slot::Absent,
             times: Times(0),
             terms: NONE,
@@ -153,12 +153,14 @@ impl Hot {
 
     /// Takes in an entry's value and times; answers the value that was there.
     pub(super) fn put(&mut self, entry: Entry) -> Slot {
-        self.times = Times::new(entry.deadlines.fresh, entry.refresh_at, entry.load_time);
+        let times = Times::new(entry.deadlines.fresh, entry.refresh_at, entry.load_time);
+        let slides = entry.extra.as_deref().is_some_and(|extra| extra.sliding.is_some());
+        self.times = if slides { times.never_plain() } else { times };
         std::mem::replace(&mut self.value, entry.slot)
     }
 
     pub(super) fn is_free(&self) -> bool {
-        matches!(self.key, Key::None)
+        self.key.is_none()
     }
 
     /// Leaves a stamp. Of two at once one stays, which eviction does not mind; and where it is already nothing is
@@ -216,9 +218,9 @@ pub(crate) struct Resident<'a> {
     pub(super) terms: &'a Terms,
 }
 
-impl Resident<'_> {
+impl<'a> Resident<'a> {
     #[inline]
-    pub(crate) fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &'a Slot {
         &self.hot.value
     }
 
@@ -240,7 +242,7 @@ impl Resident<'_> {
     /// closer.
     #[inline]
     pub(crate) fn is_plainly_fresh(&self, now: Moment) -> bool {
-        now < self.hot.times.due() && self.terms.own.as_deref().is_none_or(|own| !own.slides())
+        now < self.hot.times.due()
     }
 
     pub(crate) fn deadlines(&self) -> Deadlines {
@@ -278,12 +280,6 @@ impl Resident<'_> {
 
     fn fresh(&self) -> Moment {
         self.terms.own.as_deref().map_or_else(|| self.hot.times.fresh(), |own| own.fresh)
-    }
-}
-
-impl Own {
-    fn slides(&self) -> bool {
-        self.extra.as_deref().is_some_and(|extra| extra.sliding.is_some())
     }
 }
 

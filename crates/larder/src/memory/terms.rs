@@ -52,9 +52,12 @@ pub(super) struct TermsTable {
     used: u32,
 }
 
-enum Cell {
-    Used { terms: Terms, entries: u32 },
-    Free { next: u32 },
+struct Cell {
+    terms: Terms,
+    /// None if the cell is free.
+    entries: u32,
+    /// The free cell to fill after this one, if it is free.
+    next_free: u32,
 }
 
 impl TermsTable {
@@ -69,15 +72,14 @@ impl TermsTable {
         }
         let number = match self.find(&shared) {
             Some(number) => {
-                if let Cell::Used { entries, .. } = &mut self.cells[number as usize] {
-                    *entries += 1;
-                }
+                self.cells[number as usize].entries += 1;
                 number
             }
             None => {
                 let number = self.fill(Terms { shared, own: None });
                 let cells = &self.cells;
-                self.index.insert_unique(shared.hash(), number, |&other| shared_of(cells, other).hash());
+                self.index
+                    .insert_unique(shared.hash(), number, |&other| cells[other as usize].terms.shared.hash());
                 number
             }
         };
@@ -87,17 +89,16 @@ impl TermsTable {
 
     /// One entry less of these terms.
     pub(super) fn give_back(&mut self, number: u32) {
-        let Cell::Used { terms, entries } = &mut self.cells[number as usize] else { unreachable!("{GONE}") };
-        *entries -= 1;
-        if *entries > 0 {
+        let cell = &mut self.cells[number as usize];
+        cell.entries -= 1;
+        if cell.entries > 0 {
             return;
         }
-        if terms.own.is_none() {
-            let place = self.index.find_entry(terms.shared.hash(), |&other| other == number);
+        if cell.terms.own.take().is_none() {
+            let place = self.index.find_entry(cell.terms.shared.hash(), |&other| other == number);
             place.expect("shared terms are in the index").remove();
         }
-        self.cells[number as usize] = Cell::Free { next: self.free };
-        self.free = number;
+        cell.next_free = std::mem::replace(&mut self.free, number);
         if self.latest == number {
             self.latest = NONE;
         }
@@ -108,20 +109,18 @@ impl TermsTable {
     }
 
     fn find(&self, shared: &Shared) -> Option<u32> {
-        if let Some(Cell::Used { terms, .. }) = self.cells.get(self.latest as usize)
-            && terms.shared == *shared
-        {
+        if self.cells.get(self.latest as usize).is_some_and(|cell| cell.terms.shared == *shared) {
             return Some(self.latest);
         }
-        self.index.find(shared.hash(), |&number| shared_of(&self.cells, number) == *shared).copied()
+        self.index.find(shared.hash(), |&number| self[number].shared == *shared).copied()
     }
 
     fn fill(&mut self, terms: Terms) -> u32 {
         self.used += 1;
-        let cell = Cell::Used { terms, entries: 1 };
-        if let Some(Cell::Free { next }) = self.cells.get(self.free as usize) {
-            let number = std::mem::replace(&mut self.free, *next);
-            self.cells[number as usize] = cell;
+        let cell = Cell { terms, entries: 1, next_free: NONE };
+        if let Some(free) = self.cells.get_mut(self.free as usize) {
+            let number = std::mem::replace(&mut self.free, free.next_free);
+            *free = cell;
             return number;
         }
         self.cells.push(cell);
@@ -134,19 +133,7 @@ impl std::ops::Index<u32> for TermsTable {
 
     #[inline]
     fn index(&self, number: u32) -> &Terms {
-        match &self.cells[number as usize] {
-            Cell::Used { terms, .. } => terms,
-            Cell::Free { .. } => unreachable!("{GONE}"),
-        }
-    }
-}
-
-const GONE: &str = "a slot's terms stay as long as the slot";
-
-fn shared_of(cells: &[Cell], number: u32) -> Shared {
-    match &cells[number as usize] {
-        Cell::Used { terms, .. } => terms.shared,
-        Cell::Free { .. } => unreachable!("{GONE}"),
+        &self.cells[number as usize].terms
     }
 }
 

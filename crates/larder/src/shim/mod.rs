@@ -3,7 +3,7 @@
 //! Whatever takes part in a race that a test explores imports these from here. In a program they are what they are
 //! named after; in tests they also yield to a scheduler that tries the orders one after the other, if there is one.
 
-pub(crate) use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use parking_lot::{MappedRwLockReadGuard, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use std::sync::atomic::Ordering;
 
 #[cfg(not(test))]

@@ -47,7 +47,7 @@ macro_rules! counts {
         impl Counts {
             pub(crate) fn read(&self, name: Arc<str>, tiers: &[Arc<str>]) -> NamespaceStats {
                 let tiers = tiers.iter().enumerate().map(|(tier, name)| self.read_tier(tier, name)).collect();
-                NamespaceStats { name, tiers, $($name: self.counters.get(Count::$name as usize),)* }
+                NamespaceStats { name, tiers, $($name: self.counters.get(self.single(Count::$name)),)* }
             }
         }
     };
@@ -127,8 +127,8 @@ pub(crate) enum Outcome {
 const OUTCOMES: [Outcome; 5] =
     [Outcome::Hit, Outcome::AbsentHit, Outcome::StaleHit, Outcome::Miss, Outcome::Fill];
 
-/// What happens in one namespace, or in one scope, while it is being counted: the single counts first,
-/// then each tier's outcomes.
+/// What happens in one namespace, or in one scope, while it is being counted: each tier's outcomes first, since every hit
+/// is one, then the single counts.
 #[derive(Debug)]
 pub(crate) struct Counts {
     counters: Counters,
@@ -141,8 +141,8 @@ impl Counts {
     }
 
     pub(crate) fn add(&self, what: Count, n: u64) {
-        self.counters.add(what as usize, n);
-        noted_in_scope(|scope| scope.counters.add(what as usize, n));
+        self.counters.add(self.single(what), n);
+        noted_in_scope(|scope| scope.counters.add(scope.single(what), n));
     }
 
     #[inline]
@@ -159,6 +159,10 @@ impl Counts {
         self.counters.reset();
     }
 
+    fn single(&self, what: Count) -> usize {
+        self.tiers * OUTCOMES.len() + what as usize
+    }
+
     fn read_tier(&self, tier: usize, name: &Arc<str>) -> TierHits {
         let [hits, absent_hits, stale_hits, misses, fills] =
             OUTCOMES.map(|outcome| self.counters.get(of_tier(tier, outcome)));
@@ -168,7 +172,7 @@ impl Counts {
 
 #[inline]
 fn of_tier(tier: usize, outcome: Outcome) -> usize {
-    COUNTS + tier * OUTCOMES.len() + outcome as usize
+    tier * OUTCOMES.len() + outcome as usize
 }
 
 impl NamespaceStats {

@@ -9,12 +9,9 @@ impl TermsTable {
     pub(in super::super) fn audit(&self, slots: impl Iterator<Item = u32>) {
         let mut counted = BTreeMap::new();
         slots.for_each(|number| *counted.entry(number).or_insert(0_u32) += 1);
-        let used = |(number, cell): (usize, &Cell)| match cell {
-            Cell::Used { terms, entries } => {
-                assert!(terms.own.is_none() || *entries == 1, "own terms are one entry's");
-                Some((u32::try_from(number).expect("few"), *entries))
-            }
-            Cell::Free { .. } => None,
+        let used = |(number, cell): (usize, &Cell)| {
+            assert!(cell.terms.own.is_none() || cell.entries == 1, "own terms are one entry's");
+            (cell.entries > 0).then(|| (u32::try_from(number).expect("few"), cell.entries))
         };
         let used: BTreeMap<u32, u32> = self.cells.iter().enumerate().filter_map(used).collect();
         assert_eq!(used, counted, "the terms that slots hold");
@@ -35,8 +32,8 @@ impl TermsTable {
     fn audit_free(&self) {
         let (mut next, mut free) = (self.free, 0);
         while let Some(cell) = self.cells.get(next as usize) {
-            let Cell::Free { next: other } = cell else { panic!("a used cell among the free") };
-            (next, free) = (*other, free + 1);
+            assert_eq!(cell.entries, 0, "a used cell among the free");
+            (next, free) = (cell.next_free, free + 1);
             assert!(free <= self.cells.len(), "the free cells go round");
         }
         assert_eq!(free + self.used as usize, self.cells.len(), "every cell is used or free");
