@@ -19,17 +19,11 @@ use tokio::{
 };
 
 use crate::{
+    backoff::{self, PAUSE_FIRST_MS, PAUSE_LONGEST_MS, PAUSE_REFUSED_MS},
     fault::{self, Verdict},
     link::{Dialer, Link},
     sequence::Sequences,
 };
-
-/// Pauses between attempts to connect, in milliseconds: doubled each time, halved at random.
-const PAUSE_FIRST_MS: u64 = 20;
-/// The longest pause while the server is away: a server that came back is found within half a second.
-const PAUSE_LONGEST_MS: u64 = 500;
-/// The longest pause while the server refuses us: nothing gained by asking often.
-const PAUSE_REFUSED_MS: u64 = 15_000;
 
 /// A connection that is replaced when it breaks, by a task of its own that ends with it.
 pub(crate) struct Connection {
@@ -322,14 +316,10 @@ async fn reconnect(shared: &Shared) -> Option<Link> {
 
 /// Waits between half of the pause and all of it; false if the store is closed meanwhile.
 async fn pause(shared: &Shared, attempt: u32, longest_ms: u64) -> bool {
-    let full_ms = match attempt {
-        0 => longest_ms,
-        _ => longest_ms.min(PAUSE_FIRST_MS << attempt.min(16)),
-    };
-    let jittered_ms = full_ms / 2 + shared.sequences.draw() % (full_ms / 2 + 1);
+    let span = backoff::pause(attempt, longest_ms, shared.sequences.draw());
     let mut phase = shared.phase.subscribe();
     tokio::select! {
         _ = phase.wait_for(|phase| matches!(phase, Phase::Closed)) => false,
-        () = sleep(Duration::from_millis(jittered_ms)) => true,
+        () = sleep(span) => true,
     }
 }

@@ -100,12 +100,9 @@ pub(crate) fn unexpected_reply() -> Error {
 }
 
 pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the redis store was closed; connect a new one")
+    Error::new(ErrorKind::Closed, "the connection to redis was closed; connect anew")
 }
 
 pub(crate) fn runtime_ended() -> Error {
-    Error::new(
-        ErrorKind::Closed,
-        "the runtime that the redis store was connected on has ended; connect a new one",
-    )
+    Error::new(ErrorKind::Closed, "the runtime that redis was connected on has ended; connect anew")
 }

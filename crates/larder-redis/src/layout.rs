@@ -45,6 +45,16 @@ impl Layout {
         self.name(partition, b"s", b"")
     }
 
+    /// What the names of a partition's values begin with.
+    pub(crate) fn values(&self, partition: u16) -> Vec<u8> {
+        self.name(partition, b"v:", b"")
+    }
+
+    /// What all names begin with.
+    pub(crate) fn lead(&self) -> &[u8] {
+        &self.lead
+    }
+
     /// The hash of the nodes that live.
     pub(crate) fn members(&self) -> Vec<u8> {
         self.name(BOOKS_AT, b"m", b"")

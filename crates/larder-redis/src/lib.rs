@@ -1,4 +1,4 @@
-//! Redis and Valkey as a tier of Larder.
+//! Redis and Valkey as a tier of Larder, and as the bus between its nodes.
 //!
 //! [`RedisStore`] keeps envelopes in one server or in a cluster. What must happen in one step at the server happens in
 //! scripts: granting a lease, filling under it, writing, removing. A hit is a plain `GET`, and hits that arrive
@@ -22,8 +22,36 @@
 //! `larder:{0}news` for each partition. Where the user may not publish, [`RedisStore::connect`] says so. Should that
 //! right be taken away later, a write with news leaves no entry, a removal removes and a barrier stands, but all of them
 //! answer an error that names it.
+//!
+//! # What a bus delivers
+//!
+//! | | [`RedisBus`] | [`TrackingBus`] |
+//! |---|---|---|
+//! | tells of | what nodes publish, what stores announce | whatever changes an entry: any client, expiry, eviction |
+//! | delivery | at most once, to who listens at the time | the same |
+//! | order | that of each publisher, that of each partition's announcements | that of the server; changes that follow each other closely may come as one |
+//! | a message is lost | seen by the gap in the numbers of announcements, at the next one or at the next beat | not seen, but only a lost connection loses any |
+//! | the server dies, resets, cuts off who is too slow (`client-output-buffer-limit`) | [`Left`] at once, [`Joined`] when it is back | the same |
+//! | the connection goes dead without a word | [`Left`] within 1.25 s, by pings | the same |
+//! | `FLUSHALL`, `FLUSHDB` | another history in the next announcement or beat | [`Missed`] |
+//! | slots of a cluster move, a primary fails over | [`Left`] when the server says so, else within 2 s; [`Joined`] at the new place | the same |
+//!
+//! Between [`Left`] and [`Joined`] nothing is delivered, and whatever happens meanwhile may be missed for good. A
+//! subscription to a cluster stands on all primaries or not at all.
+//!
+//! Not promised: that a message reaches who was away; that news come before the answer to the write that caused them,
+//! or after; that a tracking bus tells who changed an entry, or leaves out one's own writes; that it tells of changes in
+//! this database only (other databases' keys of the same name are told, too). Whoever may publish on the channels of a
+//! prefix can make its nodes forget entries, and whoever may write its keys can make them serve anything: grant neither
+//! to strangers.
+//!
+//! [`Left`]: larder_core::Signal::Left
+//! [`Joined`]: larder_core::Signal::Joined
+//! [`Missed`]: larder_core::Signal::Missed
 
+mod backoff;
 mod batch;
+mod bus;
 mod connection;
 mod fault;
 mod fleet;
@@ -39,8 +67,12 @@ mod sequence;
 mod settings;
 mod stamp;
 mod store;
+mod subscription;
+mod tracking;
 mod url;
 mod write;
 
-pub use settings::{DeleteStrategy, RedisSettings, Topology};
+pub use bus::RedisBus;
+pub use settings::{DeleteStrategy, RedisBusSettings, RedisSettings, Topology};
 pub use store::RedisStore;
+pub use tracking::TrackingBus;

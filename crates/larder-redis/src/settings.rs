@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use crate::url;
 
+mod bus;
 mod check;
+
+pub use self::bus::RedisBusSettings;
 
 /// How to reach Redis or Valkey, and how to use it.
 ///
@@ -60,8 +63,8 @@ pub struct RedisSettings {
     /// places keys elsewhere: all processes that share a prefix need the same, and a change is a new, empty cache
     /// (choose a new prefix with it and let the old one expire). Default: 1.
     pub partitions: u16,
-    /// Whether writes, removals and barriers are announced in the step that executes them, on a channel of the
-    /// prefix, to those who listen on a bus: the user needs `PUBLISH`, or `SPUBLISH` in a cluster, on the channels
+    /// Whether writes, removals and barriers are announced in the step that executes them, on a channel that
+    /// [`RedisBus`](crate::RedisBus) listens on: the user needs `PUBLISH`, or `SPUBLISH` in a cluster, on the channels
     /// that begin with the prefix. Default: true.
     pub announce: bool,
     /// How many barriers stand at most, 1 to 1 000 000. Beyond, they are all forgotten and every older entry is

@@ -3,12 +3,15 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use larder_core::{Cursor, Found, KeyPrefix, Read, Removed, Store};
-use larder_redis::{RedisSettings, RedisStore, Topology};
-use larder_testkit::{RedisOptions, RedisServer, store_conformance};
-use support::{connect, get, key, prefix, set, until, value_of, write};
+use larder_core::{Bus, Cursor, Found, KeyPrefix, Read, Removal, Removed, Signal, Store};
+use larder_redis::{RedisBus, RedisBusSettings, RedisSettings, RedisStore, Topology, TrackingBus};
+use larder_testkit::{
+    BusConformance, Letterbox, RedisOptions, RedisServer, announcing_conformance, store_conformance,
+};
+use support::{PATIENCE, connect, get, key, prefix, set, until, value_of, write};
+use tokio::time::timeout;
 
 struct Cluster(Vec<RedisServer>);
 
@@ -130,4 +133,105 @@ async fn a_lost_primary_costs_only_its_own_keys_and_is_found_again() {
     })
     .await;
     assert_eq!(outcomes(&store).await, names.len());
+}
+
+async fn bus(settings: RedisSettings) -> RedisBus {
+    let mut settings = RedisBusSettings::from(settings);
+    settings.server.connect_timeout = PATIENCE;
+    settings.server.command_timeout = PATIENCE;
+    RedisBus::connect(settings.with_ping_timeout(PATIENCE)).await.expect("a cluster runs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clusters_bus_keeps_every_promise_and_tells_what_its_store_executes() {
+    let cluster = Cluster::start().await;
+    let (elsewhere, nodes) = (cluster.settings().with_prefix("other"), cluster.0.clone());
+    BusConformance::new(async || bus(cluster.settings()).await)
+        .with_other_channel(move || bus(elsewhere.clone()))
+        .cut_by(move |_| {
+            let node = nodes[1].clone();
+            async move {
+                node.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await.expect("they are killed");
+            }
+        })
+        .report()
+        .await
+        .assert_kept();
+    announcing_conformance(
+        async || connect(cluster.settings()).await,
+        async || bus(cluster.settings()).await,
+    )
+    .await
+    .assert_kept();
+}
+
+/// Removes keys of every partition, again and again, until the news of all have been heard.
+async fn hears_all(store: &RedisStore, letters: &Letterbox) {
+    until("news of all partitions are heard", async || {
+        letters.take();
+        let keys = (0..600).map(|n| key(&format!("u:{n}")));
+        let removals: Vec<Removal> = keys.map(|key| Removal { news: Some(key.to_bytes()), key }).collect();
+        let wanted = removals.len();
+        let removed = store.remove(removals).await.ok()?;
+        removed.iter().all(|removed| matches!(removed, Removed::Done(_))).then_some(())?;
+        let heard = letters.until(|signals| {
+            let is_news = |signal: &&Signal| matches!(signal, Signal::News { place: Some(_), .. });
+            (signals.iter().filter(is_news).count() >= wanted).then_some(())
+        });
+        timeout(Duration::from_millis(500), heard).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_move_and_primaries_that_die_are_followed() {
+    let cluster = Cluster::start().await;
+    let (store, bus) = (connect(cluster.settings()).await, bus(cluster.settings()).await);
+    let letters = Arc::new(Letterbox::new());
+    bus.subscribe(letters.clone()).await.expect("a cluster runs");
+    hears_all(&store, &letters).await;
+
+    // The slot of partition 1, which holds no entry but its sequence.
+    let mut ids = Vec::new();
+    for node in &cluster.0 {
+        ids.push(node.command(&["CLUSTER", "MYID"]).await.expect("it answers"));
+    }
+    cluster.0[1].command(&["DEL", "larder:{1}s"]).await.expect("it is of this node");
+    letters.take();
+    for at in [2, 1, 0] {
+        cluster.0[at].command(&["CLUSTER", "SETSLOT", "9842", "NODE", &ids[2]]).await.expect("it moves");
+    }
+    let moved =
+        letters.until(|signals| signals.iter().any(|signal| matches!(signal, Signal::Left(_))).then_some(()));
+    timeout(PATIENCE, moved).await.expect("it is told that the slot has moved");
+    hears_all(&store, &letters).await;
+
+    letters.take();
+    cluster.0[0].kill();
+    let lost =
+        letters.until(|signals| signals.iter().any(|signal| matches!(signal, Signal::Left(_))).then_some(()));
+    timeout(PATIENCE, lost).await.expect("it is told that a primary is gone");
+    cluster.0[0].restart().await;
+    hears_all(&store, &letters).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_primary_tells_what_was_touched() {
+    let cluster = Cluster::start().await;
+    let mut settings = RedisBusSettings::from(cluster.settings());
+    settings.server.connect_timeout = PATIENCE;
+    let bus = TrackingBus::connect(settings).await.expect("a cluster runs");
+    let letters = Arc::new(Letterbox::new());
+    bus.subscribe(letters.clone()).await.expect("a cluster runs");
+    let store = connect(cluster.settings()).await;
+    for n in 0..50 {
+        let text = format!("u:{n}");
+        set(&store, &text).await;
+        let told = letters.until(|signals| {
+            let is_it =
+                |signal: &Signal| matches!(signal, Signal::Touched(keys) if keys.contains(&key(&text)));
+            signals.iter().any(is_it).then_some(())
+        });
+        timeout(PATIENCE, told).await.expect("it is told");
+    }
 }

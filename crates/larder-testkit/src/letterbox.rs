@@ -51,7 +51,6 @@ impl Letterbox {
     }
 
     /// Takes out everything delivered so far.
-    #[must_use]
     pub fn take(&self) -> Vec<Signal> {
         std::mem::take(&mut *self.lock())
     }

@@ -1,8 +1,14 @@
 //! Lost connections: told, and built anew without help.
 
+use std::time::Duration;
+
 use larder_core::{Bus, Signal};
 
 use super::{CUT, PUBLISHES_AND_CUT, Run, Scene, Verdict, ensure, joined_and_left};
+
+/// How often to try whether a handle that was cut off is heard again, and how long each time.
+const ATTEMPTS: usize = 200;
+const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) async fn run<B: Bus, M: AsyncFn() -> B>(run: &mut Run<'_, M, B>) {
     run.check("a lost connection is told, and so is the new subscription", CUT, told).await;
@@ -57,11 +63,18 @@ async fn heard_again<B: Bus, M: AsyncFn() -> B>(scene: &Scene<'_, M, B>) -> Verd
             }
         }
     }
-    let message = scene.message(b"from the one that was cut off");
-    while node.bus.publish(message.clone()).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    // Others may have been cut off as well, and be on their way back.
+    for _ in 0..ATTEMPTS {
+        let message = scene.message(b"from the one that was cut off");
+        if node.bus.publish(message.clone()).await.is_ok() {
+            let heard = tokio::time::timeout(PAUSE, other.hears(&message)).await;
+            if heard.is_ok() {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    other.hears(&message).await
+    Err("what the one publishes that was cut off is not heard".into())
 }
 
 async fn silent_between<B: Bus, M: AsyncFn() -> B>(scene: &Scene<'_, M, B>) -> Verdict {

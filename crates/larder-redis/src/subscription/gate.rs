@@ -1,0 +1,79 @@
+//! The way from one subscription to the inbox: nothing passes before it stands, nor after it is lost.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use larder_core::{Error, Inbox, Signal};
+use tokio::sync::Notify;
+
+/// Each subscription has one of its own, so that what is left of a lost one cannot speak for the next.
+pub(crate) struct Gate {
+    inbox: Arc<dyn Inbox>,
+    phase: Mutex<Phase>,
+    bored: AtomicBool,
+    fallen: Notify,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Before,
+    Open,
+    Shut,
+}
+
+impl Gate {
+    pub(crate) fn new(inbox: Arc<dyn Inbox>) -> Self {
+        let (phase, bored) = (Mutex::new(Phase::Before), AtomicBool::new(false));
+        Self { inbox, phase, bored, fallen: Notify::new() }
+    }
+
+    /// Says that the subscription stands; from here on news pass.
+    pub(crate) fn open(&self) {
+        self.pass(Phase::Before, Phase::Open, || Signal::Joined);
+    }
+
+    pub(crate) fn tell(&self, signal: Signal) {
+        self.pass(Phase::Open, Phase::Open, || signal);
+    }
+
+    /// Says that the subscription is lost.
+    pub(crate) fn shut(&self, error: Error) {
+        self.pass(Phase::Open, Phase::Shut, || Signal::Left(error));
+        self.silence();
+    }
+
+    /// Lets nothing pass any more.
+    pub(crate) fn silence(&self) {
+        *self.phase.lock().expect("no panics under this lock") = Phase::Shut;
+    }
+
+    /// The connection says that it is gone, or the server that it tells no more.
+    pub(crate) fn fall(&self) {
+        self.fallen.notify_one();
+    }
+
+    /// Returns once the connection has said so, or nobody is interested any more.
+    pub(crate) async fn fallen(&self) {
+        self.fallen.notified().await;
+    }
+
+    pub(crate) fn is_bored(&self) -> bool {
+        self.bored.load(Ordering::Acquire)
+    }
+
+    fn pass(&self, from: Phase, to: Phase, signal: impl FnOnce() -> Signal) {
+        let mut phase = self.phase.lock().expect("an inbox does not panic");
+        if *phase != from {
+            return;
+        }
+        *phase = to;
+        // Under the lock, for the order of signals; an inbox never waits.
+        if !self.inbox.deliver(signal()) {
+            *phase = Phase::Shut;
+            self.bored.store(true, Ordering::Release);
+            self.fall();
+        }
+    }
+}
