@@ -186,7 +186,8 @@ async fn hears_all(store: &RedisStore, letters: &Letterbox) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_move_and_primaries_that_die_are_followed() {
     let cluster = Cluster::start().await;
-    let (store, bus) = (connect(cluster.settings()).await, bus(cluster.settings()).await);
+    let brisk = cluster.settings().with_command_timeout(Duration::from_secs(2));
+    let (store, bus) = (connect(brisk).await, bus(cluster.settings()).await);
     let letters = Arc::new(Letterbox::new());
     bus.subscribe(letters.clone()).await.expect("a cluster runs");
     hears_all(&store, &letters).await;
@@ -198,8 +199,10 @@ async fn slots_that_move_and_primaries_that_die_are_followed() {
     }
     cluster.0[1].command(&["DEL", "larder:{1}s"]).await.expect("it is of this node");
     letters.take();
-    for at in [2, 1, 0] {
-        cluster.0[at].command(&["CLUSTER", "SETSLOT", "9842", "NODE", &ids[2]]).await.expect("it moves");
+    for (at, step, id) in
+        [(2, "IMPORTING", 1), (1, "MIGRATING", 2), (2, "NODE", 2), (1, "NODE", 2), (0, "NODE", 2)]
+    {
+        cluster.0[at].command(&["CLUSTER", "SETSLOT", "9842", step, &ids[id]]).await.expect("it moves");
     }
     let moved =
         letters.until(|signals| signals.iter().any(|signal| matches!(signal, Signal::Left(_))).then_some(()));
