@@ -1,6 +1,6 @@
 //! What handles send to the writer, and what it answers.
 
-use larder_core::{Error, Fill, Filled, Key, KeyPrefix, Removed, Result, Write, Written};
+use larder_core::{Error, Fill, Filled, Key, KeyPrefix, Raise, Raised, Removed, Result, Write, Written};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A change of what the store holds.
@@ -10,6 +10,7 @@ pub(crate) enum Change {
     Fill(Fill),
     Remove(Key),
     Clear(KeyPrefix),
+    Raise(Raise),
 }
 
 /// What became of a change.
@@ -19,6 +20,7 @@ pub(crate) enum Answer {
     Filled(Filled),
     Removed(Removed),
     Cleared(u64),
+    Raised(Raised),
     /// It is not known to have happened.
     Failed(Error),
 }
@@ -42,21 +44,22 @@ impl Change {
     /// The key it is about.
     ///
     /// # Panics
-    /// When it is a clear, which is about many.
+    /// When it is a clear or raises barriers, which is about many.
     pub(crate) fn key(&self) -> &Key {
         match self {
             Self::Write(write) => &write.key,
             Self::Fill(fill) => &fill.key,
             Self::Remove(key) => key,
-            Self::Clear(_) => unreachable!("a clear is never batched"),
+            Self::Clear(_) | Self::Raise(_) => unreachable!("what is about many keys is never batched"),
         }
     }
 
-    /// How many bytes of values it carries.
+    /// How many bytes of values, or of barriers, it carries.
     pub(crate) fn value_bytes(&self) -> usize {
         match self {
             Self::Write(write) => write.bytes.len(),
             Self::Fill(fill) => fill.bytes.len(),
+            Self::Raise(raise) => raise.barriers.iter().map(|(name, note)| name.len() + note.len()).sum(),
             Self::Remove(_) | Self::Clear(_) => 0,
         }
     }

@@ -162,6 +162,7 @@ impl Cleaner {
             self.walk = Some(walk);
             return Ok(Progress::Stuck);
         }
+        keep_barriers(log, walk.segment.id);
         // Behind damage, living entries may be left; they cannot be kept.
         let lost = log.shared.index.write().remove_segment(walk.segment.id);
         log.shared.counters.damaged.fetch_add(lost, Ordering::Relaxed);
@@ -207,6 +208,23 @@ impl Cleaner {
         if log.shared.index.write().remove_at(key, at) && live {
             count(&log.shared.counters.evicted);
         }
+    }
+}
+
+/// Writes all barriers anew if the segment with the first frames of them is about to leave. If that fails it leaves all
+/// the same, since there may be no other way to get space; it is tried again with the next one, and if the process is
+/// killed before that, recovery finds in the headers of the segments that something is missing.
+fn keep_barriers(log: &mut Log, leaving: u32) {
+    let shared = std::sync::Arc::clone(&log.shared);
+    if shared.books.lock().since().is_none_or(|since| since > leaving) {
+        return;
+    }
+    let entry = shared.books.lock().all(&*shared.clock);
+    let mut batch = Batch::default();
+    batch.push(&entry.draft());
+    let fits = shared.index.read().used_bytes() + batch.len_bytes() <= log.limits.max_bytes;
+    if let Some(at) = fits.then(|| log.append(&mut batch).ok()).flatten().and_then(|at| at.first().copied()) {
+        shared.books.lock().written(&entry, at, &*shared.clock);
     }
 }
 

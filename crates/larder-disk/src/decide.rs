@@ -44,7 +44,7 @@ pub(crate) fn decide(shared: &Shared, max_value_bytes: u64, change: Change, batc
         Change::Write(write) => decide_write(shared, max_value_bytes, write, batch),
         Change::Fill(fill) => decide_fill(shared, max_value_bytes, fill, batch),
         Change::Remove(key) => removal(shared, key, batch, |version| Answer::Removed(Removed::Done(version))),
-        Change::Clear(_) => unreachable!("a clear is never batched"),
+        Change::Clear(_) | Change::Raise(_) => unreachable!("what is about many keys is never batched"),
     }
 }
 

@@ -26,6 +26,10 @@ pub(crate) enum Kind {
     Removal,
     /// No key with this prefix holds anything from here on.
     Clear,
+    /// These barriers were raised. It has no key.
+    Barriers,
+    /// All barriers that stand, in place of those before.
+    AllBarriers,
 }
 
 /// A frame's head.
@@ -106,6 +110,8 @@ impl<'a> Draft<'a> {
             Kind::Put => 1,
             Kind::Removal => 2,
             Kind::Clear => 3,
+            Kind::Barriers => 4,
+            Kind::AllBarriers => 5,
         });
         out.push(u8::from(self.drawn));
         out.extend_from_slice(&u16::try_from(self.key.len()).expect("keys are at most 1 KiB").to_le_bytes());
@@ -148,6 +154,8 @@ impl Head {
             1 => Kind::Put,
             2 => Kind::Removal,
             3 => Kind::Clear,
+            4 => Kind::Barriers,
+            5 => Kind::AllBarriers,
             _ => return None,
         };
         let key_len = usize::from(u16::from_le_bytes([bytes[6], bytes[7]]));
@@ -184,21 +192,33 @@ pub(crate) fn frame_bytes(key_len: usize, payload_len: u32) -> u64 {
     HEAD_BYTES as u64 + key_len as u64 + u64::from(payload_len)
 }
 
-/// The header of segment `id`; `sequence` is the store's when it was begun.
-pub(crate) fn segment_head(id: u32, sequence: u64) -> [u8; SEGMENT_HEAD_BYTES] {
+/// What a segment's header says, beside which segment it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHead {
+    /// The store's sequence when it was begun.
+    pub(crate) sequence: u64,
+    /// The segment in which the frames of barriers began by then, if there were any.
+    pub(crate) barriers_since: Option<u32>,
+}
+
+/// The header of segment `id`. No segment has the id 0.
+pub(crate) fn segment_head(id: u32, head: SegmentHead) -> [u8; SEGMENT_HEAD_BYTES] {
+    let SegmentHead { sequence, barriers_since } = head;
     let mut out = [0; SEGMENT_HEAD_BYTES];
     out[..8].copy_from_slice(&SEGMENT_MAGIC.to_le_bytes());
     out[8..12].copy_from_slice(&id.to_le_bytes());
+    out[12..16].copy_from_slice(&barriers_since.unwrap_or(0).to_le_bytes());
     out[16..24].copy_from_slice(&sequence.to_le_bytes());
     let check = xxh3_64(&out[..24]);
     out[24..].copy_from_slice(&check.to_le_bytes());
     out
 }
 
-/// The sequence in the header of segment `id`; `None` when the header is another or damaged.
-pub(crate) fn read_segment_head(bytes: &[u8; SEGMENT_HEAD_BYTES], id: u32) -> Option<u64> {
-    let sequence = u64_at(bytes, 16);
-    (*bytes == segment_head(id, sequence)).then_some(sequence)
+/// What the header of segment `id` says; `None` when it is another's or damaged.
+pub(crate) fn read_segment_head(bytes: &[u8; SEGMENT_HEAD_BYTES], id: u32) -> Option<SegmentHead> {
+    let barriers_since = Some(u32_at(bytes, 12)).filter(|&since| since != 0);
+    let head = SegmentHead { sequence: u64_at(bytes, 16), barriers_since };
+    (*bytes == segment_head(id, head)).then_some(head)
 }
 
 fn head_check(head: &[u8], at: Position) -> u32 {

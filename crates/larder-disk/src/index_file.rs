@@ -7,6 +7,7 @@ use larder_core::{Clock, MAX_KEY_BYTES, Version};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    books::{self, Books},
     frame::{Life, Position, SEGMENT_HEAD_BYTES, frame_bytes},
     index::Slot,
     shared::Shared,
@@ -15,10 +16,10 @@ use crate::{
 /// Its name.
 pub(crate) const NAME: &str = "larder.index";
 
-const MAGIC: &[u8; 8] = b"LARDIDX1";
+const MAGIC: &[u8; 8] = b"LARDIDX2";
 const CHECK_BYTES: usize = 8;
-/// What it takes beside its entries and segments. A segment takes less in it than that segment's own header.
-pub(crate) const HEAD_BYTES: usize = 40;
+/// What it takes beside its entries, segments and barriers. Each of these takes no more in it than in the log.
+pub(crate) const HEAD_BYTES: usize = 48 + books::HEAD_BYTES;
 /// What an entry takes beside its key.
 const ENTRY_BYTES: usize = 30;
 
@@ -30,6 +31,7 @@ pub(crate) struct Saved {
     /// The segment that may grow, if one may.
     pub(crate) active: Option<u32>,
     pub(crate) sequence: u64,
+    pub(crate) books: Books,
     /// In the order of their keys.
     pub(crate) entries: Vec<(Box<[u8]>, Slot)>,
 }
@@ -48,6 +50,11 @@ pub(crate) fn encode(shared: &Shared, active: Option<u32>) -> Vec<u8> {
         out.extend_from_slice(&segment.id.to_le_bytes());
         out.extend_from_slice(&segment.len().to_le_bytes());
     }
+    let books = shared.books.lock();
+    let barriers = books.encode(&*shared.clock);
+    out.extend_from_slice(&books.since().unwrap_or(0).to_le_bytes());
+    out.extend_from_slice(&u32::try_from(barriers.len()).expect("at most 16 MiB").to_le_bytes());
+    out.extend_from_slice(&barriers);
     for (key, slot) in index.range(&[], None, usize::MAX).filter(|(_, slot)| slot.is_live(now)) {
         let deadline = wall.after(now.until(slot.deadline));
         out.extend_from_slice(&u16::try_from(key.len()).expect("keys are at most 1 KiB").to_le_bytes());
@@ -81,6 +88,10 @@ pub(crate) fn decode(bytes: &[u8], clock: &dyn Clock) -> Option<Saved> {
     for _ in 0..count {
         segments.push((input.u32()?, input.u64()?));
     }
+    let since = Some(input.u32()?).filter(|&id| id != 0);
+    let barriers_len = usize::try_from(input.u32()?).ok()?;
+    let mut books = Books::decode(input.slice(barriers_len)?, clock)?;
+    books.note_since(since);
     let (now, wall) = (clock.now(), clock.wall());
     let mut entries = Vec::with_capacity(input.0.len() / (ENTRY_BYTES + 16));
     while !input.0.is_empty() {
@@ -96,7 +107,7 @@ pub(crate) fn decode(bytes: &[u8], clock: &dyn Clock) -> Option<Saved> {
             entries.push((key.into(), Slot::new(at, payload_len, Version::new(version), deadline)));
         }
     }
-    Some(Saved { segments, active, sequence, entries })
+    Some(Saved { segments, active, sequence, books, entries })
 }
 
 /// Whether a frame of this size can stand there.

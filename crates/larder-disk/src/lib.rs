@@ -6,6 +6,7 @@
 #[cfg(not(unix))]
 compile_error!("larder-disk needs a Unix: it relies on openat, O_NOFOLLOW and advisory locks");
 
+mod books;
 mod change;
 mod cleaner;
 mod clock;

@@ -11,7 +11,7 @@ use larder_core::Moment;
 
 use crate::{
     files::Folder,
-    frame::{Draft, Position, seal, segment_head},
+    frame::{Draft, Position, SegmentHead, seal, segment_head},
     segment::{Segment, name_of},
     settings::{Fsync, Limits},
     shared::{Shared, count},
@@ -204,7 +204,9 @@ impl Log {
         // Only there if an earlier attempt failed and could not clean up.
         self.folder.remove(&name)?;
         let file = self.folder.create(&name)?;
-        let head = segment_head(id, self.shared.sequence.current().get());
+        let (sequence, barriers_since) =
+            (self.shared.sequence.current().get(), self.shared.books.lock().since());
+        let head = segment_head(id, SegmentHead { sequence, barriers_since });
         let written = self.folder.write_at(&file, &head, 0).and_then(|()| match self.fsync {
             Fsync::Always => self.folder.sync_folder(),
             Fsync::EverySecond | Fsync::Never => Ok(()),

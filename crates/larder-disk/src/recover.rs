@@ -23,6 +23,8 @@
 //! * **The machine went down.** Any part of what was not yet forced to the device may be missing, without a trace: a
 //!   removal, too. The session file tells in which boot the last process ran and whether it forced everything. If that
 //!   leaves a doubt, all is forgotten, unless the settings say otherwise.
+//! * **A frame of barriers is damaged or missing.** Whatever they invalidated may be among the entries: everything
+//!   older than now counts as invalid, by the floor, until they are all written down in one frame again.
 //! * **The index file is stale or damaged.** It is checked as a whole and against the exact lengths of all segments. If
 //!   it is damaged or the log is longer, the log is read instead; if the log is shorter, it lost history: forgotten.
 //!   It is deleted when a store opens, and the deletion is forced to the device before the first append.
@@ -34,11 +36,12 @@ use std::{
     sync::Arc,
 };
 
-use larder_core::{Clock, Error, ErrorKind, Result};
+use larder_core::{Clock, Error, ErrorKind, Result, first_number};
 
 use crate::{
+    books::{Books, PAYLOAD_BYTES_MAX},
     files::{Folder, boot_id},
-    frame::{Head, Kind, Position, SEGMENT_HEAD_BYTES, read_segment_head},
+    frame::{HEAD_BYTES, Head, Kind, Position, SEGMENT_HEAD_BYTES, SegmentHead, read_segment_head},
     index::{Index, Slot},
     index_file::{self, Saved},
     segment::{Segment, Step, Walk, id_of, name_of},
@@ -54,16 +57,19 @@ const SKIP_LOST: u64 = 1 << 20;
 pub(crate) struct Recovered {
     pub(crate) index: Index,
     pub(crate) sequence: u64,
+    pub(crate) books: Books,
     /// The segment to go on with, if the newest one ends well.
     pub(crate) active: Option<Arc<Segment>>,
     pub(crate) lineage: u64,
 }
 
 /// The log as it was found.
-#[derive(Default)]
 struct Scanned {
     index: Index,
     sequence: u64,
+    books: Books,
+    /// Barriers may have been raised that are not in the books.
+    books_lost: bool,
     active: Option<Arc<Segment>>,
     lost: bool,
     /// Segments before a gap: files to delete.
@@ -101,6 +107,10 @@ pub(crate) fn recover(folder: &Folder, settings: &DiskSettings, clock: &dyn Cloc
         SKIP
     };
     let sequence = found.sequence.max(last.as_ref().map_or(0, |last| last.sequence)).saturating_add(skip);
+    settle_books(&mut found, last.as_ref(), is_new, clean, clock);
+    let begun = last.as_ref().map_or(0, |last| last.barriers);
+    let barriers =
+        if is_new || found.books_lost { found.books.tip() } else { begun.max(found.books.floor()) };
     let lineage = match &last {
         Some(last) if !found.lost => last.lineage,
         _ => new_lineage(),
@@ -110,10 +120,27 @@ pub(crate) fn recover(folder: &Folder, settings: &DiskSettings, clock: &dyn Cloc
         // The session before may have left bytes that only the system's cache has.
         found.index.segments().try_for_each(|segment| segment.sync()).map_err(fault)?;
     }
-    begin_session(folder, last, Session { boot: boot_id(), always_synced, lineage, sequence })
+    begin_session(folder, last, Session { boot: boot_id(), always_synced, lineage, sequence, barriers })
         .map_err(fault)?;
     folder.remove(index_file::NAME).map_err(fault)?;
-    Ok(Recovered { index: found.index, sequence, active: found.active, lineage })
+    Ok(Recovered { index: found.index, sequence, books: found.books, active: found.active, lineage })
+}
+
+/// Lets the sequence of barriers go on, or begin anew above all that it may have given out.
+fn settle_books(found: &mut Scanned, last: Option<&Session>, is_new: bool, clean: bool, clock: &dyn Clock) {
+    let begun = last.map_or(0, |last| last.barriers);
+    found.books.raise_to(begun, begun);
+    let first = found.index.oldest_segment().map_or(u32::MAX, |oldest| oldest.id);
+    let lacks = found.books.since().is_some_and(|since| since < first);
+    found.books_lost |= !clean && (lacks || last.is_none() || first == u32::MAX);
+    let tip = found.books.tip();
+    if is_new {
+        (found.books, found.books_lost) = (Books::begin(first_number(clock.wall())), false);
+    } else if found.books_lost {
+        found.books.begin_anew(first_number(clock.wall()).max(tip.saturating_add(SKIP_LOST)));
+    } else if !clean {
+        found.books.raise_to(tip.saturating_add(SKIP), 0);
+    }
 }
 
 /// Whether the log has everything that was acknowledged.
@@ -178,12 +205,13 @@ fn load(saved: Saved, segments: Vec<Arc<Segment>>) -> Scanned {
     let active = segments.iter().find(|segment| Some(segment.id) == saved.active).cloned();
     segments.into_iter().for_each(|segment| index.push_segment(segment));
     index.fill(saved.entries);
-    Scanned { index, sequence: saved.sequence, active, ..Scanned::default() }
+    Scanned { index, sequence: saved.sequence, books: saved.books, active, ..Scanned::new() }
 }
 
 /// Keeps nothing but the segments, to be deleted, and the sequence.
 fn forget(mut found: Scanned) -> Scanned {
     found.lost |= found.index.segments().len() > 0;
+    found.books_lost = true;
     found.index.clear();
     found
 }
@@ -200,20 +228,21 @@ fn delete_segments(folder: &Folder, found: &mut Scanned) -> io::Result<()> {
 
 /// Reads the log front to back.
 fn scan(segments: Vec<Arc<Segment>>, clock: &dyn Clock) -> Scanned {
-    let mut found = Scanned::default();
+    let mut found = Scanned::new();
     for segment in segments {
         if found.index.newest_segment().is_some_and(|before| before.id + 1 != segment.id) {
             // What stands before the gap may have been replaced in it.
             let before = std::mem::take(&mut found.index);
             found.orphans.extend(before.segments().map(|segment| segment.id));
-            found.lost = true;
+            (found.lost, found.books_lost) = (true, true);
         }
         found.active = None;
         found.index.push_segment(Arc::clone(&segment));
         match begin(&segment) {
             Begin::Empty => {}
-            Begin::At(sequence) => {
-                found.sequence = found.sequence.max(sequence);
+            Begin::At(head) => {
+                found.sequence = found.sequence.max(head.sequence);
+                found.books.note_since(head.barriers_since);
                 found.scan_segment(segment, clock);
             }
             Begin::Damaged => found.lose_what_came_before(),
@@ -225,7 +254,7 @@ fn scan(segments: Vec<Arc<Segment>>, clock: &dyn Clock) -> Scanned {
 enum Begin {
     /// Its creation was cut short.
     Empty,
-    At(u64),
+    At(SegmentHead),
     Damaged,
 }
 
@@ -237,16 +266,31 @@ fn begin(segment: &Segment) -> Begin {
     // No segment is that long; walking over whatever it is could take for ever.
     let is_readable = segment.len() <= u64::from(u32::MAX) && segment.read(&mut head, 0).is_ok();
     match read_segment_head(&head, segment.id) {
-        Some(sequence) if is_readable => Begin::At(sequence),
+        Some(head) if is_readable => Begin::At(head),
         _ => Begin::Damaged,
     }
 }
 
 impl Scanned {
+    fn new() -> Self {
+        Self {
+            index: Index::default(),
+            sequence: 0,
+            books: Books::begin(0),
+            books_lost: false,
+            active: None,
+            lost: false,
+            orphans: Vec::new(),
+        }
+    }
+
     fn scan_segment(&mut self, segment: Arc<Segment>, clock: &dyn Clock) {
         let mut walk = Walk::new(Arc::clone(&segment));
         loop {
             match walk.step() {
+                Ok(Step::Frame(head, at)) if matches!(head.kind, Kind::Barriers | Kind::AllBarriers) => {
+                    self.take_barriers(&head, at, &segment, clock);
+                }
                 Ok(Step::Frame(head, at)) => self.take(&head, at, walk.key(), clock),
                 Ok(Step::Nameless) => self.lose_what_came_before(),
                 Ok(Step::End) => {
@@ -271,6 +315,7 @@ impl Scanned {
                 None => _ = self.index.remove(key),
             },
             Kind::Removal => _ = self.index.remove(key),
+            Kind::Barriers | Kind::AllBarriers => {}
             Kind::Clear => {
                 let keys: Vec<Box<[u8]>> =
                     self.index.range(key, None, usize::MAX).map(|(key, _)| key.into()).collect();
@@ -279,8 +324,21 @@ impl Scanned {
         }
     }
 
+    /// All that stand make good what was lost before.
+    fn take_barriers(&mut self, head: &Head, at: Position, segment: &Segment, clock: &dyn Clock) {
+        let mut payload = vec![0; (head.payload_len as usize).min(PAYLOAD_BYTES_MAX)];
+        let payload_at = u64::from(at.offset) + (HEAD_BYTES + head.key_len) as u64;
+        let is_whole = segment.read(&mut payload, payload_at).is_ok() && head.accepts_payload(&[], &payload);
+        self.books.raise_to(head.version.get(), 0);
+        if !is_whole || self.books.take(head.kind, &payload, at, clock).is_none() {
+            self.books_lost = true;
+        } else if head.kind == Kind::AllBarriers {
+            self.books_lost = false;
+        }
+    }
+
     fn lose_what_came_before(&mut self) {
         self.index.clear();
-        self.lost = true;
+        (self.lost, self.books_lost) = (true, true);
     }
 }

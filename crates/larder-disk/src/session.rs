@@ -13,7 +13,7 @@ use crate::files::Folder;
 const NAME: &str = "larder.session";
 const MAGIC: &[u8; 8] = b"LARDSES1";
 /// The format of the whole folder. A newer one is refused, and left as it is.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const BYTES_MAX: usize = 256;
 
 /// One process' time with the folder.
@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) lineage: u64,
     /// The sequence was at least that.
     pub(crate) sequence: u64,
+    /// Where the sequence of barriers began: everything below is invalid.
+    pub(crate) barriers: u64,
 }
 
 /// A number that no other lineage has.
@@ -72,6 +74,7 @@ impl Session {
         out.push(u8::from(self.always_synced));
         out.extend_from_slice(&self.lineage.to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
+        out.extend_from_slice(&self.barriers.to_le_bytes());
         out.extend_from_slice(boot.as_bytes());
         let check = xxh3_64(&out);
         out.extend_from_slice(&check.to_le_bytes());
@@ -93,13 +96,15 @@ fn decode(bytes: &[u8]) -> Option<(u32, Option<Session>)> {
 fn decode_body(bytes: &[u8]) -> Option<Session> {
     let (synced, rest) = bytes.split_first()?;
     let (lineage, rest) = rest.split_first_chunk::<8>()?;
-    let (sequence, boot) = rest.split_first_chunk::<8>()?;
+    let (sequence, rest) = rest.split_first_chunk::<8>()?;
+    let (barriers, boot) = rest.split_first_chunk::<8>()?;
     let boot = std::str::from_utf8(boot).ok()?;
     Some(Session {
         boot: (!boot.is_empty()).then(|| boot.to_owned()),
         always_synced: *synced == 1,
         lineage: u64::from_le_bytes(*lineage),
         sequence: u64::from_le_bytes(*sequence),
+        barriers: u64::from_le_bytes(*barriers),
     })
 }
 
@@ -110,7 +115,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session { boot: Some("b00t".into()), always_synced: true, lineage: 7, sequence: 9 }
+        Session { boot: Some("b00t".into()), always_synced: true, lineage: 7, sequence: 9, barriers: 11 }
     }
 
     #[test]

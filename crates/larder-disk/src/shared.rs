@@ -15,6 +15,7 @@ use larder_core::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
+    books::Books,
     frame::{HEAD_BYTES, Head, Kind, Position, frame_bytes},
     index::Index,
     lease::{Asked, Leases, Sequence},
@@ -31,6 +32,7 @@ const ATTEMPTS: usize = 3;
 pub(crate) struct Shared {
     pub(crate) index: RwLock<Index>,
     pub(crate) leases: Mutex<Leases>,
+    pub(crate) books: Mutex<Books>,
     pub(crate) sequence: Sequence,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) closed: AtomicBool,

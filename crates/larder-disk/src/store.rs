@@ -48,7 +48,8 @@ const PAGE_MAX: usize = 10_000;
 ///
 /// Entries stand in a log of segments; an index in memory knows where. What was acknowledged survives the end of the
 /// process, however sudden; [`Fsync`](crate::Fsync) decides what survives the end of the machine. Leases are in memory
-/// and end with the process.
+/// and end with the process. Barriers stand in the log beside the entries, at most 10 000 and together at most half a
+/// segment; beyond, they are forgotten and everything older counts as invalid.
 ///
 /// A clone is another handle of the same store. Dropping the last one without [`close`](Store::close) is safe; the next
 /// opening then reads the log instead of the index file. Must be used within a tokio runtime with time enabled.
@@ -184,6 +185,7 @@ fn open_blocking(settings: &DiskSettings, clock: Arc<dyn Clock>, faults: Arc<Fau
     let shared = Arc::new(Shared {
         index: parking_lot::RwLock::new(found.index),
         leases: parking_lot::Mutex::default(),
+        books: found.books.into(),
         sequence: Sequence::new(found.sequence),
         clock,
         closed: false.into(),
@@ -229,7 +231,7 @@ fn not_done(answer: Answer) -> Error {
 }
 
 fn no_fleet() -> Error {
-    Error::new(ErrorKind::Unsupported, "a disk store belongs to one process and keeps nothing for a fleet")
+    Error::new(ErrorKind::Unsupported, "a disk store belongs to one process, which needs no signs of life")
 }
 
 impl Store for DiskStore {
@@ -243,6 +245,7 @@ impl Store for DiskStore {
         capabilities.sequence = true;
         capabilities.leases = true;
         capabilities.scan = true;
+        capabilities.barriers = true;
         capabilities.max_value_bytes = Some(self.max_value_bytes);
         capabilities
     }
@@ -381,12 +384,18 @@ impl Store for DiskStore {
         Err(no_fleet())
     }
 
-    async fn raise(&self, _raise: Raise) -> Result<Raised> {
-        Err(no_fleet())
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        match self.change(vec![Change::Raise(raise)]).await?.pop() {
+            Some(Answer::Raised(raised)) => Ok(raised),
+            Some(other) => Err(not_done(other)),
+            None => unreachable!("one change, one answer"),
+        }
     }
 
-    async fn barriers(&self, _names: Vec<Bytes>) -> Result<Barriers> {
-        Err(no_fleet())
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        self.shared.check_open()?;
+        let now = self.shared.clock.now();
+        Ok(self.shared.books.lock().find(&names, self.lineage, now))
     }
 
     async fn ping(&self) -> Result<()> {

@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
-use larder_core::{Error, ErrorKind, KeyPrefix, Removed, Result, Version};
+use larder_core::{Error, ErrorKind, KeyPrefix, Raise, Raised, Removed, Result, Version};
 use tokio::sync::watch;
 
 use crate::{
+    books::Entry,
     change::{Answer, Change, Message, Request},
     cleaner::Cleaner,
     decide::{Decision, Effect, Happens, decide},
@@ -114,14 +115,14 @@ impl Writer {
         for (nth, request) in requests.into_iter().enumerate() {
             replies.push((request.reply, request.permit));
             for (which, change) in request.changes.into_iter().enumerate() {
-                if let Change::Clear(prefix) = change {
+                let is_of_many = matches!(change, Change::Clear(_) | Change::Raise(_));
+                if is_of_many || self.must_commit(&pending, &change) {
                     written += self.commit(&mut pending, &mut answers);
-                    answers[nth][which] = Some(self.clear(&prefix));
-                } else {
-                    if self.must_commit(&pending, &change) {
-                        written += self.commit(&mut pending, &mut answers);
-                    }
-                    self.take_up(change, (nth, which), &mut pending, &mut answers);
+                }
+                match change {
+                    Change::Clear(prefix) => answers[nth][which] = Some(self.clear(&prefix)),
+                    Change::Raise(raise) => answers[nth][which] = Some(self.raise(&raise)),
+                    change => self.take_up(change, (nth, which), &mut pending, &mut answers),
                 }
             }
         }
@@ -206,8 +207,12 @@ impl Writer {
         }
     }
 
-    /// Writes the removals that are owed.
+    /// Writes the removals that are owed, and the barriers if those are.
     fn settle(&mut self) -> io::Result<()> {
+        if self.shared.books.lock().are_owed() {
+            let entry = self.shared.books.lock().all(&*self.shared.clock);
+            self.write_barriers(&entry)?;
+        }
         if self.owed.is_empty() {
             return Ok(());
         }
@@ -284,6 +289,29 @@ impl Writer {
                 Answer::Failed(failed(cause))
             }
         }
+    }
+
+    /// Nothing has happened unless it was written: then all of them stand, else none.
+    fn raise(&mut self, raise: &Raise) -> Answer {
+        let clock = &*self.shared.clock;
+        let drafted = self.shared.books.lock().draft(raise, self.log.limits.segment_bytes, clock);
+        match drafted {
+            Ok(None) => Answer::Raised(Raised::Unchanged),
+            Err(error) => Answer::Failed(error),
+            Ok(Some(entry)) => match self.settle().and_then(|()| self.write_barriers(&entry)) {
+                Ok(()) => Answer::Raised(Raised::At(entry.at())),
+                Err(cause) => Answer::Failed(failed(cause)),
+            },
+        }
+    }
+
+    fn write_barriers(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut batch = Batch::default();
+        batch.push(&entry.draft());
+        self.make_room(batch.len_bytes(), 0)?;
+        let places = self.append(&mut batch)?;
+        self.shared.books.lock().written(entry, places[0], &*self.shared.clock);
+        Ok(())
     }
 
     /// Replaces many owed removals by one of everything, here and in the log.

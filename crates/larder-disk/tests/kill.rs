@@ -9,7 +9,8 @@ use std::{
 };
 
 use larder_core::{
-    Condition, Found, Key, KeyPrefix, Namespace, Read, Removed, Rng, Stamp, Store, Version, Write, Written,
+    Barrier, Condition, Found, Key, KeyPrefix, Namespace, Raise, Raised, Read, Removed, Rng, Stamp, Store,
+    Version, Write, Written,
 };
 use larder_disk::{DiskSettings, DiskStore, Fsync};
 use larder_testkit::SeededRng;
@@ -75,17 +76,20 @@ fn torture(keys: u64, max_bytes: u64, kills: u64, evicts: Evicts) {
     let root = tempfile::tempdir().expect("folder");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let mut expected: BTreeMap<String, Expected> = BTreeMap::new();
-    let mut last_version = Version::ZERO;
+    let (mut last_version, mut last_barrier) = (Version::ZERO, Barrier::ZERO);
     for kill in 0..kills {
         let child = spawn(root.path(), rng.next_u64(), keys, max_bytes);
         last_version = last_version.max(watch(child, rng.below(LINES_MAX), &mut expected));
         runtime.block_on(async {
             let store = open(root.path(), max_bytes).await;
             for (name, expected) in &mut expected {
-                let found = get(&store, name).await;
+                let found = match is_barrier(name) {
+                    true => standing(&store, name, &mut last_barrier).await,
+                    false => get(&store, name).await,
+                };
                 let allowed = found == expected.acknowledged
                     || expected.begun.contains(&found)
-                    || (found == 0 && evicts == Evicts::Often);
+                    || (found == 0 && evicts == Evicts::Often && !is_barrier(name));
                 assert!(
                     allowed,
                     "seed {seed:#x}, kill {kill}, key {name}: found {found}, expected {expected:?}"
@@ -99,6 +103,9 @@ fn torture(keys: u64, max_bytes: u64, kills: u64, evicts: Evicts) {
             };
             assert!(version > last_version, "seed {seed:#x}, kill {kill}: {version} after {last_version}");
             last_version = version;
+            let at = raise(&store, "x", 0).await;
+            assert!(at > last_barrier, "seed {seed:#x}, kill {kill}: {at} after {last_barrier}");
+            last_barrier = at;
             assert!(store.stats().used_bytes <= max_bytes);
             if rng.below(3) == 0 {
                 store.close().await.expect("closes");
@@ -211,6 +218,12 @@ async fn change_for_ever(store: DiskStore, task: u64, keys: u64, rng: SeededRng)
                 tell(&format!("done {name} 0 {version} ."));
             }
             300..400 => _ = get(&store, &name).await,
+            400..500 => {
+                let name = format!("barrier{task}:{}", rng.below(10));
+                tell(&format!("begin {name} {number} 0 ."));
+                raise(&store, &name, number).await;
+                tell(&format!("done {name} {number} 0 ."));
+            }
             _ => {
                 tell(&format!("begin {name} {number} 0 ."));
                 let (stamp, condition) = (Stamp::Next, Condition::Always);
@@ -234,6 +247,36 @@ fn value(name: &str, number: u64) -> Vec<u8> {
     let mut value = format!("{name} {number} ").into_bytes();
     value.resize(64 + (number % 1_500) as usize, (number % 251) as u8);
     value
+}
+
+fn is_barrier(name: &str) -> bool {
+    name.starts_with("barrier")
+}
+
+/// Raises a barrier with a note of some length that tells the number.
+async fn raise(store: &DiskStore, name: &str, number: u64) -> Barrier {
+    let barriers = vec![(name.to_owned().into(), value(name, number % 100).into())];
+    let numbered = (format!("{name}#").into(), number.to_le_bytes().to_vec().into());
+    let barriers = barriers.into_iter().chain([numbered]).collect();
+    let raise = Raise { barriers, expected: None, keep: DAY, news: None };
+    match store.raise(raise).await.expect("raises") {
+        Raised::At(at) => at,
+        Raised::Unchanged => panic!("nothing was expected"),
+    }
+}
+
+/// The number that a barrier's note tells; 0 if it does not stand. Those raised together stand together.
+async fn standing(store: &DiskStore, name: &str, last: &mut Barrier) -> u64 {
+    let names = vec![name.to_owned().into(), format!("{name}#").into()];
+    let found = store.barriers(names).await.expect("tells").found;
+    let [Some(one), Some(other)] = &found[..] else {
+        assert_eq!(found, [None, None], "{name}");
+        return 0;
+    };
+    let number = u64::from_le_bytes(*other.note.first_chunk().expect("eight bytes"));
+    assert_eq!((one.at, &one.note[..]), (other.at, &value(name, number % 100)[..]), "{name}");
+    *last = (*last).max(one.at);
+    number
 }
 
 /// The number of the value under a key; 0 for none.

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use bytes::Bytes;
 use larder_core::{
-    Condition, Cursor, Found, Key, KeyPrefix, Namespace, Read, Removed, Stamp, Store, Version, Write, Written,
+    Barrier, Condition, Cursor, Found, Key, KeyPrefix, Namespace, Raise, Raised, Read, Removed, Stamp,
+    Standing, Store, Version, Write, Written,
 };
 use larder_disk::{DiskSettings, DiskStore};
 use proptest::{
@@ -20,6 +22,8 @@ enum Step {
     Swap(u8, u16, bool),
     Remove(u8),
     Clear(u8),
+    /// Two barriers together; if the number is odd, only where the first one stands.
+    Raise(u8, u8, u16),
     Close,
     Crash,
 }
@@ -32,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key.clone(), 0_u16..900, any::<bool>()).prop_map(|(key, len, right)| Step::Swap(key, len, right)),
         3 => key.prop_map(Step::Remove),
         1 => (0_u8..3).prop_map(Step::Clear),
+        3 => (0_u8..5, 0_u8..5, 0_u16..900).prop_map(|(one, other, len)| Step::Raise(one, other, len)),
         1 => Just(Step::Close),
         1 => Just(Step::Crash),
     ]
@@ -54,6 +59,8 @@ async fn play(steps: Vec<Step>) {
     let mut store = open(root.path()).await;
     let mut model = Model::new();
     let mut last = Version::ZERO;
+    let mut barriers = Barriers::new();
+    let mut tip = 0;
     for (nth, step) in steps.into_iter().enumerate() {
         match step {
             Step::Write(key, len) => last = write(&store, &mut model, key, nth, len, Stamp::Next, last).await,
@@ -75,6 +82,7 @@ async fn play(steps: Vec<Step>) {
                 model.retain(|key, _| !prefix.covers(key));
                 assert_eq!(store.clear(prefix).await.expect("clears"), (before - model.len()) as u64);
             }
+            Step::Raise(one, other, len) => raise(&store, &mut barriers, [one, other], nth, len).await,
             Step::Close => {
                 store.close().await.expect("closes");
                 store = open(root.path()).await;
@@ -85,6 +93,7 @@ async fn play(steps: Vec<Step>) {
             }
         }
         compare(&store, &model).await;
+        tip = compare_barriers(&store, &barriers, tip).await;
     }
 }
 
@@ -143,6 +152,41 @@ async fn swap(store: &DiskStore, model: &mut Model, key: u8, nth: usize, len: u1
         Some(Written::Unchanged) => assert_ne!(held, Some(version)),
         other => panic!("{other:?}"),
     }
+}
+
+type Barriers = BTreeMap<u8, Standing>;
+
+fn name_of(n: u8) -> Bytes {
+    // One of them reads as a key does.
+    if n == 0 { key_of(0).to_bytes() } else { format!("barrier {n}").into() }
+}
+
+async fn raise(store: &DiskStore, model: &mut Barriers, names: [u8; 2], nth: usize, len: u16) {
+    let stands = model.get(&names[0]).map_or(Barrier::ZERO, |standing| standing.at);
+    let newest = model.values().map(|standing| standing.at).max();
+    for expected in [Some(Barrier::new(stands.get() + 1)), (len % 2 == 1).then_some(stands)] {
+        let note = Bytes::from(value(nth, len));
+        let barriers = names.map(|n| (name_of(n), note.clone())).to_vec();
+        let raise = Raise { barriers, expected, keep: Duration::from_secs(3_600), news: None };
+        match store.raise(raise).await.expect("answers") {
+            Raised::At(at) => {
+                assert!(expected.is_none_or(|expected| expected == stands) && Some(at) > newest);
+                model.extend(names.map(|n| (n, Standing { at, note: note.clone() })));
+            }
+            Raised::Unchanged => assert!(expected.is_some_and(|expected| expected != stands)),
+        }
+    }
+}
+
+/// Answers the tip, which was at least `last`.
+async fn compare_barriers(store: &DiskStore, model: &Barriers, last: u64) -> u64 {
+    let known = store.barriers((0..5).map(name_of).collect()).await.expect("tells");
+    let expected: Vec<_> = (0..5).map(|n| model.get(&n).cloned()).collect();
+    assert_eq!(known.found, expected);
+    assert!(known.tip.number >= last);
+    let oldest = model.values().map(|standing| standing.at).min();
+    assert!(oldest.is_none_or(|at| known.floor <= at), "nothing was lost");
+    known.tip.number
 }
 
 async fn compare(store: &DiskStore, model: &Model) {

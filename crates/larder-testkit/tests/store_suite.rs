@@ -41,7 +41,7 @@ async fn the_least_able_store_passes_too() {
 #[tokio::test(start_paused = true)]
 async fn what_stands_on_reopening_passes_and_what_is_lost_fails() {
     let mut can = unshared();
-    can.persistent = true;
+    (can.persistent, can.barriers) = (true, true);
     let clock = PausedClock::new();
     let lasting = MemoryStore::new(clock.clone()).with_capabilities(can);
     store_reopen_conformance(async || lasting.clone()).await;
@@ -51,4 +51,5 @@ async fn what_stands_on_reopening_passes_and_what_is_lost_fails() {
     let broken: Vec<&str> = report.broken().iter().map(|(promise, _)| *promise).collect();
     assert!(broken.contains(&"entries survive closing, with their versions"), "{report}");
     assert!(broken.contains(&"versions go on where they were, or the lineage changes"), "{report}");
+    assert!(broken.contains(&"barriers survive closing, or all that is older is invalid"), "{report}");
 }

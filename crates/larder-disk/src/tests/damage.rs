@@ -47,7 +47,7 @@ async fn contents(settings: &DiskSettings) -> Contents {
 }
 
 /// Copies a folder, with one file changed.
-fn copy(from: &Path, to: &Path, file: &Path, bytes: &[u8]) {
+pub(super) fn copy(from: &Path, to: &Path, file: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(to).expect("creates");
     for entry in std::fs::read_dir(from).expect("readable") {
         let path = entry.expect("readable").path();

@@ -1,5 +1,6 @@
 //! Unit tests: what needs a failing device or damaged files.
 
+mod barriers;
 mod bounds;
 mod damage;
 mod failing;

@@ -302,7 +302,7 @@ async fn a_sequence_that_is_used_up_is_an_error_and_does_not_wrap() {
     let settings = small(root.path());
     let folder = crate::files::Folder::open(root.path(), Arc::default()).expect("opens");
     let sequence = Version::MAX.get() - 1;
-    crate::session::Session { boot: None, always_synced: true, lineage: 1, sequence }
+    crate::session::Session { boot: None, always_synced: true, lineage: 1, sequence, barriers: 0 }
         .store(&folder)
         .expect("writes");
     crate::session::Session::load(&folder).expect("readable").expect("there");

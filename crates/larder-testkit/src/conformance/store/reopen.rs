@@ -1,8 +1,11 @@
 //! Persistence: what a store still knows after it was closed, or dropped without being closed.
 
-use larder_core::{Stamp, Store, Version, Write, Written};
+use larder_core::{Barrier, Stamp, Store, Version, Write, Written};
 
-use super::{Run, Scene, Verdict};
+use super::{
+    Run, Scene, Verdict,
+    barriers::{name, raise_one},
+};
 use crate::conformance::{
     report::{ensure, judge},
     scene::{SHORT, named},
@@ -37,6 +40,20 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     )
     .await;
     run.reopening("a cleared namespace stays empty", Leave::Drop, clear_some, find_cleared).await;
+    run.reopening(
+        "barriers survive closing, or all that is older is invalid",
+        Leave::Close,
+        raise_some,
+        find_raised,
+    )
+    .await;
+    run.reopening(
+        "barriers survive being dropped unclosed, or all that is older is invalid",
+        Leave::Drop,
+        raise_some,
+        find_raised,
+    )
+    .await;
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -174,5 +191,34 @@ async fn versions_go_on<S: Store>(scene: &Scene<'_, S>, (last, lineage): (Versio
     let written = scene.write(write).await?;
     let risen = matches!(written, Written::Stored(version) if version > last);
     ensure!(risen, "the last version was {last}; after reopening, a write was answered {written:?}");
+    Ok(())
+}
+
+/// The last of them; none from a store without barriers.
+async fn raise_some<S: Store>(scene: &Scene<'_, S>) -> Verdict<Option<Barrier>> {
+    if !scene.capabilities.barriers {
+        return Ok(None);
+    }
+    let mut last = None;
+    for n in 0..20 {
+        last = Some(raise_one(scene, &name(scene, &n.to_string())).await?);
+    }
+    Ok(last)
+}
+
+async fn find_raised<S: Store>(scene: &Scene<'_, S>, last: Option<Barrier>) -> Verdict {
+    let Some(last) = last else { return Ok(()) };
+    let names = (0..20).map(|n| name(scene, &n.to_string())).collect();
+    let known = named("barriers", scene.store.barriers(names).await)?;
+    let newest = known.found.iter().flatten().map(|standing| standing.at).max();
+    let all_stand = known.found.iter().all(Option::is_some) && newest == Some(last);
+    let (tip, floor) = (known.tip, known.floor);
+    ensure!(
+        all_stand || floor >= last,
+        "the last was raised at {last}, the newest is {newest:?}, the floor {floor}"
+    );
+    ensure!(tip.number >= last.get(), "a barrier was raised at {last}, the tip is {tip:?} after reopening");
+    let next = raise_one(scene, &name(scene, "next")).await?;
+    ensure!(next > last, "a barrier was raised at {next} after one at {last}");
     Ok(())
 }
