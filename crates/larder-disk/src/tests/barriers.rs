@@ -219,6 +219,32 @@ async fn wherever_a_bit_flips_a_barrier_stands_or_all_that_is_older_is_invalid()
 }
 
 #[tokio::test]
+async fn damage_before_entries_that_stay_makes_them_invalid_until_all_barriers_are_written_anew() {
+    let root = tempfile::tempdir().expect("folder");
+    let settings = small(root.path());
+    let store = open(&settings).await;
+    let frame = store.stats().used_bytes.max(crate::frame::SEGMENT_HEAD_BYTES as u64) as usize;
+    let at = raise(&store, "b", "note").await;
+    for n in 0..5 {
+        put(&store, &format!("n:{n}"), vec![7; 30_000]).await;
+    }
+    crash(store).await;
+    let first = root.path().join("00000001.seg");
+    let mut bytes = std::fs::read(&first).expect("readable");
+    bytes[frame + 4] ^= 1;
+    std::fs::write(&first, bytes).expect("writes");
+    let store = open(&settings).await;
+    assert!(get(&store, "n:4").await.is_some(), "it stands behind the damage");
+    let floor = numbers(&store).await.1;
+    assert!(floor >= at.get());
+    let next = raise(&store, "next", "").await;
+    crash(store).await;
+    let store = open(&settings).await;
+    assert_eq!(numbers(&store).await.1, floor);
+    assert_eq!(standing(&store, "next").await.map(|standing| standing.at), Some(next));
+}
+
+#[tokio::test]
 async fn where_all_that_stands_is_lost_the_floor_rises_once() {
     let root = tempfile::tempdir().expect("folder");
     let settings = small(root.path());
