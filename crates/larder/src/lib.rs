@@ -20,7 +20,7 @@ mod stats;
 mod value;
 
 pub use builder::StackBuilder;
-pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, WarmEntry, WarmProgress, Wrapped};
+pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, TagMatch, WarmEntry, WarmProgress, Wrapped};
 pub use clock::{SystemClock, SystemRng};
 pub use engine::{Inspection, Invalidated, Reach, TierCopy, TierHealth};
 #[cfg(feature = "encryption")]

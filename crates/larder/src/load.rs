@@ -156,6 +156,7 @@ impl Details {
         let validator = self.validator.clone().unwrap_or_default();
         let extra = Extra {
             tags: self.tags.iter().map(|tag| tag.as_str().into()).collect(),
+            slots: crate::policy::barrier::Slots::new(),
             etag: validator.etag.map(Into::into),
             last_modified: validator.last_modified.map(Into::into),
             sliding: None,

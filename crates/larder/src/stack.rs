@@ -6,10 +6,11 @@ use larder_core::{KeyPrefix, Observer, Result};
 
 use crate::{
     builder::StackBuilder,
-    cache::CacheBuilder,
+    cache::{CacheBuilder, TagMatch, outcome, tagged},
     engine::{Core, Invalidated, Reach, Space, TierHealth},
     hub::Subscription,
     options::Problem,
+    policy::barrier::{Scope as Covered, Target, Verb},
     stats::{Capture, NamespaceStats, Stats, capturing},
 };
 
@@ -120,6 +121,38 @@ impl Stack {
         outcome?;
         let store = if self.core.tiers.is_empty() { Reach::None } else { Reach::Done };
         Ok(Invalidated { store, bus, everywhere: false })
+    }
+
+    /// Removes every entry that bears these tags, in whatever namespace, in every tier and at every node. Costs the same
+    /// for one entry as for a million.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_tags`](crate::Cache::invalidate_tags).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    pub async fn invalidate_tags<T: AsRef<str>>(&self, tags: &[T], which: TagMatch) -> Result<Invalidated> {
+        self.raise(tagged(&Covered::Stack, tags, which)?, Verb::Remove).await
+    }
+
+    /// Makes every entry that bears these tags stale now, in whatever namespace; its stale windows stand.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_tags`](crate::Cache::invalidate_tags).
+    ///
+    /// # Cancellation
+    /// It goes on.
+    pub async fn expire_tags<T: AsRef<str>>(&self, tags: &[T], which: TagMatch) -> Result<Invalidated> {
+        self.raise(tagged(&Covered::Stack, tags, which)?, Verb::Expire).await
+    }
+
+    async fn raise(&self, targets: Vec<Target>, verb: Verb) -> Result<Invalidated> {
+        self.core.check_open()?;
+        let core = Arc::clone(&self.core);
+        let raising = async move { core.raise(targets, verb).await };
+        let raised = self.core.tasks.spawn_on(raising, &self.core.runtime).await;
+        let (raised, bus) = raised.map_err(|_| crate::engine::runtime_gone())?;
+        Ok(outcome(&self.core, raised, bus, self.core.settings.write_mode)?.1)
     }
 
     /// Ends the stack: new calls answer `Closed`, work under way is waited for, up to `limit`, then ended; stores

@@ -2,9 +2,9 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
-use larder_core::{CodecError, CodecId, Moment, Version};
+use larder_core::{Barrier, CodecError, CodecId, Moment, Version};
 
-use crate::policy::{expiry::Spans, freshness::Deadlines};
+use crate::policy::{barrier::Slots, expiry::Spans, freshness::Deadlines};
 
 /// A value without its type.
 pub(crate) type AnyValue = Arc<dyn Any + Send + Sync>;
@@ -51,14 +51,24 @@ pub(crate) struct Entry {
     pub(crate) retry_at: Moment,
     /// How long the origin took to produce it; zero if unknown. Early refresh weighs by it.
     pub(crate) load_time: Duration,
+    /// Its place in the order of barriers: the last that was known when its load began.
+    pub(crate) stamp: Barrier,
     /// What few entries have.
     pub(crate) extra: Option<Arc<Extra>>,
+}
+
+impl Entry {
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.extra.as_deref().is_some_and(|extra| !extra.tags.is_empty())
+    }
 }
 
 /// What few entries have: tags and what a conditional refresh shows to the origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extra {
     pub(crate) tags: Vec<Box<str>>,
+    /// Where their floors stand in memory; not stored.
+    pub(crate) slots: Slots,
     pub(crate) etag: Option<Box<str>>,
     pub(crate) last_modified: Option<Box<str>>,
     /// The lives that each read of a sliding entry grants it anew.

@@ -136,6 +136,15 @@ impl MemoryStore {
         *state = State::begin(first, lineage, books);
     }
 
+    /// Forgets the barriers alone, as if they had been evicted; the new ones begin above the old, and all that is older
+    /// is invalid.
+    pub fn lose_barriers(&self) {
+        let first = first_number(self.shelf.clock.wall());
+        let mut state = self.shelf.lock();
+        let (number, history) = (first.max(state.books.tip.number + 1), state.books.tip.history + 1);
+        state.books = state.books.lost(number, history);
+    }
+
     /// Puts something under `key` that is not an entry: reads answer `Foreign` until it is written or removed.
     pub fn plant_foreign(&self, key: &Key) {
         let mut state = self.shelf.lock();

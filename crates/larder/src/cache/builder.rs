@@ -200,6 +200,7 @@ fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> 
     Space {
         id,
         prefix: KeyPrefix::of(&name),
+        names: crate::policy::barrier::NamespaceNames::of(&name),
         name,
         is_drawn,
         hits_are_plain: !is_drawn && !making.core.memory.as_ref().is_some_and(MemoryTier::hits_reorder),

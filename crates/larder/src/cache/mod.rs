@@ -2,8 +2,8 @@
 
 mod answer;
 mod builder;
-mod fleet;
 mod hit;
+mod invalidate;
 mod many;
 mod reading;
 mod shape;
@@ -15,6 +15,8 @@ use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
 use larder_core::{BoxError, Error, ErrorKind, Result};
 
+pub use self::invalidate::TagMatch;
+pub(crate) use self::invalidate::{outcome, tagged};
 pub use self::{
     answer::{Answer, Lookup, Stale},
     builder::CacheBuilder,

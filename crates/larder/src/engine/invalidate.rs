@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use larder_core::{
-    Condition, Error, ErrorKind, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removal, Removed,
-    Result, Stamp, Store, Stored, Version, Write, Written,
+    Barrier, Condition, Error, ErrorKind, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removal,
+    Removed, Result, Stamp, Store, Stored, Version, Write, Written,
 };
 
 use super::{Core, Scope, space::Spot};
@@ -12,7 +12,10 @@ use crate::{
     envelope,
     message::News,
     options::WriteMode,
-    policy::journal::{Claim, Debt},
+    policy::{
+        barrier::{Scope as Covered, Target, Verb},
+        journal::{Claim, Debt},
+    },
     stats::Count,
     value::Entry,
 };
@@ -221,6 +224,7 @@ impl Scope {
             &spot.key,
             &stored.bytes,
             self.on_the_wall(&deadlines),
+            Barrier::ZERO,
             &self.format(),
         )?;
         let keep = self.core.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
@@ -265,12 +269,16 @@ impl Core {
     /// Clears a prefix in every tier and tells peers. Memory pays one addition per namespace; a store pays a scan.
     pub(crate) async fn clear(self: &Arc<Self>, prefix: &KeyPrefix) -> (Result<()>, Reach) {
         let stored = self.is_stored(prefix);
-        if let Some(tier) = self.tiers.iter().find(|tier| stored && !tier.capabilities.scan) {
+        let barriers = self.barriers.are_drawn_by_a_store();
+        if let Some(tier) = self.tiers.iter().find(|tier| stored && !barriers && !tier.capabilities.scan) {
             let text =
                 "the store cannot list its keys and so cannot clear; raise a version in the namespace's name";
             return (Err(Error::new(ErrorKind::Unsupported, text).at_tier(&tier.name)), Reach::None);
         }
         self.bump_namespaces(prefix);
+        if stored && barriers {
+            return self.clear_by_barrier(prefix).await;
+        }
         let mut failure = None;
         // Lowest first, as removals go.
         for place in self.store_places().rev().filter(|_| stored) {
@@ -280,8 +288,23 @@ impl Core {
             }
         }
         self.bump_namespaces(prefix);
-        let bus = self.tell_of_clear(prefix, stored).await;
+        let bus = self.publish(News::cleared(prefix)).await;
         (failure.map_or(Ok(()), Err), bus)
+    }
+
+    /// One number makes every copy older than it worthless, in every tier and at every node; what is left of them in the
+    /// stores is only swept up.
+    async fn clear_by_barrier(self: &Arc<Self>, prefix: &KeyPrefix) -> (Result<()>, Reach) {
+        let target = Target::Entries(Covered::under(prefix));
+        let (raised, bus) = self.raise(vec![target], Verb::Remove).await;
+        for place in self.store_places().rev().filter(|place| self.store(*place).capabilities.scan) {
+            if let Err(error) = self.clear_in(place, prefix).await {
+                let tier = &*self.store(place).name;
+                tracing::debug!(target: "larder::invalidate", tier, %error, "what was cleared is not swept up");
+            }
+        }
+        self.bump_namespaces(prefix);
+        (raised.map(drop), bus)
     }
 
     /// Whether stores may hold keys under a prefix: unless every namespace there never leaves memory.
@@ -323,16 +346,16 @@ impl Core {
     }
 
     /// Tries to pay what is owed to a store: some at a time, as long as it goes well.
-    pub(crate) async fn pay(&self, place: usize) {
+    pub(crate) async fn pay(self: &Arc<Self>, place: usize) {
         self.pay_those(place, |_| true).await;
     }
 
     /// The same on a reader's time, who shall not wait for a clear: keys only.
-    pub(crate) async fn pay_keys(&self, place: usize) {
+    pub(crate) async fn pay_keys(self: &Arc<Self>, place: usize) {
         self.pay_those(place, |debt| matches!(debt, Debt::Key(_))).await;
     }
 
-    async fn pay_those(&self, place: usize, wanted: impl Fn(&Debt) -> bool) {
+    async fn pay_those(self: &Arc<Self>, place: usize, wanted: impl Fn(&Debt) -> bool) {
         let tier = self.store(place);
         let Some(_paying) = tier.try_pay() else { return };
         loop {
@@ -353,7 +376,7 @@ impl Core {
         }
     }
 
-    async fn pay_claims(&self, place: usize, claims: &[Claim]) -> Vec<Claim> {
+    async fn pay_claims(self: &Arc<Self>, place: usize, claims: &[Claim]) -> Vec<Claim> {
         let tier = self.store(place);
         let (mut paid, mut done) = (Vec::new(), Vec::new());
         let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
@@ -363,6 +386,11 @@ impl Core {
                     paid.push(claim.clone())
                 }
                 Debt::Prefix(_) => {}
+                Debt::Raise(targets, verb) => {
+                    if self.raise_owed(targets, *verb).await.is_ok() {
+                        paid.push(claim.clone());
+                    }
+                }
                 Debt::Key(key) => {
                     keys.push(key.clone());
                     key_claims.push(claim);

@@ -267,7 +267,8 @@ impl Scope {
             return Ok(Understood::Forget(slot));
         }
         Ok(match self.make(slot, lives(&details).or(plan.lives.clone()), extra, took) {
-            Some(making) => Understood::Keep(making),
+            // It is as old as its load's beginning.
+            Some(making) => Understood::Keep(making.stamped(item.noted.stamp())),
             None => Understood::Forget(Slot::Absent),
         })
     }

@@ -1,5 +1,6 @@
 //! Orchestration: the only code that awaits. What is decided is decided in `policy`; what is kept is kept in `memory`.
 
+mod barrier;
 mod flight;
 mod inspect;
 mod invalidate;
@@ -46,6 +47,7 @@ pub use {
 };
 
 use self::{
+    barrier::Barriers,
     flight::Flights,
     keylock::KeyLocks,
     registry::Registry,
@@ -97,6 +99,7 @@ pub(crate) struct Core {
     /// Which store tier draws versions; without one the node draws them itself.
     pub(crate) authority: Option<usize>,
     pub(crate) coherence: Coherence,
+    pub(crate) barriers: Barriers,
     /// The bus, if there is one.
     pub(crate) sync: Option<Sync>,
     /// Who waits for other processes' leases.
@@ -149,6 +152,7 @@ impl Core {
         let node = || NodeId(u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64()));
         let sync =
             bus.map(|(bus, settings)| Sync::new(bus, settings, node(), authority.map(|at| &tiers[at])));
+        let barriers = Barriers::new(&tiers, authority);
         let since = Since::default();
         since.set(clock.wall());
         // Above whatever an earlier process may have stamped in a store that keeps no sequence of its own.
@@ -160,6 +164,7 @@ impl Core {
             tier_names,
             authority,
             coherence: Coherence::new(),
+            barriers,
             sync,
             wakes: Wakes::new(),
             sequence,

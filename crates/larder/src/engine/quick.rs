@@ -91,7 +91,8 @@ impl Scope {
     /// What `take` takes of an entry that is fresh and asks for nothing.
     #[inline(always)]
     fn taken<R>(&self, there: Resident<'_>, now: Moment, take: impl FnOnce(&Slot) -> Option<R>) -> Option<R> {
-        if self.is_alive(&there) && there.is_plainly_fresh(now) { take(there.slot()) } else { None }
+        let plain = self.is_alive(&there) && there.is_plainly_fresh(now) && self.clears_floors(&there);
+        if plain { take(there.slot()) } else { None }
     }
 
     /// What memory holds of a key of one short part, unless it is dead; leaves no trace. Its words as for
@@ -117,16 +118,23 @@ impl Scope {
         }
         memory.look(name, |there| {
             let is_dead = || classify(&there.deadlines(), now) == Life::Dead;
-            self.is_alive(&there) && (there.is_plainly_fresh(now) || !is_dead())
+            self.is_alive(&there) && (there.is_plainly_fresh(now) || !is_dead()) && self.clears_floors(&there)
         })
     }
 
     /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.
     pub(crate) fn quick(&self, key: &Key) -> Quick {
-        let alive = |there: Resident<'_>| self.is_alive(&there).then(|| there.entry());
-        let Some(entry) = self.in_memory(key, |memory, name| memory.hit(name, alive)) else {
+        let stamp = self.core.barriers.stamp();
+        let alive =
+            |there: Resident<'_>| self.is_alive(&there).then(|| (there.entry(), self.clears_floors(&there)));
+        let Some((mut entry, passes)) = self.in_memory(key, |memory, name| memory.hit(name, alive)) else {
             return self.quick_miss(None);
         };
+        if passes {
+            entry.stamp = entry.stamp.max(stamp);
+        } else if !self.stands_in_memory(key, &mut entry) {
+            return self.quick_miss(None);
+        }
         let now = self.core.now();
         let life = classify(&entry.deadlines, now);
         match self.core.coherence.trust(now) {
@@ -232,6 +240,8 @@ impl Scope {
         let renew = |there: &mut Entry| {
             let same = there.version == entry.version;
             if same {
+                // It was found to stand by then, and its tags must not be forgotten before it.
+                there.stamp = there.stamp.max(entry.stamp);
                 there.deadlines = renewed;
             }
             same

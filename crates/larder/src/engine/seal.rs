@@ -7,13 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use larder_core::{Error, ErrorKind, Key, Life, Moment, RejectedPayload, Result, Stored, Timestamp, Version};
+use larder_core::{
+    Barrier, Error, ErrorKind, Key, Life, Moment, RejectedPayload, Result, Stored, Timestamp, Version,
+};
 
 use super::{MEMORY, Scope};
 use crate::{
     envelope::{self, Format, Header, StoredDeadlines},
     options::TierPolicy,
     policy::{
+        barrier::TagFloors,
         coherence::ReadVersion,
         expiry::{LONGEST, Spans, from_wall, refresh_at, to_wall},
         freshness::{Deadlines, classify},
@@ -68,10 +71,19 @@ pub(crate) struct Making {
     pub(crate) extra: Option<Arc<Extra>>,
     load_time: Duration,
     refresh_ahead: Option<f64>,
+    /// Its place in the order of barriers.
+    stamp: Barrier,
     now: Moment,
     wall: Timestamp,
     /// By place.
     lives: Vec<Spans>,
+}
+
+impl Making {
+    /// The same at another place in the order of barriers.
+    pub(crate) fn stamped(self, stamp: Barrier) -> Self {
+        Self { stamp, ..self }
+    }
 }
 
 /// A making whose value was encoded.
@@ -125,13 +137,27 @@ impl Scope {
                 overridden(*spans, &lives, place).jittered(jitter, draw)
             }
         };
+        let tagged = extra.as_deref().is_some_and(|extra| !extra.tags.is_empty());
+        let longest = if tagged { self.core.settings.tagged_life_max } else { LONGEST };
+        let spans_at = |at| spans_at(at).within(longest);
         let spans: Vec<Spans> = self.space.tier_spans.iter().enumerate().map(spans_at).collect();
         let policy = &self.space.policy;
         let sliding = lives.sliding.unwrap_or(policy.sliding);
         let extra = if sliding { Some(with_sliding(extra, spans[MEMORY])) } else { extra };
+        let extra = extra.map(|extra| self.with_slots(extra));
+        let stamp = self.core.barriers.stamp();
         let refresh_ahead = lives.refresh_ahead.or(policy.refresh_ahead);
         let (now, wall) = (self.core.now(), self.core.clock.wall());
-        Making { slot, extra, load_time, refresh_ahead, now, wall, lives: spans }
+        Making { slot, extra, load_time, refresh_ahead, stamp, now, wall, lives: spans }
+    }
+
+    /// Finds the floors of its tags.
+    fn with_slots(&self, extra: Arc<Extra>) -> Arc<Extra> {
+        if extra.tags.is_empty() {
+            return extra;
+        }
+        let slots = TagFloors::slots_of(&self.space.names, &extra.tags);
+        Arc::new(Extra { slots, ..(*extra).clone() })
     }
 
     /// The entry as memory keeps it.
@@ -145,6 +171,7 @@ impl Scope {
             refresh_at: refresh_at(making.refresh_ahead, spans.ttl, making.now),
             retry_at: Moment::default(),
             load_time: making.load_time,
+            stamp: making.stamp,
             extra: making.extra.clone(),
         }
     }
@@ -177,6 +204,7 @@ impl Scope {
             codec: self.space.shape.codec(),
             made_at: making.wall,
             deadlines: stored(to_wall(&deadlines, making.now, making.wall)),
+            stamp: making.stamp,
             load_time: making.load_time,
             schema: self.space.shape.schema(),
             extra: making.extra.clone(),
@@ -218,6 +246,7 @@ impl Scope {
             }
             extra => extra,
         };
+        let extra = extra.map(|extra| self.with_slots(extra));
         let entry = Entry {
             slot: value,
             version: found.version,
@@ -226,6 +255,7 @@ impl Scope {
             refresh_at,
             retry_at: Moment::default(),
             load_time: header.load_time,
+            stamp: header.stamp,
             extra,
         };
         let life = classify(&entry.deadlines, now);

@@ -11,6 +11,7 @@ use crate::{
     memory::{MemoryTier, Name, Put, Resident},
     options::Policy,
     policy::{
+        barrier::NamespaceNames,
         coherence::{NamespaceFence, ReadVersion, Trust},
         expiry::Spans,
         freshness::classify,
@@ -24,6 +25,8 @@ pub(crate) struct Space {
     pub(crate) id: u32,
     pub(crate) name: Namespace,
     pub(crate) prefix: KeyPrefix,
+    /// Under which names barriers on its entries stand.
+    pub(crate) names: NamespaceNames,
     /// Readers of a fresh value draw whether to refresh it: no hit is plain.
     pub(crate) is_drawn: bool,
     /// A hit neither draws nor reorders.
@@ -93,7 +96,8 @@ impl Scope {
 
     /// What a read of this key notes before it asks anybody.
     pub(crate) fn note(&self, key: &Key) -> ReadVersion {
-        self.core.coherence.read_version(key.stripe(), &self.space.fence)
+        let noted = self.core.coherence.read_version(key.stripe(), &self.space.fence);
+        noted.at(self.core.barriers.stamp())
     }
 
     /// Whether an entry was put since the last clear.
@@ -105,6 +109,12 @@ impl Scope {
     #[inline]
     pub(crate) fn is_alive(&self, there: &Resident<'_>) -> bool {
         there.epoch() == self.core.coherence.clears(&self.space.fence)
+    }
+
+    /// Whether no barrier on its tags is above an entry in memory; `false` may be due to other tags.
+    #[inline]
+    pub(crate) fn clears_floors(&self, there: &Resident<'_>) -> bool {
+        there.tagged().is_none_or(|(slots, stamp)| self.core.barriers.floors().stands(slots, stamp))
     }
 
     /// Asks memory about a key of this namespace, if there is memory.
@@ -140,7 +150,11 @@ impl Scope {
 
     /// The entry that memory holds, unless it is dead or may not be served; leaves no trace.
     pub(crate) fn peek_sound(&self, key: &Key) -> Option<(Entry, Life)> {
-        let (entry, life) = self.peek(key)?;
+        let (mut entry, life) = self.peek(key)?;
+        if entry.is_tagged() && !self.stands_in_memory(key, &mut entry) {
+            return None;
+        }
+        let life = if life == Life::Fresh { classify(&entry.deadlines, self.core.now()) } else { life };
         match self.core.coherence.trust(self.core.now()) {
             Trust::Sound => Some((entry, life)),
             // Good enough when nothing better is at hand, and no better.
@@ -191,9 +205,12 @@ impl Scope {
         weight: u64,
         replaces: impl FnOnce(&Resident<'_>) -> bool,
     ) -> Put {
-        let version = entry.version;
+        let (version, stamp, extra) = (entry.version, entry.stamp, entry.extra.clone());
         let admit = |there: Option<Resident<'_>>| {
-            self.admits(&spot.key, noted, version)
+            // A barrier on one of its tags is above it: it would not be served.
+            let slots = extra.as_deref().map_or(&[][..], |extra| &extra.slots);
+            self.core.barriers.floors().stands(slots, stamp)
+                && self.admits(&spot.key, noted, version)
                 && there.is_none_or(|there| !self.is_alive(&there) || replaces(&there))
         };
         let (mut evicted, listened) = (Vec::new(), self.core.hub.is_listening());
@@ -260,7 +277,7 @@ impl Scope {
         if self.is_in_order() {
             self.core.coherence.admits(key.stripe(), &self.space.fence, noted, version)
         } else {
-            self.note(key) == noted
+            self.note(key).at(noted.stamp()) == noted
         }
     }
 

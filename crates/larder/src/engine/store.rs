@@ -316,7 +316,8 @@ impl Scope {
         if *deadlines == held.entry.deadlines {
             return Some(found.bytes.clone());
         }
-        crate::envelope::reseal_deadlines(key, &found.bytes, self.on_the_wall(deadlines), &self.format()).ok()
+        let (deadlines, stamp) = (self.on_the_wall(deadlines), held.entry.stamp);
+        crate::envelope::reseal_deadlines(key, &found.bytes, deadlines, stamp, &self.format()).ok()
     }
 
     /// Sees to the stored copy of an entry that was read, behind the reader's back: writes it anew if another codec
@@ -360,6 +361,7 @@ impl Scope {
             ..super::seal::Lives::default()
         };
         let making = self.make_exact(entry.slot.clone(), lives, entry.extra.clone(), entry.load_time)?;
+        let making = making.stamped(entry.stamp);
         let encoded = self.encode(&making).ok()?;
         self.seal(key, &making, &encoded, place).ok().map(|(bytes, _)| bytes)
     }
@@ -400,6 +402,7 @@ impl Scope {
             refresh_at: Moment::NEVER,
             retry_at: Moment::default(),
             load_time: std::time::Duration::ZERO,
+            stamp: noted.stamp(),
             extra: None,
         }
     }

@@ -169,7 +169,7 @@ impl Scope {
             self.core.heard_from_authority(item.spot.key.stripe(), grant.version);
         }
         let held = match &found {
-            Found::Hit(stored) => self.usable(place, &mut item, stored),
+            Found::Hit(stored) => self.usable(place, &mut item, stored).await,
             Found::Foreign(_) => {
                 self.reject(place, &item, RejectedPayload::Foreign);
                 None
@@ -196,7 +196,7 @@ impl Scope {
     }
 
     /// The entry that a store holds, if it may be used at all.
-    pub(crate) fn usable(&self, place: usize, item: &mut Item, stored: &Stored) -> Option<Held> {
+    pub(crate) async fn usable(&self, place: usize, item: &mut Item, stored: &Stored) -> Option<Held> {
         let stripe = item.spot.key.stripe();
         if self.is_outdated(place, &item.spot.key, stored.version) {
             self.reject(place, item, RejectedPayload::Outdated);
@@ -205,6 +205,11 @@ impl Scope {
         match self.open(&item.spot.key, stored, item.noted) {
             Ok(held) if held.life == Life::Dead => None,
             Ok(mut held) => {
+                if !self.stands(&mut held.entry).await {
+                    self.reject(place, item, RejectedPayload::Outdated);
+                    return None;
+                }
+                held.life = classify(&held.entry.deadlines, self.core.now());
                 if !self.core.store(place).trusts(stripe, stored.version) {
                     held.life = self.as_fallback(&mut held.entry);
                 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use larder_core::{Error, ErrorKind, RejectedPayload};
 
 use crate::{
-    policy::expiry::{LONGEST, Spans},
+    policy::{
+        barrier::Slots,
+        expiry::{LONGEST, Spans},
+    },
     value::Extra,
 };
 
@@ -57,7 +60,7 @@ pub(super) fn decode(mut rest: &[u8]) -> Result<Extra, RejectedPayload> {
     while !rest.is_empty() {
         tags.push(text(&mut rest)?);
     }
-    Ok(Extra { tags, etag, last_modified, sliding })
+    Ok(Extra { tags, slots: Slots::new(), etag, last_modified, sliding })
 }
 
 fn optional(rest: &mut &[u8]) -> Result<Option<Box<str>>, RejectedPayload> {

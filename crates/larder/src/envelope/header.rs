@@ -2,12 +2,12 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use larder_core::{CodecId, Key, RejectedPayload, Timestamp};
+use larder_core::{Barrier, CodecId, Key, RejectedPayload, Timestamp};
 
 use super::{Format, Header, StoredDeadlines, encryption, extra};
 use crate::value::Extra;
 
-pub(super) const FIXED_BYTES: usize = 72;
+pub(super) const FIXED_BYTES: usize = 80;
 pub(super) const TRAILER_BYTES: usize = 8;
 
 const MAGIC: &[u8; 4] = b"LRDR";
@@ -22,6 +22,8 @@ const KNOWN_FLAGS: u8 = ABSENT | COMPRESSED | SLIDING | EXTRA | ENCRYPTED;
 
 /// Where the deadlines stand.
 const DEADLINES: Range<usize> = 16..40;
+/// Where the place among barriers stands.
+const STAMP: Range<usize> = 72..80;
 
 pub(super) struct Sizes {
     pub(super) payload: u32,
@@ -46,17 +48,19 @@ pub(super) fn write(out: &mut Vec<u8>, key: &Key, header: &Header, sizes: Sizes)
     out.extend_from_slice(&sizes.payload.to_le_bytes());
     out.extend_from_slice(&header.schema.to_le_bytes());
     out.extend_from_slice(&key.fingerprint().to_le_bytes());
+    out.extend_from_slice(&header.stamp.get().to_le_bytes());
 }
 
-/// Overwrites the deadlines of a fixed part.
-pub(super) fn patch_deadlines(envelope: &mut [u8], deadlines: StoredDeadlines) {
+/// Overwrites the deadlines of a fixed part, and its place among barriers with a later one.
+pub(super) fn patch(envelope: &mut [u8], deadlines: StoredDeadlines, stamp: Barrier) {
     envelope[DEADLINES].copy_from_slice(&deadline_bytes(deadlines));
+    envelope[STAMP].copy_from_slice(&stamp.get().to_le_bytes());
 }
 
-/// What an encrypted payload vouches for: all that stands before it in the envelope but the deadlines, which change
-/// without the secret, and the whole key, since anybody can find two keys with one fingerprint.
+/// What an encrypted payload vouches for: all that stands before it in the envelope but the deadlines and the place
+/// among barriers, which change without the secret, and the whole key, since anybody can find two keys with one fingerprint.
 pub(super) fn context(key: &Key, head: &[u8]) -> Vec<u8> {
-    [&head[..DEADLINES.start], &head[DEADLINES.end..], key.as_bytes()].concat()
+    [&head[..DEADLINES.start], &head[DEADLINES.end..STAMP.start], &head[STAMP.end..], key.as_bytes()].concat()
 }
 
 fn deadline_bytes(deadlines: StoredDeadlines) -> [u8; 24] {
@@ -77,6 +81,7 @@ pub(super) struct Fixed {
     load_time: Duration,
     schema: u64,
     key: u128,
+    pub(super) stamp: Barrier,
     extra: Option<Range<usize>>,
     pub(super) payload: Range<usize>,
     pub(super) compressed: bool,
@@ -107,6 +112,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Fixed, RejectedPayload> {
     let payload_bytes = u32::from_le_bytes(at.take()) as usize;
     let schema = u64::from_le_bytes(at.take());
     let key = u128::from_le_bytes(at.take());
+    let stamp = Barrier::new(u64::from_le_bytes(at.take()));
     let extra = if flags & EXTRA == 0 { None } else { Some(extra_place(bytes, end)?) };
     let begin = extra.as_ref().map_or(FIXED_BYTES, |extra| extra.end);
     if begin.checked_add(payload_bytes) != Some(end) {
@@ -121,6 +127,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Fixed, RejectedPayload> {
         made_at,
         deadlines,
         load_time,
+        stamp,
         schema,
         key,
         extra,
@@ -180,6 +187,7 @@ impl Fixed {
             codec: self.codec,
             made_at: self.made_at,
             deadlines: self.deadlines,
+            stamp: self.stamp,
             load_time: self.load_time,
             schema: self.schema,
             extra,

@@ -1,19 +1,19 @@
 //! The stored form of an entry: what it is, for whom, until when, and its payload, under one checksum.
 //!
 //! ```text
-//!  0  magic "LRDR"        8  made at, ms       40  load time, us      72  extra length, extra   (flag `EXTRA`)
-//!  4  format version     16  fresh until, ms   44  payload length     ..  payload
-//!  5  flags              24  stale until, ms   48  type fingerprint   ..  XXH3-64 of all bytes before it
-//!  6  codec              32  fallback until    56  key fingerprint
+//!  0  magic "LRDR"        8  made at, ms       40  load time, us      72  place among barriers
+//!  4  format version     16  fresh until, ms   44  payload length     80  extra length, extra   (flag `EXTRA`)
+//!  5  flags              24  stale until, ms   48  type fingerprint   ..  payload
+//!  6  codec              32  fallback until    56  key fingerprint    ..  XXH3-64 of all bytes before it
 //!  7  zero
 //! ```
-//! All numbers are little-endian; 80 bytes around a payload without extra. The version of the entry is not in here:
+//! All numbers are little-endian; 88 bytes around a payload without extra. The version of the entry is not in here:
 //! the store stamps it outside. Nothing read from an envelope is trusted: a length is compared with the bytes present
 //! before it is used, and a compressed payload says how large it becomes before it is unpacked.
 //!
 //! With the flag `ENCRYPTED` the payload, after it was compressed, is a nonce of 12 bytes, its AES-256-GCM ciphertext, and
-//! a tag of 16 bytes. The tag vouches for the payload, the key, and everything before the payload but the deadlines:
-//! those are moved without the secret, so only the checksum covers them, against damage and not against a forger.
+//! a tag of 16 bytes. The tag vouches for the payload, the key, and everything before the payload but the deadlines and
+//! the place among barriers: those are moved without the secret, so only the checksum covers them, against damage and not against a forger.
 
 mod compress;
 mod encryption;
@@ -25,7 +25,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use larder_core::{CodecId, Error, ErrorKind, Key, RejectedPayload, Timestamp};
+use larder_core::{Barrier, CodecId, Error, ErrorKind, Key, RejectedPayload, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[cfg(not(feature = "encryption"))]
@@ -50,6 +50,8 @@ pub(crate) struct Header {
     /// When its value left the origin.
     pub(crate) made_at: Timestamp,
     pub(crate) deadlines: StoredDeadlines,
+    /// Its place in the order of barriers.
+    pub(crate) stamp: Barrier,
     /// How long the origin took. Kept in whole microseconds, up to 71 minutes.
     pub(crate) load_time: Duration,
     /// The type's fingerprint, see [`crate::schema::fingerprint`].
@@ -189,7 +191,7 @@ fn decrypted(key: &Key, bytes: &Bytes, fixed: &Fixed, format: &Format<'_>) -> Re
     }
 }
 
-/// The same envelope with other deadlines: for `expire`, re-arming and sliding. The payload is neither unpacked nor
+/// The same envelope with other deadlines, and a place among barriers that is no earlier: for `expire`, re-arming and sliding. The payload is neither unpacked nor
 /// decrypted.
 ///
 /// # Errors
@@ -198,11 +200,12 @@ pub(crate) fn reseal_deadlines(
     key: &Key,
     bytes: &Bytes,
     deadlines: StoredDeadlines,
+    stamp: Barrier,
     format: &Format<'_>,
 ) -> Result<Bytes, RejectedPayload> {
     let fixed = verify(key, bytes, format)?;
     let mut out = bytes[..bytes.len() - TRAILER_BYTES].to_vec();
-    header::patch_deadlines(&mut out, deadlines.bounded(fixed.made_at));
+    header::patch(&mut out, deadlines.bounded(fixed.made_at), stamp.max(fixed.stamp));
     out.reserve_exact(TRAILER_BYTES);
     Ok(close(out))
 }

@@ -18,6 +18,7 @@ fn header() -> Header {
         deadlines: StoredDeadlines { fresh: at(2_000), stale: at(3_000), fallback: at(4_000) },
         load_time: Duration::from_micros(1_234_567),
         schema: 0x0123_4567_89ab_cdef,
+        stamp: larder_core::Barrier::new(77),
         extra: None,
     }
 }
@@ -32,6 +33,7 @@ fn with_extra() -> Header {
             stale: Duration::ZERO,
             fallback: Duration::from_millis(7),
         }),
+        ..Extra::default()
     };
     Header { extra: Some(Arc::new(extra)), ..header() }
 }
@@ -73,11 +75,11 @@ fn what_was_sealed_opens_again_for_the_same_key_only() {
 }
 
 #[test]
-fn an_envelope_costs_eighty_bytes_and_a_plain_payload_is_opened_without_a_copy() {
+fn an_envelope_costs_eighty_eight_bytes_and_a_plain_payload_is_opened_without_a_copy() {
     let sealed = sealed(&header(), b"hello");
-    assert_eq!(sealed.len(), 80 + 5);
+    assert_eq!(sealed.len(), 88 + 5);
     let opened = open(&key("user:1"), &sealed, &Format::default()).expect("it is whole");
-    assert_eq!(opened.payload.as_ptr(), sealed[72..].as_ptr());
+    assert_eq!(opened.payload.as_ptr(), sealed[80..].as_ptr());
 }
 
 #[test]
@@ -90,8 +92,9 @@ fn the_layout_is_frozen() {
     let sealed = sealed(&header(), b"hi");
     assert_eq!(&sealed[..56], golden);
     assert_eq!(sealed[56..72], key("user:1").fingerprint().to_le_bytes());
-    assert_eq!(sealed[72..74], *b"hi");
-    assert_eq!(sealed[74..], xxh3_64(&sealed[..74]).to_le_bytes());
+    assert_eq!(sealed[72..80], [77, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(sealed[80..82], *b"hi");
+    assert_eq!(sealed[82..], xxh3_64(&sealed[..82]).to_le_bytes());
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn row_31_an_envelope_truncated_anywhere_is_refused() {
 
 #[test]
 fn row_32_each_single_flipped_bit_of_256_bytes_is_detected() {
-    let payload: Vec<u8> = (0..176).collect();
+    let payload: Vec<u8> = (0..168).collect();
     let whole = sealed(&header(), &payload);
     assert_eq!(whole.len(), 256);
     for bit in 0..whole.len() * 8 {
@@ -147,13 +150,13 @@ fn row_33_a_length_that_lies_is_damage_whatever_the_checksum_says() {
         assert_eq!(refusal(lie), RejectedPayload::Corrupt, "payload length {length}");
     }
     let with_extra = sealed(&with_extra(), b"hello");
-    let extra_bytes = u32::from_le_bytes(*with_extra[72..].first_chunk().expect("four bytes"));
+    let extra_bytes = u32::from_le_bytes(*with_extra[80..].first_chunk().expect("four bytes"));
     for length in [0, extra_bytes - 1, extra_bytes + 1, extra_bytes + 5, u32::MAX] {
-        let lie = forged(&with_extra, |body| body[72..76].copy_from_slice(&length.to_le_bytes()));
+        let lie = forged(&with_extra, |body| body[80..84].copy_from_slice(&length.to_le_bytes()));
         assert_eq!(refusal(lie), RejectedPayload::Corrupt, "extra length {length}");
     }
     // The lengths inside the extra: of the etag, and of the last tag, which is empty.
-    for at in [77, 76 + extra_bytes as usize - 4] {
+    for at in [85, 84 + extra_bytes as usize - 4] {
         let lie = forged(&with_extra, |body| body[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes()));
         assert_eq!(refusal(lie), RejectedPayload::Corrupt, "length at {at}");
     }
@@ -164,7 +167,7 @@ fn row_34_a_payload_under_another_key_is_refused_even_if_it_is_whole() {
     let mine = sealed(&header(), b"hello");
     assert_eq!(open(&key("user:2"), &mine, &Format::default()), Err(RejectedPayload::WrongKey));
     assert_eq!(
-        reseal_deadlines(&key("user:2"), &mine, header().deadlines, &Format::default()),
+        reseal_deadlines(&key("user:2"), &mine, header().deadlines, Barrier::ZERO, &Format::default()),
         Err(RejectedPayload::WrongKey)
     );
 }
@@ -217,7 +220,7 @@ fn deadlines_out_of_order_or_more_than_ten_years_ahead_are_damage_and_never_writ
         StoredDeadlines { fresh: Timestamp::NEVER, stale: Timestamp::NEVER, fallback: Timestamp::NEVER },
     ] {
         assert_eq!(
-            refusal(forged(&plain, |body| header::patch_deadlines(body, bad))),
+            refusal(forged(&plain, |body| header::patch(body, bad, Barrier::ZERO))),
             RejectedPayload::Corrupt
         );
     }
@@ -232,8 +235,8 @@ fn new_deadlines_change_nothing_else_and_are_put_in_order_too() {
     let later = StoredDeadlines { fresh: at(7_000), stale: at(6_000), fallback: at(9_000) };
     for payload in [&b"hello"[..], &b"compressible ".repeat(200)] {
         let before = sealed(&with_extra(), payload);
-        let after =
-            reseal_deadlines(&key("user:1"), &before, later, &Format::default()).expect("it is whole");
+        let after = reseal_deadlines(&key("user:1"), &before, later, Barrier::ZERO, &Format::default())
+            .expect("it is whole");
         assert_eq!(after.len(), before.len());
         let opened = open(&key("user:1"), &after, &Format::default()).expect("it is whole");
         assert_eq!(opened.header, Header { deadlines: later.bounded(at(1_000)), ..with_extra() });
@@ -241,7 +244,7 @@ fn new_deadlines_change_nothing_else_and_are_put_in_order_too() {
         let mut torn = before.to_vec();
         torn[100] ^= 1;
         assert_eq!(
-            reseal_deadlines(&key("user:1"), &torn.into(), later, &Format::default()),
+            reseal_deadlines(&key("user:1"), &torn.into(), later, Barrier::ZERO, &Format::default()),
             Err(RejectedPayload::Corrupt)
         );
     }
@@ -261,7 +264,9 @@ mod properties {
         let text = || any::<String>().prop_map(String::into_boxed_str);
         use prop::option::of;
         let extra = (prop::collection::vec(text(), 0..5), of(text()), of(text()), of(spans)).prop_map(
-            |(tags, etag, last_modified, sliding)| Arc::new(Extra { tags, etag, last_modified, sliding }),
+            |(tags, etag, last_modified, sliding)| {
+                Arc::new(Extra { tags, etag, last_modified, sliding, ..Extra::default() })
+            },
         );
         let numbers = any::<(bool, bool, u8, u64, [u64; 3], u32, u64)>();
         (numbers, of(extra)).prop_map(
@@ -276,6 +281,7 @@ mod properties {
                     deadlines: StoredDeadlines { fresh, stale, fallback }.bounded(made_at),
                     load_time: Duration::from_micros(load_time_us.into()),
                     schema,
+                    stamp: Barrier::new(load_time_us.into()),
                     extra,
                 }
             },

@@ -210,6 +210,29 @@ impl MemoryTier {
         shard.find(name).is_some_and(|index| shard.update(index, f))
     }
 
+    /// Changes every entry of the namespaces for which `of` holds in place: its deadlines, never its value. A stretch at
+    /// a time; entries that are put meanwhile may be left out.
+    pub(crate) fn update_all(&self, of: impl Fn(u32) -> bool, f: impl Fn(&mut Entry)) {
+        for Stripe(lock) in &self.shards {
+            let mut cursor = MemoryCursor::default();
+            loop {
+                let mut shard = lock.write();
+                for index in cursor.stretch(shard.end(), STRETCH) {
+                    cursor.below = index;
+                    if shard.at(index).is_some_and(|there| of(there.namespace())) {
+                        shard.update(index, |entry| {
+                            f(entry);
+                            true
+                        });
+                    }
+                }
+                if cursor.below == 0 || shard.end() == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Removes a key and hands out what it held.
     pub(crate) fn remove(&self, name: &Name<'_>) -> Option<Gone> {
         let mut shard = self.write(name.hash);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use larder_core::{Moment, Version};
+use larder_core::{Barrier, Moment, Version};
 
 use super::{
     key::Key,
@@ -206,7 +206,8 @@ pub(super) fn terms_of(entry: &Entry) -> (Shared, Option<Box<Own>>) {
         fallback_ms: fallback.as_millis() - fresh.as_millis(),
     };
     let fits = entry.extra.is_none() && entry.retry_at == Moment::default() && fresh.as_millis() < FRESH_MAX;
-    let own = || Box::new(Own { extra: entry.extra.clone(), retry_at: entry.retry_at, fresh });
+    let own =
+        || Box::new(Own { extra: entry.extra.clone(), stamp: entry.stamp, retry_at: entry.retry_at, fresh });
     (shared, (!fits).then(own))
 }
 
@@ -245,6 +246,14 @@ impl<'a> Resident<'a> {
         now < self.hot.times.due()
     }
 
+    /// Where the floors of its tags stand, and its place in the order of barriers, if it has tags.
+    #[inline]
+    pub(crate) fn tagged(&self) -> Option<(&[u16], Barrier)> {
+        let own = self.terms.own.as_deref()?;
+        let extra = own.extra.as_deref().filter(|extra| !extra.slots.is_empty())?;
+        Some((&extra.slots, own.stamp))
+    }
+
     pub(crate) fn deadlines(&self) -> Deadlines {
         let fresh = self.fresh();
         let later = |ms: u64| Moment::from_millis(fresh.as_millis() + ms);
@@ -269,6 +278,7 @@ impl<'a> Resident<'a> {
             refresh_at,
             retry_at: own.map_or(Moment::default(), |own| own.retry_at),
             load_time: self.hot.times.load_time(),
+            stamp: own.map_or(Barrier::ZERO, |own| own.stamp),
             extra: own.and_then(|own| own.extra.clone()),
         }
     }

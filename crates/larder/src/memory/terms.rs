@@ -11,7 +11,7 @@ use std::{hash::Hasher, sync::Arc};
 
 use foldhash::{SharedSeed, fast::FoldHasher};
 use hashbrown::HashTable;
-use larder_core::Moment;
+use larder_core::{Barrier, Moment};
 
 use super::slab::NONE;
 use crate::value::Extra;
@@ -36,6 +36,8 @@ pub(super) struct Shared {
 /// What one entry has for itself.
 pub(super) struct Own {
     pub(super) extra: Option<Arc<Extra>>,
+    /// Its place in the order of barriers; only asked of an entry with tags.
+    pub(super) stamp: Barrier,
     pub(super) retry_at: Moment,
     pub(super) fresh: Moment,
 }

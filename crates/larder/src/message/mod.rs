@@ -14,7 +14,7 @@ mod tests;
 mod wire;
 
 use bytes::Bytes;
-use larder_core::{Barrier, Key, Moment, NodeId, Sequence, Version};
+use larder_core::{Barrier, Key, KeyPrefix, Moment, NodeId, Sequence, Version};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[cfg(feature = "signing")]
@@ -152,6 +152,11 @@ const ASKED: u8 = 10;
 const ACKED: u8 = 11;
 
 impl News {
+    /// All keys under a prefix are gone.
+    pub(crate) fn cleared(prefix: &KeyPrefix) -> Self {
+        Self::Matched { prefix: Bytes::copy_from_slice(prefix.as_bytes()), pattern: "*".into() }
+    }
+
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Alive { sent } => out.u8(ALIVE).u64(sent.as_millis()),

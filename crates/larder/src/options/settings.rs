@@ -39,6 +39,10 @@ pub struct Settings {
     /// How many keys a failed invalidation may leave owed to a store before they collapse into "everything".
     /// Default: 10 000.
     pub journal_max: usize,
+    /// The longest an entry with tags is kept in any tier, whatever its policy says: for so long a store must remember which
+    /// tags were invalidated. The same on all nodes. Default: 1 day.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub tagged_life_max: Duration,
     /// How many namespaces there may be, nested ones included; they are never forgotten. Default: 10 000.
     pub namespaces_max: usize,
     /// The largest stored value in bytes, decompressed. Default: 16 MiB.
@@ -61,6 +65,7 @@ impl Default for Settings {
             unleased_loads_max: 64,
             lease: Duration::from_secs(2),
             journal_max: 10_000,
+            tagged_life_max: Duration::from_secs(86_400),
             namespaces_max: 10_000,
             max_value_bytes: 16 << 20,
             events_max: 4_096,
@@ -103,6 +108,12 @@ impl Settings {
             "an observer that falls so far behind should take less in hand",
         );
         problems.fault_if(
+            self.tagged_life_max.is_zero() || self.tagged_life_max > LONGEST,
+            "tagged_life_max",
+            "is zero or longer than ten years",
+            "a day is enough for most",
+        );
+        problems.fault_if(
             self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(30),
             "lease",
             "is not between 100ms and 30s",
@@ -136,6 +147,8 @@ setters! { Settings:
     with_lease: Duration => lease = lease;
     /// Sets [`journal_max`](Self::journal_max).
     with_journal_max: usize => journal_max = journal_max;
+    /// Sets [`tagged_life_max`](Self::tagged_life_max).
+    with_tagged_life_max: Duration => tagged_life_max = tagged_life_max;
     /// Sets [`namespaces_max`](Self::namespaces_max).
     with_namespaces_max: usize => namespaces_max = namespaces_max;
     /// Sets [`max_value_bytes`](Self::max_value_bytes).

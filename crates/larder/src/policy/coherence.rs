@@ -23,7 +23,7 @@
 //!
 //! This is a state machine without clock, chance or I/O: the same calls in the same order give the same answers.
 
-use larder_core::{Moment, Version};
+use larder_core::{Barrier, Moment, Version};
 
 use crate::shim::{AtomicBool, AtomicU64, Ordering};
 
@@ -64,9 +64,22 @@ pub(crate) struct ReadVersion {
     stripe_epoch: u64,
     clears: u64,
     lapses: u64,
+    /// The last barrier that was known. A later one makes no fill wrong, since the entry bears this; but who comes after
+    /// it shares no flight from before.
+    stamp: Barrier,
 }
 
 impl ReadVersion {
+    /// What is loaded on the strength of this read bears this.
+    pub(crate) fn stamp(self) -> Barrier {
+        self.stamp
+    }
+
+    /// The same at a later barrier.
+    pub(crate) fn at(self, stamp: Barrier) -> Self {
+        Self { stamp, ..self }
+    }
+
     /// The sum of clear counters that an entry put on the strength of this read bears.
     pub(crate) fn clears(self) -> u64 {
         self.clears
@@ -140,7 +153,7 @@ impl Coherence {
     pub(crate) fn read_version(&self, stripe: u16, namespace: &NamespaceFence) -> ReadVersion {
         let stripe_epoch = self.stripe(stripe).epoch.load(Ordering::Acquire);
         let lapses = self.lapses.load(Ordering::Acquire);
-        ReadVersion { stripe_epoch, clears: self.clears(namespace), lapses }
+        ReadVersion { stripe_epoch, clears: self.clears(namespace), lapses, stamp: Barrier::ZERO }
     }
 
     /// Whether an entry that was read since `noted` and bears `version` may be kept. Ask under the shard's lock.
@@ -151,7 +164,7 @@ impl Coherence {
         noted: ReadVersion,
         version: Version,
     ) -> bool {
-        self.read_version(stripe, namespace) == noted && !self.is_outdated(stripe, version)
+        self.read_version(stripe, namespace).at(noted.stamp) == noted && !self.is_outdated(stripe, version)
     }
 
     /// Whether an entry of this version is older than an invalidation that this node knows of.

@@ -36,6 +36,13 @@ impl Spans {
         Deadlines::new(fresh, fresh.after(self.stale), fresh.after(self.fallback))
     }
 
+    /// The same, but over after `longest` at the latest.
+    pub(crate) fn within(self, longest: Duration) -> Self {
+        let ttl = self.ttl.min(longest);
+        let window = |span: Duration| span.min(longest - ttl);
+        Self { ttl, stale: window(self.stale), fallback: window(self.fallback) }
+    }
+
     /// How long a store keeps the bytes: until the later window ends.
     pub(crate) fn keep(self) -> Duration {
         self.ttl.saturating_add(self.stale.max(self.fallback)).min(LONGEST)

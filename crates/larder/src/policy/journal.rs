@@ -4,11 +4,15 @@ use std::collections::HashMap;
 
 use larder_core::{Key, KeyPrefix};
 
+use super::barrier::{Scope, Target, Verb};
+
 /// What is owed to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Debt {
     Key(Key),
     Prefix(KeyPrefix),
+    /// Barriers to raise. The node does already as if they were.
+    Raise(Vec<Target>, Verb),
 }
 
 /// The debts of one store.
@@ -19,6 +23,7 @@ pub(crate) enum Debt {
 pub(crate) struct Journal {
     keys: HashMap<Key, u64>,
     prefixes: Vec<(KeyPrefix, u64)>,
+    barriers: Vec<(Vec<Target>, Verb, u64)>,
     keys_max: usize,
     next: u64,
 }
@@ -35,10 +40,11 @@ pub(crate) struct Claim {
 pub(crate) struct Mark(u64);
 
 const PREFIXES_MAX: usize = 64;
+const BARRIERS_MAX: usize = 1_024;
 
 impl Journal {
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self { keys: HashMap::new(), prefixes: Vec::new(), keys_max, next: 0 }
+        Self { keys: HashMap::new(), prefixes: Vec::new(), barriers: Vec::new(), keys_max, next: 0 }
     }
 
     /// Takes note of a debt. Incurring it again keeps one slot.
@@ -51,6 +57,13 @@ impl Journal {
             Debt::Prefix(prefix) if self.prefixes.len() < PREFIXES_MAX => {
                 self.prefixes.retain(|(other, _)| *other != prefix);
                 self.prefixes.push((prefix, self.next));
+            }
+            Debt::Raise(targets, verb) if self.barriers.len() < BARRIERS_MAX => {
+                self.barriers.retain(|(others, other, _)| (others, other) != (&targets, &verb));
+                self.barriers.push((targets, verb, self.next));
+            }
+            Debt::Raise(..) => {
+                self.barriers = vec![(vec![Target::Entries(Scope::Stack)], Verb::Remove, self.next)]
             }
             Debt::Key(_) | Debt::Prefix(_) => self.collapse(),
         }
@@ -72,9 +85,13 @@ impl Journal {
             .prefixes
             .iter()
             .map(|(prefix, number)| Claim { debt: Debt::Prefix(prefix.clone()), number: *number });
+        let barriers = self.barriers.iter().map(|(targets, verb, number)| Claim {
+            debt: Debt::Raise(targets.clone(), *verb),
+            number: *number,
+        });
         let keys =
             self.keys.iter().map(|(key, number)| Claim { debt: Debt::Key(key.clone()), number: *number });
-        prefixes.chain(keys).take(limit).collect()
+        barriers.chain(prefixes).chain(keys).take(limit).collect()
     }
 
     /// The store executed it.
@@ -88,6 +105,7 @@ impl Journal {
             Debt::Prefix(prefix) => {
                 self.prefixes.retain(|(other, number)| (other, *number) != (prefix, claim.number))
             }
+            Debt::Raise(..) => self.barriers.retain(|(.., number)| *number != claim.number),
         }
     }
 
@@ -105,7 +123,7 @@ impl Journal {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.keys.len() + self.prefixes.len()
+        self.keys.len() + self.prefixes.len() + self.barriers.len()
     }
 }
 

@@ -1,6 +1,5 @@
 //! Decisions: pure functions and values. Nothing here awaits, reads a clock, draws a number or logs.
 
-#[allow(dead_code, unused_imports, reason = "the engine is about to ask it")]
 pub(crate) mod barrier;
 pub(crate) mod breaker;
 pub(crate) mod coherence;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a wrong assumption of a test may panic")]
 #![expect(unreachable_pub, reason = "a test binary exports nothing")]
 
+mod barriers;
 mod bus;
 mod cancel;
 mod crowd;

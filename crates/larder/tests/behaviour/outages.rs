@@ -190,7 +190,7 @@ async fn a_failed_clear_or_expiry_is_owed_like_a_removal() {
     let fleet = Fleet::new();
     let node = fleet.node(Policy::default()).await;
     node.cache.set_many([(1, 7), (2, 7)]).await.unwrap();
-    node.faults.fail(Op::Clear);
+    node.faults.fail(Op::Raise);
     assert_eq!(node.cache.clear().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!((get(&node.cache, 1).await, get(&node.cache, 2).await, state(&node).2), (None, None, 1));
     node.faults.heal();
@@ -210,10 +210,10 @@ async fn a_failed_clear_or_expiry_is_owed_like_a_removal() {
 async fn a_clear_that_hangs_holds_up_no_reader() {
     let fleet = Fleet::new();
     let (node, origin) = (fleet.node(Policy::default()).await, Origin::default());
-    node.faults.fail(Op::Clear);
+    node.faults.fail(Op::Raise);
     node.cache.clear().await.unwrap_err();
     node.faults.heal();
-    node.faults.hang(Op::Clear);
+    node.faults.hang(Op::Raise);
     for n in 0..100 {
         let watch = Watch::start();
         assert_eq!(load(&node.cache, n, origin.gives(7)).await, 7);

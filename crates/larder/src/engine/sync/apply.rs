@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use larder_core::{ClearReason, Event, Key, Place, Sequence, Signal, Version};
+use larder_core::{Barrier, ClearReason, Event, Key, Place, Sequence, Signal, Version};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -130,7 +130,11 @@ impl Core {
             News::Acked { .. } => {}
             News::Matched { prefix, pattern } if pattern == "*" => self.bump_under(prefix),
             // What this release does not do yet it does not trust memory after.
-            News::Primed(_) | News::Raised { .. } | News::Matched { .. } | News::Refreshed(_) => {
+            News::Raised { at, barriers } => {
+                let at = place.map_or(*at, |place| Barrier::new(place.number));
+                self.apply_news_of_barriers(at, barriers);
+            }
+            News::Primed(_) | News::Matched { .. } | News::Refreshed(_) => {
                 self.forget_all(ClearReason::Told);
             }
         }

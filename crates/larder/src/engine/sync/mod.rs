@@ -33,8 +33,7 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Bus, ClearReason, DynBus, Error, ErrorKind, Event, Key, KeyPrefix, NodeId, Raise, Result, Sequence,
-    Store, Version,
+    Bus, ClearReason, DynBus, Error, ErrorKind, Event, Key, NodeId, Result, Sequence, Store, Version,
 };
 use tokio::sync::Notify;
 
@@ -51,9 +50,6 @@ use crate::{
     policy::continuity::Continuity,
     stats::{BusCounters, BusStats},
 };
-
-/// How long a barrier matters whose entries are removed one by one anyway.
-const CLEAR_MATTERS: Duration = Duration::from_secs(60);
 
 /// Who carries the news of writes and removals, and numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +186,7 @@ impl Core {
     /// Makes everything in memory unreachable, since it may have changed unnoticed.
     pub(crate) fn forget_all(&self, reason: ClearReason) {
         self.coherence.bump_all();
+        self.barriers.forget();
         self.sync.iter().for_each(|sync| BusCounters::add(&sync.counters.clears));
         tracing::info!(target: "larder::sync", ?reason, "memory was cleared");
         self.tell(|| Event::MemoryCleared { reason });
@@ -210,25 +207,6 @@ impl Core {
     /// Whether the authority tells of what it executes.
     pub(crate) fn announces(&self) -> bool {
         self.sync.as_ref().is_some_and(|sync| sync.carriage == Carriage::Announced)
-    }
-
-    /// Tells peers that all keys under a prefix are gone: by a barrier, which takes its number from the store, if it is
-    /// the store that tells.
-    pub(crate) async fn tell_of_clear(&self, prefix: &KeyPrefix, stored: bool) -> Reach {
-        let news =
-            || News::Matched { prefix: Bytes::copy_from_slice(prefix.as_bytes()), pattern: "*".into() };
-        let Some((authority, news_of_store)) = self.authority.filter(|_| stored).zip(self.announcement(news))
-        else {
-            return self.publish(news()).await;
-        };
-        let tier = &self.tiers[authority];
-        let name = Bytes::from([b"n:", prefix.as_bytes()].concat());
-        let barriers = vec![(name, Bytes::new())];
-        let raise = Raise { barriers, expected: None, keep: CLEAR_MATTERS, news: Some(news_of_store) };
-        match tier.call(self, "raise", tier.store.raise(raise)).await {
-            Ok(_) => Reach::Done,
-            Err(_) => self.publish(news()).await,
-        }
     }
 
     /// Tells peers that a lease ended for which somebody waits; if it gets lost, they look by themselves.

@@ -24,6 +24,7 @@ pub(super) fn entry_of(value: Arc<dyn std::any::Any + Send + Sync>) -> Entry {
         refresh_at: Moment::NEVER,
         retry_at: Moment::default(),
         load_time: Duration::ZERO,
+        stamp: larder_core::Barrier::ZERO,
         extra: None,
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use floors::{Slots, TagFloors};
 pub(crate) use name::{Name, NamespaceNames, Scope, Target};
 pub(crate) use note::Rule;
 pub(crate) use plan::{Plan, Raising};
-pub(crate) use table::{Asked, Judgement, Table};
+pub(crate) use table::{Judgement, Table};
 
 /// What a barrier does to older entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

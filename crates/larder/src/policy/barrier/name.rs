@@ -41,7 +41,7 @@ pub(crate) enum Name {
 }
 
 impl Scope {
-    fn prefix(&self) -> &[u8] {
+    pub(crate) fn prefix(&self) -> &[u8] {
         match self {
             Self::Stack => &[],
             Self::Namespace(prefix) => prefix.as_bytes(),
@@ -51,6 +51,11 @@ impl Scope {
     /// The scope of a namespace's own tags.
     pub(crate) fn of(namespace: &Namespace) -> Self {
         Self::Namespace(KeyPrefix::of(namespace))
+    }
+
+    /// Everything under a prefix.
+    pub(crate) fn under(prefix: &KeyPrefix) -> Self {
+        if prefix.as_bytes().is_empty() { Self::Stack } else { Self::Namespace(prefix.clone()) }
     }
 
     fn read(prefix: &[u8]) -> Option<Self> {
@@ -63,6 +68,19 @@ impl Scope {
 }
 
 impl Target {
+    /// What covers the target whatever else stands, without knowing it.
+    pub(crate) fn at_least(&self) -> Self {
+        match self {
+            Self::AllTags(scope, tags) => Self::Tag(scope.clone(), tags[0].clone()),
+            target => target.clone(),
+        }
+    }
+
+    /// Whether it is about entries with tags.
+    pub(crate) fn is_about_tags(&self) -> bool {
+        !matches!(self, Self::Entries(_))
+    }
+
     /// The entries with a tag.
     ///
     /// # Errors

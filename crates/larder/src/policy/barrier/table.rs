@@ -52,6 +52,8 @@ pub(crate) struct Table {
     names_max: usize,
     next_turn: u64,
     tip: Barrier,
+    /// A number that was not drawn yet, under which a barrier counts as raised.
+    ahead: Barrier,
     history: Option<u64>,
     /// Whether nothing was missed since the tip was heard of.
     is_current: bool,
@@ -76,6 +78,7 @@ impl Table {
             names_max: names_max.max(NAMES_MIN),
             next_turn: 0,
             tip: Barrier::ZERO,
+            ahead: Barrier::ZERO,
             history: None,
             is_current: false,
             floor: Barrier::ZERO,
@@ -94,7 +97,7 @@ impl Table {
         if stamp < self.floor {
             return Judgement::Dead;
         }
-        if self.is_current && stamp >= self.tip {
+        if self.is_current && stamp >= self.tip.max(self.ahead) {
             return Judgement::Stands;
         }
         let (mut is_dead, mut expired_at, mut unknown) = (false, None::<Timestamp>, Vec::new());
@@ -154,6 +157,14 @@ impl Table {
         }
         self.tip = self.tip.max(at);
         self.evict();
+    }
+
+    /// Takes in barriers that the store could not raise yet, as if it had at a number above all that were drawn: what
+    /// is loaded meanwhile bears a smaller one and does not stand either.
+    pub(crate) fn raised_ahead(&mut self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+        let tip = self.tip;
+        self.raised(at, barriers);
+        (self.tip, self.ahead) = (tip, self.ahead.max(at));
     }
 
     /// Takes in how far the store's sequence is. Another history than before means that barriers were lost: everything

@@ -1,0 +1,401 @@
+//! Barriers: one number invalidates all entries of a tag, a namespace, everything. Raising them, and asking whether an
+//! entry stands.
+//!
+//! # How it works
+//!
+//! A load notes the last barrier that its node knows of before it begins, and what it loads bears that number. Raising a
+//! barrier draws the next number of the fleet and keeps it under a name in the store; so an entry that falls under the
+//! name and bears a smaller number is older, wherever it turns up.
+//!
+//! The node knows barriers by name ([`Table`]), as far as it asked or was told. For what memory holds it asks 4 096
+//! floors instead ([`TagFloors`]), a few relaxed loads; only where these say "perhaps not" the table is asked. An entry
+//! that comes from a store is judged by the table, and what the table does not know is asked of the store, once.
+//!
+//! Without a bus nobody tells a node what others raise, so what it knows counts for a second.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use larder_core::{
+    Barrier, ClearReason, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp,
+};
+
+use super::{Core, Scope, Tier, invalidate::Reach};
+use crate::{
+    message::News,
+    policy::{
+        barrier::{Judgement, Name, NamespaceNames, Plan, Raising, Table, TagFloors, Target, Verb},
+        expiry::LONGEST,
+        journal::Debt,
+    },
+    value::Entry,
+};
+
+/// How many names the node knows at most.
+const NAMES_MAX: usize = 16_384;
+/// How long knowledge counts that nobody keeps up to date.
+const UNTOLD: std::time::Duration = std::time::Duration::from_secs(1);
+/// How often raising starts anew because another node raised the same.
+const TRIES: usize = 16;
+
+/// What a node knows of barriers.
+pub(crate) struct Barriers {
+    table: Mutex<Table>,
+    floors: TagFloors,
+    /// What the table's stamp is, without its lock.
+    stamp: AtomicU64,
+    /// The store that draws them, by index; without one the node does.
+    drawn_by: Option<usize>,
+    /// Until when knowledge counts that nobody keeps up to date, in milliseconds of the node's clock.
+    known_until: AtomicU64,
+}
+
+/// Whether an entry may be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Stands,
+    Dead,
+    /// It counts as expired since then.
+    Expired(Timestamp),
+    /// Nobody can tell now.
+    Unknown,
+}
+
+impl Barriers {
+    pub(crate) fn new(tiers: &[Tier], authority: Option<usize>) -> Self {
+        let draws = |tier: &Tier| tier.capabilities.barriers;
+        let drawn_by = authority.filter(|at| draws(&tiers[*at])).or_else(|| tiers.iter().position(draws));
+        Self {
+            table: Mutex::new(Table::new(NAMES_MAX)),
+            floors: TagFloors::default(),
+            stamp: AtomicU64::new(0),
+            drawn_by,
+            known_until: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// What an entry bears whose load begins now.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Barrier {
+        Barrier::new(self.stamp.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn are_drawn_by_a_store(&self) -> bool {
+        self.drawn_by.is_some()
+    }
+
+    pub(crate) fn floors(&self) -> &TagFloors {
+        &self.floors
+    }
+
+    /// News may have been missed: nothing is known until the store is asked.
+    pub(crate) fn forget(&self) {
+        self.table().forget_all();
+    }
+
+    /// Takes in barriers that were raised at this place.
+    fn take_in(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+        // The floors first: whoever sees the new stamp sees them.
+        self.floors.raised(at, barriers);
+        let mut table = self.table();
+        table.raised(at, barriers);
+        self.stamp.store(table.stamp().get(), Ordering::Release);
+    }
+
+    /// A number above all that are known, for a node that draws them itself or cannot ask.
+    fn next(&self) -> Barrier {
+        Barrier::new(self.stamp().get() + 1)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no panics under this lock: names are compared and kept")
+    }
+}
+
+impl Core {
+    /// Raises barriers in the stack's order, in memory and at peers. The error if the store did not do it; then it is
+    /// owed, and this node does as if it had.
+    pub(crate) async fn raise(
+        self: &Arc<Self>,
+        targets: Vec<Target>,
+        verb: Verb,
+    ) -> (Result<Barrier>, Reach) {
+        match self.raise_in_store(&targets, verb).await {
+            Ok((at, barriers)) => {
+                self.apply_barriers(at, &barriers);
+                let reach = match self.barriers.drawn_by {
+                    Some(_) if self.announces() => Reach::Done,
+                    // A number that this node drew for itself says nothing elsewhere.
+                    drawn => {
+                        let at = if drawn.is_some() { at } else { Barrier::ZERO };
+                        self.publish(News::Raised { at, barriers }).await
+                    }
+                };
+                (Ok(at), reach)
+            }
+            Err(error) => {
+                let barriers = self.apply_ahead(&targets);
+                if let Some(index) = self.barriers.drawn_by {
+                    self.owe(index + 1, vec![Debt::Raise(targets, verb)]);
+                }
+                // Peers do the same, and hear of it again once it is raised.
+                let reach = self.publish(News::Raised { at: Barrier::ZERO, barriers }).await;
+                (Err(error), if reach == Reach::Done { Reach::Journaled } else { reach })
+            }
+        }
+    }
+
+    /// Raises what could not be raised before, in the store and at peers.
+    pub(crate) async fn raise_owed(&self, targets: &[Target], verb: Verb) -> Result<()> {
+        let (at, barriers) = self.raise_in_store(targets, verb).await?;
+        self.apply_barriers(at, &barriers);
+        if !self.announces() {
+            self.publish(News::Raised { at, barriers }).await;
+        }
+        Ok(())
+    }
+
+    /// Draws a number and keeps it under the targets' names.
+    async fn raise_in_store(&self, targets: &[Target], verb: Verb) -> Result<(Barrier, Vec<(Bytes, Bytes)>)> {
+        let Some(index) = self.barriers.drawn_by else {
+            let barriers = self.planned_alone(targets, verb);
+            return Ok((self.barriers.next(), barriers));
+        };
+        let tier = &self.tiers[index];
+        for _ in 0..TRIES {
+            self.doubt_the_untold();
+            let keep = if targets.iter().any(Target::is_about_tags) {
+                self.settings.tagged_life_max
+            } else {
+                LONGEST
+            };
+            let plan = self.barriers.table().plan(targets, verb, self.clock.wall(), keep);
+            let Raising { barriers, expected } = match plan {
+                Plan::Ask(names) => {
+                    self.ask_for(tier, names).await?;
+                    continue;
+                }
+                Plan::Raise(raising) => raising,
+            };
+            let news = self.announcement(|| News::Raised { at: Barrier::ZERO, barriers: barriers.clone() });
+            let raise = Raise { barriers: barriers.clone(), expected, keep, news };
+            match tier.call(self, "raise", tier.store.raise(raise)).await? {
+                Raised::At(at) => return Ok((at, barriers)),
+                // Another node raised the same: look again.
+                Raised::Unchanged => {
+                    let names = barriers.into_iter().take(1).map(|(name, _)| name).collect();
+                    self.ask_for(tier, names).await?;
+                }
+            }
+        }
+        let text = "other nodes raised the same barrier again and again; try again";
+        Err(Error::new(ErrorKind::Unavailable, text).at_tier(&tier.name))
+    }
+
+    /// What to raise where this node draws the numbers: what it does not know does not stand.
+    fn planned_alone(&self, targets: &[Target], verb: Verb) -> Vec<(Bytes, Bytes)> {
+        let mut table = self.barriers.table();
+        loop {
+            match table.plan(targets, verb, self.clock.wall(), LONGEST) {
+                Plan::Raise(raising) => return raising.barriers,
+                Plan::Ask(names) => learn_that_nothing_stands(&mut table, &names),
+            }
+        }
+    }
+
+    /// Does as if barriers had been raised that the store did not raise yet: removes what falls under them, and more
+    /// where it cannot be known what stands. Answers what it raised so.
+    fn apply_ahead(&self, targets: &[Target]) -> Vec<(Bytes, Bytes)> {
+        let removed = targets.iter().map(|target| (target.at_least().name(Verb::Remove), Bytes::new()));
+        let barriers: Vec<(Bytes, Bytes)> = removed.collect();
+        self.take_in_ahead(&barriers);
+        barriers
+    }
+
+    fn take_in_ahead(&self, barriers: &[(Bytes, Bytes)]) {
+        let ahead = self.barriers.next();
+        self.barriers.floors.raised(ahead, barriers);
+        self.barriers.table().raised_ahead(ahead, barriers);
+        self.bump_what_they_cover(barriers);
+    }
+
+    /// Asks the store where these barriers stand.
+    async fn ask_for(&self, tier: &Tier, names: Vec<Bytes>) -> Result<()> {
+        let asked = self.barriers.table().asking();
+        let began = self.now();
+        let barriers = tier.call(self, "barriers", tier.store.barriers(names.clone())).await?;
+        let mut table = self.barriers.table();
+        table.learn(asked, &names, &barriers);
+        self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
+        drop(table);
+        if !self.is_told() && self.barriers.known_until.load(Ordering::Acquire) == u64::MAX {
+            self.barriers.known_until.store(began.after(UNTOLD).as_millis(), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Whether peers' barriers are told here.
+    fn is_told(&self) -> bool {
+        self.sync.is_some() && self.coherence.is_sound(self.now())
+    }
+
+    /// What nobody keeps up to date counts for a while.
+    fn doubt_the_untold(&self) {
+        let until = self.barriers.known_until.load(Ordering::Acquire);
+        if self.barriers.drawn_by.is_some() && self.now().as_millis() >= until {
+            self.barriers.forget();
+            self.barriers.known_until.store(u64::MAX, Ordering::Release);
+        }
+    }
+
+    /// Does to memory what barriers at this place say.
+    fn apply_barriers(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+        self.barriers.take_in(at, barriers);
+        self.bump_what_they_cover(barriers);
+    }
+
+    fn bump_what_they_cover(&self, barriers: &[(Bytes, Bytes)]) {
+        for (name, _) in barriers {
+            match Name::read(name) {
+                Some(Name::Entries(Verb::Remove, covered)) => self.bump_under(covered.prefix()),
+                Some(Name::Entries(Verb::Expire, covered)) => self.expire_under(covered.prefix()),
+                // Memory asks the floors.
+                Some(Name::Tag(..) | Name::Rules(_)) => {}
+                // A newer release raised something that is not understood here.
+                None => self.forget_all(ClearReason::Told),
+            }
+        }
+    }
+
+    /// Does what a peer's barriers say; where the peer could not draw a number, as if it had.
+    pub(crate) fn apply_news_of_barriers(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+        match (at, self.barriers.drawn_by) {
+            (Barrier::ZERO, Some(_)) => self.take_in_ahead(barriers),
+            // Numbers of other nodes say nothing where each draws its own.
+            (_, None) => self.apply_barriers(self.barriers.next(), barriers),
+            (at, Some(_)) => self.apply_barriers(at, barriers),
+        }
+    }
+
+    /// Expires what memory holds under a prefix. The tiers below say the same when they are asked, so where there are
+    /// some memory just lets go.
+    fn expire_under(&self, prefix: &[u8]) {
+        let Some(memory) = self.memory.as_ref().filter(|_| self.tiers.is_empty()) else {
+            return self.bump_under(prefix);
+        };
+        let now = self.now();
+        let spaces = self.spaces();
+        let covered = |id: u32| spaces[id as usize].prefix.as_bytes().starts_with(prefix);
+        memory.update_all(covered, |entry| {
+            entry.deadlines = entry.deadlines.ended(now);
+            entry.retry_at = now;
+        });
+    }
+
+    /// Whether an entry stands, by what is known; asks no store.
+    pub(crate) fn standing(&self, names: &NamespaceNames, entry: &Entry) -> Standing {
+        match self.judge(names, entry) {
+            Judgement::Stands => Standing::Stands,
+            Judgement::Dead => Standing::Dead,
+            Judgement::ExpiredAt(at) => Standing::Expired(at),
+            Judgement::Unknown(_) => Standing::Unknown,
+        }
+    }
+
+    fn judge(&self, names: &NamespaceNames, entry: &Entry) -> Judgement {
+        let tags = entry.extra.as_deref().map_or(&[][..], |extra| &extra.tags);
+        let mut table = self.barriers.table();
+        match table.judge(entry.stamp, names, tags) {
+            Judgement::Unknown(unknown) if self.barriers.drawn_by.is_none() => {
+                learn_that_nothing_stands(&mut table, &unknown);
+                table.judge(entry.stamp, names, tags)
+            }
+            judgement => judgement,
+        }
+    }
+
+    /// The same for an entry that came from a store: asks for what is not known.
+    async fn standing_by_store(&self, names: &NamespaceNames, entry: &Entry) -> Standing {
+        self.doubt_the_untold();
+        if let Some(index) = self.barriers.drawn_by
+            && let Judgement::Unknown(unknown) = self.judge(names, entry)
+            && self.ask_for(&self.tiers[index], unknown).await.is_err()
+        {
+            return Standing::Unknown;
+        }
+        self.standing(names, entry)
+    }
+}
+
+impl Scope {
+    /// What barriers say of an entry that a store holds: `false` if it is gone. One that expired is expired, and one that
+    /// nobody can judge now is good enough when the load fails, and no better.
+    pub(crate) async fn stands(&self, entry: &mut Entry) -> bool {
+        let stamp = self.core.barriers.stamp();
+        match self.core.standing_by_store(&self.space.names, entry).await {
+            Standing::Dead => return false,
+            Standing::Unknown => _ = self.as_fallback(entry),
+            Standing::Expired(at) => self.expire_since(entry, at),
+            Standing::Stands => {}
+        }
+        // Judged by all that was raised up to here: the copy need not be judged by it again.
+        entry.stamp = entry.stamp.max(stamp);
+        true
+    }
+
+    /// Moves the end of an entry's fresh life to when a barrier expired it.
+    pub(crate) fn expire_since(&self, entry: &mut Entry, at: Timestamp) {
+        let (now, wall) = (self.core.now(), self.core.clock.wall());
+        let ago = at.until(wall);
+        let then = Moment::from_millis(now.as_millis().saturating_sub(ago.as_millis() as u64)).min(now);
+        entry.deadlines = entry.deadlines.ended(then.max(Moment::from_millis(1)));
+    }
+
+    /// What barriers say of an entry that memory holds and whose floors do not let it pass.
+    pub(crate) fn stands_in_memory(&self, key: &Key, entry: &mut Entry) -> bool {
+        let stamp = self.core.barriers.stamp();
+        match self.core.standing(&self.space.names, entry) {
+            // A store may know more, and is asked on the long way.
+            Standing::Dead | Standing::Unknown => return false,
+            Standing::Expired(at) => self.expire_since(entry, at),
+            Standing::Stands => self.stamp_in_memory(key, entry, stamp),
+        }
+        true
+    }
+
+    /// Spares the next reader the judgement.
+    fn stamp_in_memory(&self, key: &Key, entry: &mut Entry, stamp: Barrier) {
+        if entry.stamp >= stamp {
+            return;
+        }
+        entry.stamp = stamp;
+        let version = entry.version;
+        let judged = |there: &mut Entry| {
+            let same = there.version == version && there.stamp < stamp;
+            there.stamp = there.stamp.max(stamp);
+            same
+        };
+        self.in_memory(key, |memory, name| Some(memory.update(name, judged)));
+    }
+
+    /// Raises barriers for callers: in a task of its own, counted and told.
+    pub(crate) async fn invalidate(
+        &self,
+        targets: Vec<Target>,
+        verb: Verb,
+    ) -> Result<(Result<Barrier>, Reach)> {
+        let core = Arc::clone(&self.core);
+        self.detached(async move { Ok(core.raise(targets, verb).await) }).await
+    }
+}
+
+/// For a node that draws barriers itself: what it does not know of was never raised, or in a process before it.
+fn learn_that_nothing_stands(table: &mut Table, names: &[Bytes]) {
+    let nothing =
+        larder_core::Barriers { found: vec![None; names.len()], ..larder_core::Barriers::default() };
+    let asked = table.asking();
+    table.learn(asked, names, &nothing);
+}

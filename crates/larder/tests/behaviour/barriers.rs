@@ -1,0 +1,230 @@
+//! Invalidating by tag and namespace: one number, however many entries fall under it.
+
+use larder::{
+    Answer, Cache, LoadContext, Loaded, Memory, Policy, ReadOptions, Stack, TagMatch, WriteOptions, hours,
+    minutes, secs,
+};
+use larder_core::{Capabilities, Store};
+use larder_testkit::{MemoryBus, MemoryStore, Op, PausedClock, SeededRng};
+
+use crate::support::{Fleet, Loading, Node, get, key, load, memory_only, no_loader, sleep};
+
+/// A value with tags.
+fn tagged(value: u64, tags: &[&str]) -> impl FnOnce(LoadContext<u64>) -> Loading + Send + 'static {
+    let loaded = Loaded::value(value).tags(tags.iter().copied());
+    move |_| {
+        Box::pin(async move {
+            sleep(larder::millis(10)).await;
+            Ok(loaded)
+        })
+    }
+}
+
+fn with_tags(tags: &[&str]) -> WriteOptions {
+    WriteOptions::new().tags(tags.iter().copied())
+}
+
+fn windows() -> Policy {
+    Policy::ttl(hours(1)).stale_while_revalidate(hours(1)).stale_if_error(hours(2))
+}
+
+async fn fleet() -> (Fleet, Node, Node) {
+    let fleet = Fleet::new();
+    let (one, two) = (fleet.node(windows()).await, fleet.node(windows()).await);
+    (fleet, one, two)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_removes_those_that_bear_it_from_every_tier_and_no_others() {
+    let memory = memory_only().await;
+    let alone: Cache<u64, u64> = memory.cache("n").policy(windows()).build().unwrap();
+    let (_fleet, one, two) = fleet().await;
+    for (cache, other) in [(&alone, &alone), (&one.cache, &two.cache)] {
+        cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+        cache.set_with(&2, 2, &with_tags(&["a", "b"])).await.unwrap();
+        cache.set_with(&3, 3, &with_tags(&["b"])).await.unwrap();
+        cache.set(&4, 4).await.unwrap();
+        cache.invalidate_tag("a").await.unwrap();
+        for cache in [cache, other] {
+            let left = [get(cache, 1).await, get(cache, 2).await, get(cache, 3).await, get(cache, 4).await];
+            assert_eq!(left, [None, None, Some(3), Some(4)]);
+        }
+        cache.set_with(&1, 5, &with_tags(&["a"])).await.unwrap();
+        assert_eq!(get(cache, 1).await, Some(5), "what is set later is newer");
+        assert_eq!(get(cache, 1).await, Some(5), "also in memory");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_several_tags_removes_only_those_that_bear_them_all() {
+    let (_fleet, one, two) = fleet().await;
+    for (key, tags) in [(1, &["a"][..]), (2, &["b"]), (3, &["a", "b", "c"])] {
+        one.cache.set_with(&key, key, &with_tags(tags)).await.unwrap();
+    }
+    one.cache.invalidate_tags(&["b", "a"], TagMatch::All).await.unwrap();
+    for cache in [&one.cache, &two.cache] {
+        assert_eq!([get(cache, 1).await, get(cache, 2).await, get(cache, 3).await], [Some(1), Some(2), None]);
+    }
+    two.cache.invalidate_tags(&["b", "a"], TagMatch::Any).await.unwrap();
+    assert_eq!([get(&two.cache, 1).await, get(&two.cache, 2).await], [None, None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_of_one_namespace_does_not_hit_anothers_and_a_stack_wide_one_does() {
+    let (_fleet, one, _) = fleet().await;
+    let other: Cache<u64, u64> = one.stack.cache("m").policy(windows()).build().unwrap();
+    for cache in [&one.cache, &other] {
+        cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    }
+    one.cache.invalidate_tag("a").await.unwrap();
+    assert_eq!([get(&one.cache, 1).await, get(&other, 1).await], [None, Some(1)]);
+    one.stack.invalidate_tags(&["a"], TagMatch::Any).await.unwrap();
+    assert_eq!(get(&other, 1).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_by_tag_an_entry_is_served_stale_while_it_is_refreshed() {
+    let memory = memory_only().await;
+    let alone: Cache<u64, u64> = memory.cache("n").policy(windows()).build().unwrap();
+    let (_fleet, one, two) = fleet().await;
+    for (cache, other) in [(&alone, &alone), (&one.cache, &two.cache)] {
+        for verb in ["tag", "namespace"] {
+            cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+            sleep(minutes(1)).await;
+            match verb {
+                "tag" => cache.expire_tags(&["a"], TagMatch::Any).await.unwrap(),
+                _ => cache.expire_all().await.unwrap(),
+            };
+            for cache in [cache, other] {
+                let lookup = cache.get_with(&1, &ReadOptions::new()).await.unwrap();
+                assert_eq!(lookup.answer, Answer::Value(1.into()), "{verb}");
+                assert!(lookup.stale.is_some(), "{verb}");
+            }
+            assert_eq!(load(cache, 1, tagged(2, &["a"])).await, 1);
+            sleep(secs(1)).await;
+            assert_eq!(load(cache, 1, no_loader()).await, 2, "{verb}");
+            cache.remove(&1).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_began_before_the_tag_was_invalidated_is_dead_on_arrival_and_shared_with_nobody_after() {
+    let memory = memory_only().await;
+    let alone: Cache<u64, u64> = memory.cache("n").policy(windows()).build().unwrap();
+    let (_fleet, one, two) = fleet().await;
+    for (cache, invalidating) in [(&alone, &alone), (&one.cache, &one.cache), (&one.cache, &two.cache)] {
+        cache.clear().await.unwrap();
+        let slow = |_: LoadContext<u64>| async {
+            sleep(secs(1)).await;
+            Ok::<_, std::io::Error>(Loaded::value(1).tags(["a"]))
+        };
+        let (before, after) = tokio::join!(async { cache.get_or_load(&1, slow).await.unwrap() }, async {
+            sleep(larder::millis(500)).await;
+            invalidating.invalidate_tag("a").await.unwrap();
+            load(invalidating, 1, tagged(2, &["a"])).await
+        });
+        assert_eq!((before.as_deref(), after), (Some(&1), 2));
+        // Without a bus, nobody tells the other node's memory.
+        assert_eq!(load(invalidating, 1, no_loader()).await, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_is_cleared_by_one_number_whatever_the_store_still_holds() {
+    let (fleet, one, two) = fleet().await;
+    let inner: Cache<u64, u64> = one.cache.namespace("inner").unwrap();
+    one.cache.set(&1, 1).await.unwrap();
+    inner.set(&1, 1).await.unwrap();
+    one.faults.fail(Op::Clear);
+    one.cache.clear().await.unwrap();
+    assert_eq!(fleet.shared.len(larder_core::KeyPrefix::all()).await.unwrap(), 2, "nothing was swept up");
+    assert_eq!([get(&one.cache, 1).await, get(&inner, 1).await, get(&two.cache, 1).await], [None; 3]);
+    one.cache.set(&1, 2).await.unwrap();
+    assert_eq!(get(&two.cache, 1).await, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_cannot_raise_now_is_owed_and_nothing_old_is_served_meanwhile() {
+    let (_fleet, one, two) = fleet().await;
+    one.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    one.faults.fail(Op::Raise);
+    one.cache.invalidate_tag("a").await.unwrap_err();
+    assert_eq!(get(&one.cache, 1).await, None);
+    one.cache.set_with(&2, 2, &with_tags(&["a"])).await.unwrap();
+    assert_eq!(get(&one.cache, 2).await, None, "it cannot be known yet that it is newer");
+    one.faults.heal();
+    sleep(secs(5)).await;
+    assert_eq!([get(&one.cache, 1).await, get(&two.cache, 1).await], [None; 2]);
+    one.cache.set_with(&2, 3, &with_tags(&["a"])).await.unwrap();
+    assert_eq!([get(&one.cache, 2).await, get(&two.cache, 2).await], [Some(3); 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lost_its_barriers_is_not_believed_about_older_entries() {
+    let (fleet, one, two) = fleet().await;
+    one.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    one.cache.invalidate_tag("a").await.unwrap();
+    fleet.shared.lose_barriers();
+    sleep(secs(2)).await;
+    assert_eq!([get(&one.cache, 1).await, get(&two.cache, 1).await], [None; 2]);
+    two.cache.set_with(&1, 2, &with_tags(&["a"])).await.unwrap();
+    assert_eq!(get(&one.cache, 1).await, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_with_tags_lives_no_longer_than_its_tags_are_remembered() {
+    let (_fleet, one, _) = fleet().await;
+    let options = with_tags(&["a"]).ttl(hours(100));
+    one.cache.set_with(&1, 1, &options).await.unwrap();
+    one.cache.set_with(&2, 2, &WriteOptions::new().ttl(hours(100))).await.unwrap();
+    sleep(hours(25)).await;
+    assert_eq!([get(&one.cache, 1).await, get(&one.cache, 2).await], [None, Some(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_barriers_below_one_with_them_is_judged_too() {
+    let clock = PausedClock::new();
+    let mut plain = Capabilities::none();
+    plain.persistent = true;
+    plain.scan = true;
+    let (local, shared) =
+        (MemoryStore::new(clock.clone()).with_capabilities(plain), MemoryStore::new(clock.clone()));
+    let node = async |local: &MemoryStore| {
+        let builder = Stack::builder().clock(clock.clone()).rng(SeededRng::unpredictable());
+        let builder = builder.store_with(local.clone(), larder::TierSettings::new().with_name("local"));
+        let stack = builder.store_with(shared.clone(), larder::TierSettings::new().with_name("shared"));
+        let stack = stack.build().await.unwrap();
+        stack.cache::<u64, u64>("n").policy(windows()).build().unwrap()
+    };
+    let one = node(&local).await;
+    one.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    let two = node(&MemoryStore::new(clock.clone()).with_capabilities(plain)).await;
+    two.invalidate_tag("a").await.unwrap();
+    sleep(secs(2)).await;
+    assert_eq!(get(&one, 1).await, None, "its local copy is older");
+}
+
+#[tokio::test(start_paused = true)]
+async fn raised_everywhere_means_that_no_node_serves_it() {
+    let clock = PausedClock::new();
+    let store = MemoryStore::new(clock.clone());
+    let bus = MemoryBus::new("news").hearing(&store);
+    let node = async || {
+        let builder = Stack::builder().memory(Memory::max_entries(100)).clock(clock.clone());
+        let builder = builder.rng(SeededRng::unpredictable()).bus(bus.clone());
+        let stack = builder.store(store.clone().announcing_on("news")).build().await.unwrap();
+        stack.cache::<u64, u64>("n").policy(windows()).build().unwrap()
+    };
+    let (one, two) = (node().await, node().await);
+    sleep(secs(1)).await;
+    one.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    assert_eq!(load(&two, 1, no_loader()).await, 1);
+    assert!(one.invalidate_tags_everywhere(&["a"], TagMatch::Any).await.unwrap().everywhere);
+    assert_eq!(two.peek(&1).unwrap(), Answer::Miss);
+    one.set(&2, 2).await.unwrap();
+    assert_eq!(load(&two, 2, no_loader()).await, 2);
+    assert!(one.clear_everywhere().await.unwrap().everywhere);
+    assert_eq!(two.peek(&2).unwrap(), Answer::Miss);
+    assert_eq!(key(2).to_string(), "n:2");
+}
