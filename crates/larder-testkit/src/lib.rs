@@ -36,7 +36,7 @@ pub use conformance::{
 pub use faulty::{Fault, Faults, Faulty, Op, When};
 pub use letterbox::Letterbox;
 pub use memory_bus::{Leg, MemoryBus};
-pub use memory_store::MemoryStore;
+pub use memory_store::{MemoryStore, Replica};
 pub use proxy::{Cut, FaultProxy, ProxyFaults, Way};
 pub use recorder::Recorder;
 pub use rng::SeededRng;

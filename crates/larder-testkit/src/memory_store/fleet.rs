@@ -36,6 +36,27 @@ impl Books {
         Self { listeners: std::mem::take(&mut self.listeners), ..Self::begin(number, history) }
     }
 
+    /// The same books, without those who listen.
+    pub(super) fn copy(&self) -> Self {
+        let Self { members, barriers, tip, floor, .. } = self;
+        Self {
+            members: members.clone(),
+            barriers: barriers.clone(),
+            tip: *tip,
+            floor: *floor,
+            listeners: Vec::new(),
+        }
+    }
+
+    pub(super) fn take_listeners(&mut self) -> Vec<Weak<dyn Inbox>> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// These books become those of another history.
+    pub(super) fn go_on(&mut self, listeners: Vec<Weak<dyn Inbox>>, history: u64) {
+        (self.listeners, self.tip.history) = (listeners, history);
+    }
+
     pub(super) fn beat(&mut self, beat: &Beat, now: Moment) {
         let Beat { node, number, proven, ttl } = *beat;
         self.members.insert(node, (Member { node, beat: number, proven }, now.after(ttl)));

@@ -65,18 +65,29 @@ struct State {
     books: Books,
 }
 
-#[derive(Default)]
+/// What a [`MemoryStore`] held at some time.
+pub struct Replica(State);
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Replica").field(&self.0.slots.len()).finish()
+    }
+}
+
+#[derive(Clone, Default)]
 struct Slot {
     entry: Option<Entry>,
     lease: Option<Lease>,
     foreign: bool,
 }
 
+#[derive(Clone)]
 struct Entry {
     stored: Stored,
     dead_at: Moment,
 }
 
+#[derive(Clone)]
 struct Lease {
     token: Token,
     ends_at: Moment,
@@ -134,6 +145,23 @@ impl MemoryStore {
         let first = first.max(state.sequence).max(state.books.tip.number);
         let books = state.books.lost(first, history);
         *state = State::begin(first, lineage, books);
+    }
+
+    /// What the store holds now: a replica that lags behind from here on.
+    #[must_use]
+    pub fn snapshot(&self) -> Replica {
+        Replica(self.shelf.lock().copy())
+    }
+
+    /// Loses everything since the snapshot, sequences included, as a failover to a replica that lags does; shows it by
+    /// another [`lineage`](Store::lineage) and history.
+    pub fn fail_over_to(&self, replica: &Replica) {
+        let mut state = self.shelf.lock();
+        let (lineage, history) = (state.lineage + 1, state.books.tip.history + 1);
+        let listeners = state.books.take_listeners();
+        *state = State { lineage, ..replica.0.copy() };
+        state.books.go_on(listeners, history);
+        state.sequence = state.sequence.max(1);
     }
 
     /// Forgets the barriers alone, as if they had been evicted; the new ones begin above the old, and all that is older
@@ -270,6 +298,10 @@ impl Shelf {
 impl State {
     fn begin(sequence: u64, lineage: u64, books: Books) -> Self {
         Self { slots: BTreeMap::new(), sequence, lineage, books }
+    }
+
+    fn copy(&self) -> Self {
+        Self { slots: self.slots.clone(), books: self.books.copy(), ..*self }
     }
 
     fn tip(&self) -> Tip {

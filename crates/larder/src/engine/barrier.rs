@@ -125,6 +125,7 @@ impl Core {
     ) -> (Result<Barrier>, Reach) {
         match self.raise_in_store(&targets, verb).await {
             Ok((at, barriers)) => {
+                self.remember_raised(&targets, verb);
                 self.apply_barriers(at, &barriers);
                 let reach = match self.barriers.drawn_by {
                     Some(_) if self.announces() => Reach::Done,
@@ -318,8 +319,14 @@ impl Core {
     }
 
     /// The same for an entry that came from a store: asks for what is not known.
-    async fn standing_by_store(&self, names: &NamespaceNames, entry: &Entry) -> Standing {
+    async fn standing_by_store(self: &Arc<Self>, names: &NamespaceNames, entry: &Entry) -> Standing {
         self.doubt_the_untold();
+        if let Some(index) = self.barriers.drawn_by.filter(|index| self.tiers[*index].owes_barriers()) {
+            self.pay_barriers(index + 1).await;
+            if self.tiers[index].owes_barriers() {
+                return Standing::Dead;
+            }
+        }
         if let Some(index) = self.barriers.drawn_by
             && let Judgement::Unknown(unknown) = self.judge(names, entry)
             && self.ask_for(&self.tiers[index], unknown).await.is_err()

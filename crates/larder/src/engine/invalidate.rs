@@ -355,6 +355,11 @@ impl Core {
         self.pay_those(place, |debt| matches!(debt, Debt::Key(_))).await;
     }
 
+    /// The same for barriers, which are quick.
+    pub(crate) async fn pay_barriers(self: &Arc<Self>, place: usize) {
+        self.pay_those(place, |debt| matches!(debt, Debt::Raise(..))).await;
+    }
+
     async fn pay_those(self: &Arc<Self>, place: usize, wanted: impl Fn(&Debt) -> bool) {
         let tier = self.store(place);
         let Some(_paying) = tier.try_pay() else { return };

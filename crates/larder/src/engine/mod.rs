@@ -9,6 +9,7 @@ mod lease;
 mod load;
 mod quick;
 mod read;
+mod recovery;
 mod registry;
 mod seal;
 mod space;
@@ -24,7 +25,7 @@ mod write;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -60,7 +61,7 @@ use crate::{
     hub::{Hub, Signal},
     memory::MemoryTier,
     options::{BusSettings, Policy, Settings, TierChoice, TierPolicy},
-    policy::coherence::Coherence,
+    policy::{coherence::Coherence, ring::Ring},
     stats::{Count, Since},
 };
 
@@ -102,6 +103,8 @@ pub(crate) struct Core {
     pub(crate) barriers: Barriers,
     /// The bus, if there is one.
     pub(crate) sync: Option<Sync>,
+    /// What this node invalidated lately.
+    pub(crate) ring: Mutex<Ring>,
     /// Who waits for other processes' leases.
     pub(crate) wakes: Wakes,
     /// The node's own sequence, for stacks without an authority.
@@ -166,6 +169,7 @@ impl Core {
             coherence: Coherence::new(),
             barriers,
             sync,
+            ring: Mutex::new(Ring::new(settings.replay_max)),
             wakes: Wakes::new(),
             sequence,
             flights: Arc::new(Flights::new(settings.flights_max, settings.coalesce)),

@@ -10,8 +10,8 @@ use std::{
 };
 
 use larder_core::{
-    Capabilities, DynStore, Error, ErrorKind, Event, Fill, Filled, Found, Key, Read, Removal, Removed,
-    Result, Store, TierState, Version, Write, Written,
+    Capabilities, ClearReason, DynStore, Error, ErrorKind, Event, Fill, Filled, Found, Key, Read, Removal,
+    Removed, Result, Store, TierState, Version, Write, Written,
 };
 
 use super::Core;
@@ -166,7 +166,8 @@ impl Tier {
     fn watch_lineage(&self, core: &Core) {
         let lineage = self.store.lineage();
         if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
-            core.coherence.bump_all();
+            core.forget_all(ClearReason::Lineage);
+            core.repeat_lately(self);
             tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");
             core.tell(|| Event::LineageChanged { tier: Arc::clone(&self.name) });
         }
@@ -187,6 +188,11 @@ impl Tier {
     /// Whether the store's copy of a key must not be read until a debt is paid.
     pub(crate) fn owes(&self, key: &Key) -> bool {
         self.owes_anything() && self.journal().owes(key)
+    }
+
+    /// Whether barriers are to be raised before the store's copies are believed.
+    pub(crate) fn owes_barriers(&self) -> bool {
+        self.owes_anything() && self.journal().owes_barriers()
     }
 
     pub(crate) fn claims(&self, limit: usize) -> Vec<Claim> {

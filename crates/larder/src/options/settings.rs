@@ -39,6 +39,9 @@ pub struct Settings {
     /// How many keys a failed invalidation may leave owed to a store before they collapse into "everything".
     /// Default: 10 000.
     pub journal_max: usize,
+    /// How many of its own invalidations of the last 15 seconds a node remembers, to repeat them at a store that lost its
+    /// last writes in a failover. If there were more, everything is invalidated then. Default: 65 536.
+    pub replay_max: usize,
     /// The longest an entry with tags is kept in any tier, whatever its policy says: for so long a store must remember which
     /// tags were invalidated. The same on all nodes. Default: 1 day.
     #[serde(deserialize_with = "serde_span::one")]
@@ -65,6 +68,7 @@ impl Default for Settings {
             unleased_loads_max: 64,
             lease: Duration::from_secs(2),
             journal_max: 10_000,
+            replay_max: 65_536,
             tagged_life_max: Duration::from_secs(86_400),
             namespaces_max: 10_000,
             max_value_bytes: 16 << 20,
@@ -88,6 +92,7 @@ impl Settings {
             ("writes_max", self.writes_max),
             ("unleased_loads_max", self.unleased_loads_max),
             ("journal_max", self.journal_max),
+            ("replay_max", self.replay_max),
             ("namespaces_max", self.namespaces_max),
             ("max_value_bytes", self.max_value_bytes),
             ("events_max", self.events_max),
@@ -147,6 +152,8 @@ setters! { Settings:
     with_lease: Duration => lease = lease;
     /// Sets [`journal_max`](Self::journal_max).
     with_journal_max: usize => journal_max = journal_max;
+    /// Sets [`replay_max`](Self::replay_max).
+    with_replay_max: usize => replay_max = replay_max;
     /// Sets [`tagged_life_max`](Self::tagged_life_max).
     with_tagged_life_max: Duration => tagged_life_max = tagged_life_max;
     /// Sets [`namespaces_max`](Self::namespaces_max).

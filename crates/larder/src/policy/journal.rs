@@ -79,6 +79,11 @@ impl Journal {
         self.keys.contains_key(key) || self.prefixes.iter().any(|(prefix, _)| prefix.covers(key.as_bytes()))
     }
 
+    /// Whether barriers are to be raised: until then nobody can tell which of the store's copies stand.
+    pub(crate) fn owes_barriers(&self) -> bool {
+        !self.barriers.is_empty()
+    }
+
     /// Up to `limit` debts to pay now, those over prefixes first.
     pub(crate) fn claims(&self, limit: usize) -> Vec<Claim> {
         let prefixes = self

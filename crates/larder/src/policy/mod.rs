@@ -9,3 +9,4 @@ pub(crate) mod freshness;
 pub(crate) mod journal;
 #[allow(dead_code, reason = "the engine is about to ask it")]
 pub(crate) mod pattern;
+pub(crate) mod ring;

@@ -14,6 +14,7 @@ mod nodes;
 mod outages;
 mod payloads;
 mod reads;
+mod recovery;
 mod settings;
 mod shutdown;
 mod support;
