@@ -19,9 +19,9 @@
 //! barriers or members were lost.
 //!
 //! What is written, removed or raised is announced by the same script on the channel `larder:news`, on a cluster on
-//! `larder:{0}news` for each partition. Where the user may not publish, [`RedisStore::connect`] says so. Should that
-//! right be taken away later, a write with news leaves no entry, a removal removes and a barrier stands, but all of them
-//! answer an error that names it.
+//! `larder:{0}news` for each partition; so is a write that Redis refused, for what stood there before is gone. Where the
+//! user may not publish, [`RedisStore::connect`] says so. Should that right be taken away later, a write with news
+//! leaves no entry, a removal removes and a barrier stands, but all of them answer an error that names it.
 //!
 //! # What a bus delivers
 //!
@@ -34,7 +34,7 @@
 //! | the server dies, resets, cuts off who is too slow (`client-output-buffer-limit`) | [`Left`] at once, [`Joined`] when it is back | the same |
 //! | the connection goes dead without a word | [`Left`] within 1.25 s, by pings | the same |
 //! | `FLUSHALL`, `FLUSHDB` | another history in the next announcement or beat | [`Missed`] |
-//! | slots of a cluster move, a primary fails over | [`Left`] when the server says so, else within 2 s; [`Joined`] at the new place | the same |
+//! | slots of a cluster move | [`Left`] when the server says so, else at the next look, every 2 s; [`Joined`] at the new place | the same |
 //!
 //! Between [`Left`] and [`Joined`] nothing is delivered, and whatever happens meanwhile may be missed for good. A
 //! subscription to a cluster stands on all primaries or not at all.

@@ -157,9 +157,15 @@ async fn barriers_that_no_longer_matter_are_forgotten_step_by_step() {
 async fn signs_of_life_and_barriers_need_no_free_memory() {
     let redis = RedisOptions::default().with_max_memory(2 << 20, "noeviction").start().await;
     let store = connect(redis.url()).await;
-    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("it is full now");
     store.beat(beat(1, 1)).await.expect("it answers");
-    assert_eq!(store.members().await.expect("it answers").len(), 1);
+    let at = raised(&store, raise(&["t"])).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("it is full now");
+    store.beat(beat(1, 2)).await.expect("it answers");
+    store.beat(beat(2, 1)).await.expect("it answers");
+    assert_eq!(store.members().await.expect("it answers").len(), 2);
+    assert!(raised(&store, raise(&["t", "new"])).await > at);
+    redis.command(&["DEL", "larder:{0}s", "larder:{0}b", "larder:{0}m"]).await.expect("it answers");
+    store.beat(beat(1, 3)).await.expect("it answers");
     raised(&store, raise(&["t"])).await;
     remove(&store, "u:1").await;
 }

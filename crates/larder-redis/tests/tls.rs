@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
-use larder_core::{ErrorKind, Found};
-use larder_redis::{RedisSettings, RedisStore};
-use larder_testkit::RedisOptions;
+use larder_core::{Bus, ErrorKind, Found};
+use larder_redis::{RedisBus, RedisSettings, RedisStore};
+use larder_testkit::{Letterbox, RedisOptions};
 use redis::TlsCertificates;
 use support::{connect, get, set};
 
@@ -45,9 +45,16 @@ async fn a_trusted_certificate_is_accepted_and_no_other() {
     let trusting =
         |pem: Vec<u8>| settings.clone().with_tls(TlsCertificates { client_tls: None, root_cert: Some(pem) });
 
-    let store = connect(trusting(trusted)).await;
+    let store = connect(trusting(trusted.clone())).await;
     set(&store, "u:1").await;
     assert!(matches!(get(&store, "u:1").await, Ok(Found::Hit(_))));
+
+    let bus = RedisBus::connect(trusting(trusted)).await.expect("a server runs");
+    let letters = Arc::new(Letterbox::new());
+    bus.subscribe(letters.clone()).await.expect("a server runs");
+    bus.publish("in secret".into()).await.expect("it answers");
+    let heard = letters.until(|signals| (signals.len() > 1).then_some(()));
+    tokio::time::timeout(support::PATIENCE, heard).await.expect("it is heard");
 
     let refused = RedisStore::connect(settings.clone()).await.expect_err("nobody signed it");
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");

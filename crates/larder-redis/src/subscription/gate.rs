@@ -77,3 +77,61 @@ impl Gate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use larder_core::ErrorKind;
+    use larder_testkit::Letterbox;
+
+    use super::*;
+
+    fn gate() -> (Gate, Arc<Letterbox>) {
+        let letters = Arc::new(Letterbox::new());
+        (Gate::new(letters.clone()), letters)
+    }
+
+    fn lost() -> Error {
+        Error::new(ErrorKind::Unavailable, "lost")
+    }
+
+    #[test]
+    fn news_pass_only_while_the_subscription_stands() {
+        let (gate, letters) = gate();
+        gate.tell(Signal::Missed);
+        gate.open();
+        gate.tell(Signal::Blocked);
+        gate.shut(lost());
+        gate.tell(Signal::Missed);
+        gate.open();
+        gate.shut(lost());
+        let signals = letters.signals();
+        assert!(matches!(signals[..], [Signal::Joined, Signal::Blocked, Signal::Left(_)]), "{signals:?}");
+    }
+
+    #[test]
+    fn what_never_stood_is_not_lost_and_a_silenced_gate_says_nothing() {
+        let (first, letters) = gate();
+        first.shut(lost());
+        first.open();
+        assert!(letters.signals().is_empty());
+        let (second, letters) = gate();
+        second.open();
+        second.silence();
+        second.tell(Signal::Missed);
+        second.shut(lost());
+        assert!(matches!(letters.signals()[..], [Signal::Joined]));
+    }
+
+    #[tokio::test]
+    async fn lost_interest_ends_the_subscription_without_a_word() {
+        let (gate, letters) = gate();
+        gate.open();
+        letters.lose_interest();
+        gate.tell(Signal::Missed);
+        gate.fallen().await;
+        gate.tell(Signal::Missed);
+        gate.shut(lost());
+        assert!(gate.is_bored());
+        assert_eq!(letters.signals().len(), 2);
+    }
+}

@@ -90,7 +90,9 @@ impl<S: Source> Subscription<S> {
         if !self.shared.settings.server.lazy {
             let dialed = self.shared.dial(&inbox).await;
             let (gate, session) = dialed.map_err(|(error, _)| error)?;
-            self.shared.admit(&gate);
+            if !self.shared.admit(&gate) {
+                return Err(fault::closed());
+            }
             first = Some((gate, session));
         }
         let task = tokio::spawn(supervise(Arc::clone(&self.shared), inbox, first));
