@@ -9,6 +9,7 @@ mod install;
 mod instructions;
 mod lint;
 mod run;
+mod sim;
 mod test;
 mod tidy;
 
@@ -28,6 +29,9 @@ cargo xtask <task>
   servers [--no-install]  lists the servers and tools that the tests start, and installs the missing ones
   bench [scenario ..]     the benchmarks, or those named: `memory` is the memory tier beside its peers, `disk` the disk
                           tier; an unknown name lists them all. `--quick` only shows that they run
+  sim [--seeds N] [--seed S] [--hours H] [--minutes M] [--explain S]
+                          nodes of the real engine over simulated stores, clocks and an origin, on paused time: each
+                          seed has ten minutes of faults, every answer is judged; a seed that fails is explained
   instructions [--bless]  counts the instructions of each way to hit memory and compares them with those on record;
                           `--bless` puts these on record
 
@@ -61,6 +65,7 @@ fn perform(args: &[&str]) -> Result<bool, Problem> {
         ["servers", "--no-install"] => install::servers(Missing::List),
         ["instructions"] => instructions::run(&workspace, Missing::Install, false),
         ["instructions", "--bless"] => instructions::run(&workspace, Missing::Install, true),
+        ["sim", ref args @ ..] => sim::run(&workspace, args),
         ["bench", ref args @ ..] => bench::run(&workspace, args),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");

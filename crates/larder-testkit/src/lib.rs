@@ -26,6 +26,8 @@ mod proxy;
 mod recorder;
 mod rng;
 mod server;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 pub use cancel::poll_then_drop;
 pub use clock::{MockClock, PausedClock};

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     clock::SystemRng,
-    engine::{Core, Parts, STORES_MAX, Tier, join, start},
+    engine::{Core, Gate, Parts, STORES_MAX, Tier, join, start},
     envelope::Encryption,
     hub::Hub,
     memory::{Memory, MemoryTier},
@@ -33,6 +33,7 @@ pub struct StackBuilder {
     rng: Option<Arc<dyn Rng>>,
     policy: Policy,
     bus: Option<(DynBus, BusSettings)>,
+    gate: Gate,
 }
 
 impl std::fmt::Debug for StackBuilder {
@@ -58,6 +59,7 @@ impl StackBuilder {
             rng: None,
             policy: Policy::default(),
             bus: None,
+            gate: Gate::default(),
         }
     }
 
@@ -146,6 +148,13 @@ impl StackBuilder {
         self
     }
 
+    /// Lets the stack's tasks run only while the gate is open. For simulations.
+    #[cfg(feature = "simulation")]
+    pub fn task_gate(mut self, gate: Arc<dyn crate::engine::TaskGate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
     /// Builds the stack. Must be called on a tokio runtime, which must outlive the stack: its work runs there.
     ///
     /// # Errors
@@ -167,7 +176,7 @@ impl StackBuilder {
         };
         let tiers = self.name_tiers();
         let advisories = self.check(&tiers)?;
-        let Self { settings, encryption, memory, observers, clock, rng, policy, bus, .. } = self;
+        let Self { settings, encryption, memory, observers, clock, rng, policy, bus, gate, .. } = self;
         let rng = rng.unwrap_or_else(|| Arc::new(SystemRng::new()));
         let hub = Arc::new(Hub::new(settings.events_max));
         observers.into_iter().for_each(|observer| hub.subscribe(observer).keep());
@@ -175,7 +184,8 @@ impl StackBuilder {
         let tiers =
             tiers.into_iter().map(|(name, store, tier)| Tier::new(name, store, &tier, settings.journal_max));
         let tiers = tiers.collect();
-        let parts = Parts { clock, rng, encryption, memory, tiers, hub, settings, runtime, policy, bus };
+        let parts =
+            Parts { clock, rng, encryption, memory, tiers, hub, settings, runtime, policy, bus, gate };
         let core = Arc::new(Core::new(parts));
         core.distrust_the_past().await;
         start(&core);

@@ -22,6 +22,8 @@ mod value;
 pub use builder::StackBuilder;
 pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, TagMatch, WarmEntry, WarmProgress, Wrapped};
 pub use clock::{SystemClock, SystemRng};
+#[cfg(feature = "simulation")]
+pub use engine::TaskGate;
 pub use engine::{Inspection, Invalidated, Reach, TierCopy, TierHealth};
 #[cfg(feature = "encryption")]
 pub use envelope::{Encryption, SecretKey};

@@ -115,9 +115,8 @@ impl Stack {
     pub async fn clear(&self) -> Result<Invalidated> {
         self.core.check_open()?;
         let core = Arc::clone(&self.core);
-        let cleared =
-            self.core.tasks.spawn_on(async move { core.clear(&KeyPrefix::all()).await }, &self.core.runtime);
-        let (outcome, bus) = cleared.await.map_err(|_| crate::engine::runtime_gone())?;
+        let cleared = self.core.tracked(async move { core.clear(&KeyPrefix::all()).await }).await;
+        let (outcome, bus) = cleared.ok().flatten().ok_or_else(crate::engine::runtime_gone)?;
         outcome?;
         let store = if self.core.tiers.is_empty() { Reach::None } else { Reach::Done };
         Ok(Invalidated { store, bus, everywhere: false })

@@ -192,7 +192,8 @@ impl Scope {
         (failure.map_or(Ok(()), Err), bus)
     }
 
-    /// Moves the deadline of what a store holds to now; answers the version under which it stands.
+    /// Moves the deadline of what a store holds to now; answers the version under which it stands. What is known to be
+    /// older than an invalidation is removed: under a new version nobody would know any more.
     async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<Version> {
         let tier = self.core.store(place);
         for _ in 0..TRIES {
@@ -200,6 +201,9 @@ impl Scope {
             let read = vec![Read { key: spot.key.clone(), lease: None }];
             let Ok(found) = tier.read(&self.core, "read", read).await else { break };
             let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
+            if self.is_outdated(place, &spot.key, stored.version) {
+                break;
+            }
             let Ok(write) = self.expired(spot, &stored, stamp) else { break };
             let Ok(written) = tier.write(&self.core, vec![write]).await else {
                 break;
@@ -220,7 +224,7 @@ impl Scope {
     fn expired(&self, spot: &Spot, stored: &Stored, stamp: Stamp) -> Result<Write, RejectedPayload> {
         let held = self.open(&spot.key, stored, self.note(&spot.key))?;
         let deadlines = held.entry.deadlines.ended(self.core.now());
-        let bytes = envelope::reseal_deadlines(
+        let bytes = envelope::shorten_deadlines(
             &spot.key,
             &stored.bytes,
             self.on_the_wall(&deadlines),

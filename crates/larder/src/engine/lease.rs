@@ -56,6 +56,7 @@ impl Scope {
         }
         let leases = granted(free.iter().chain(&held));
         tokio::select! {
+            biased;
             waited = self.wait_for_lease(place, plan, held) => free.extend(waited),
             () = self.renew_leases(&leases) => unreachable!("renewing never ends by itself"),
         }

@@ -44,6 +44,7 @@ impl Scope {
         let leases = granted(&items);
         let abandoned = self.abandoned(plan, &items);
         let answers = tokio::select! {
+            biased;
             answers = self.run(job, loader, requests) => answers,
             () = self.renew_leases(&leases) => unreachable!("renewing never ends by itself"),
             () = abandoned => Err(Error::new(ErrorKind::LoadFailed, "ended, since nobody waits for it any more")),

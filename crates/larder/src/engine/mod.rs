@@ -15,6 +15,7 @@ mod seal;
 mod space;
 mod store;
 mod sync;
+mod tasks;
 mod tier;
 mod upkeep;
 mod waits;
@@ -38,6 +39,9 @@ pub(crate) use load::check_tags;
 pub(crate) use seal::{Lives, fraction};
 pub(crate) use space::{Scope, Space, Spot};
 pub(crate) use sync::join;
+pub(crate) use tasks::Gate;
+#[cfg(feature = "simulation")]
+pub use tasks::TaskGate;
 pub(crate) use tier::Tier;
 pub(crate) use upkeep::start;
 pub(crate) use wants::{Answered, Quick, Wants};
@@ -121,6 +125,8 @@ pub(crate) struct Core {
     /// How many loads may run without leases.
     pub(crate) unleased: Semaphore,
     pub(crate) tasks: TaskTracker,
+    /// What the tasks pass before they run.
+    gate: Gate,
     /// Where all work runs, whichever runtime a caller is on: that of the builder.
     pub(crate) runtime: Handle,
     /// Held by whoever shuts down; a second caller waits for the first.
@@ -142,11 +148,13 @@ pub(crate) struct Parts {
     pub(crate) runtime: Handle,
     pub(crate) policy: Policy,
     pub(crate) bus: Option<(DynBus, BusSettings)>,
+    pub(crate) gate: Gate,
 }
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, rng, settings, encryption, memory, tiers, hub, runtime, policy, bus } = parts;
+        let Parts { clock, rng, settings, encryption, memory, tiers, hub, runtime, policy, bus, gate } =
+            parts;
         let ticks = clock.is_none();
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let names = tiers.iter().map(|tier| Arc::clone(&tier.name));
@@ -181,6 +189,7 @@ impl Core {
             policy,
             unleased: Semaphore::new(settings.unleased_loads_max),
             tasks: TaskTracker::new(),
+            gate,
             runtime,
             shutting_down: tokio::sync::Mutex::new(false),
             ending: CancellationToken::new(),

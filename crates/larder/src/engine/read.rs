@@ -246,6 +246,7 @@ impl Scope {
                     return Ok(taken);
                 }
                 tokio::select! {
+                    biased;
                     changed = phase.changed() => if changed.is_err() { return Err(vanished(key)); },
                     () = run_out(&mut patience.soft), if !patience.soft_passed => patience.soft_passed = true,
                     () = run_out(&mut patience.hard) => return self.out_of_time(key, at_hand.take(), wants),
@@ -326,11 +327,12 @@ impl Core {
         let scope = current();
         let work = carried(scope, async move {
             tokio::select! {
-                () = work => {}
+                biased;
                 () = ending.cancelled() => {}
+                () = work => {}
             }
         });
-        self.tasks.spawn_on(work, &self.runtime);
+        drop(self.tracked(work));
     }
 }
 

@@ -24,8 +24,9 @@ pub(crate) async fn keep_house(core: Weak<Core>) {
     loop {
         let Some(ending) = core.upgrade().map(|core| core.ending.clone()) else { return };
         tokio::select! {
-            () = tokio::time::sleep(ROUND) => {}
+            biased;
             () = ending.cancelled() => return,
+            () = tokio::time::sleep(ROUND) => {}
         }
         let Some(core) = core.upgrade() else { return };
         core.sweep(SWEEP);
@@ -156,5 +157,5 @@ fn probes(sequences: u16, token: Token) -> Vec<Key> {
 /// Starts house-keeping for a core, on the runtime that builds it.
 pub(crate) fn start(core: &Arc<Core>) {
     // Not among the tracked tasks: it never ends by itself.
-    tokio::spawn(keep_house(Arc::downgrade(core)));
+    core.untracked(keep_house(Arc::downgrade(core)));
 }

@@ -92,13 +92,9 @@ impl Scope {
             drop(turn);
             outcome
         };
-        let task = self
-            .core
-            .tasks
-            .spawn_on(crate::stats::carried(crate::stats::current(), work), &self.core.runtime);
-        match task.await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(super::runtime_gone()),
+        match self.core.tracked(crate::stats::carried(crate::stats::current(), work)).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => Err(super::runtime_gone()),
         }
     }
 

@@ -77,7 +77,7 @@ pub(super) struct Fixed {
     reserved: u8,
     codec: CodecId,
     pub(super) made_at: Timestamp,
-    deadlines: StoredDeadlines,
+    pub(super) deadlines: StoredDeadlines,
     load_time: Duration,
     schema: u64,
     key: u128,

@@ -68,6 +68,15 @@ pub(crate) struct StoredDeadlines {
 }
 
 impl StoredDeadlines {
+    /// The earlier of each.
+    fn at_most(self, other: Self) -> Self {
+        Self {
+            fresh: self.fresh.min(other.fresh),
+            stale: self.stale.min(other.stale),
+            fallback: self.fallback.min(other.fallback),
+        }
+    }
+
     /// The same, in order and at most ten years after `made_at`: what [`open`] accepts.
     fn bounded(self, made_at: Timestamp) -> Self {
         let longest = made_at.after(Duration::MAX);
@@ -203,9 +212,33 @@ pub(crate) fn reseal_deadlines(
     stamp: Barrier,
     format: &Format<'_>,
 ) -> Result<Bytes, RejectedPayload> {
+    reseal(key, bytes, stamp, format, |_| deadlines)
+}
+
+/// The same, but no deadline becomes later than it was: clocks differ, and the wall of who ends an entry may be ahead.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn shorten_deadlines(
+    key: &Key,
+    bytes: &Bytes,
+    deadlines: StoredDeadlines,
+    stamp: Barrier,
+    format: &Format<'_>,
+) -> Result<Bytes, RejectedPayload> {
+    reseal(key, bytes, stamp, format, |before| deadlines.at_most(before))
+}
+
+fn reseal(
+    key: &Key,
+    bytes: &Bytes,
+    stamp: Barrier,
+    format: &Format<'_>,
+    change: impl FnOnce(StoredDeadlines) -> StoredDeadlines,
+) -> Result<Bytes, RejectedPayload> {
     let fixed = verify(key, bytes, format)?;
     let mut out = bytes[..bytes.len() - TRAILER_BYTES].to_vec();
-    header::patch(&mut out, deadlines.bounded(fixed.made_at), stamp.max(fixed.stamp));
+    header::patch(&mut out, change(fixed.deadlines).bounded(fixed.made_at), stamp.max(fixed.stamp));
     out.reserve_exact(TRAILER_BYTES);
     Ok(close(out))
 }

@@ -1,6 +1,6 @@
 //! Invalidations that a store did not execute: remembered, bounded, repeated before that store is believed again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use larder_core::{Key, KeyPrefix};
 
@@ -22,6 +22,8 @@ pub(crate) enum Debt {
 #[derive(Debug)]
 pub(crate) struct Journal {
     keys: HashMap<Key, u64>,
+    /// The keys by their numbers: the oldest debt is paid first.
+    order: BTreeMap<u64, Key>,
     prefixes: Vec<(KeyPrefix, u64)>,
     barriers: Vec<(Vec<Target>, Verb, u64)>,
     keys_max: usize,
@@ -44,7 +46,8 @@ const BARRIERS_MAX: usize = 1_024;
 
 impl Journal {
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self { keys: HashMap::new(), prefixes: Vec::new(), barriers: Vec::new(), keys_max, next: 0 }
+        let (keys, order) = (HashMap::new(), BTreeMap::new());
+        Self { keys, order, prefixes: Vec::new(), barriers: Vec::new(), keys_max, next: 0 }
     }
 
     /// Takes note of a debt. Incurring it again keeps one slot.
@@ -52,7 +55,10 @@ impl Journal {
         self.next += 1;
         match debt {
             Debt::Key(key) if self.keys.len() < self.keys_max || self.keys.contains_key(&key) => {
-                self.keys.insert(key, self.next);
+                if let Some(before) = self.keys.insert(key.clone(), self.next) {
+                    self.order.remove(&before);
+                }
+                self.order.insert(self.next, key);
             }
             Debt::Prefix(prefix) if self.prefixes.len() < PREFIXES_MAX => {
                 self.prefixes.retain(|(other, _)| *other != prefix);
@@ -71,6 +77,7 @@ impl Journal {
 
     fn collapse(&mut self) {
         self.keys.clear();
+        self.order.clear();
         self.prefixes = vec![(KeyPrefix::all(), self.next)];
     }
 
@@ -84,7 +91,7 @@ impl Journal {
         !self.barriers.is_empty()
     }
 
-    /// Up to `limit` debts to pay now, those over prefixes first.
+    /// Up to `limit` debts to pay now: barriers and prefixes first, then the oldest keys.
     pub(crate) fn claims(&self, limit: usize) -> Vec<Claim> {
         let prefixes = self
             .prefixes
@@ -95,7 +102,7 @@ impl Journal {
             number: *number,
         });
         let keys =
-            self.keys.iter().map(|(key, number)| Claim { debt: Debt::Key(key.clone()), number: *number });
+            self.order.iter().map(|(number, key)| Claim { debt: Debt::Key(key.clone()), number: *number });
         barriers.chain(prefixes).chain(keys).take(limit).collect()
     }
 
@@ -104,7 +111,7 @@ impl Journal {
         match &claim.debt {
             Debt::Key(key) => {
                 if self.keys.get(key) == Some(&claim.number) {
-                    self.keys.remove(key);
+                    self.forget(key);
                 }
             }
             Debt::Prefix(prefix) => {
@@ -123,7 +130,13 @@ impl Journal {
     /// incurred while it ran may come after it in the store's order, and stands.
     pub(crate) fn settled(&mut self, key: &Key, mark: Mark) {
         if self.keys.get(key).is_some_and(|number| *number <= mark.0) {
-            self.keys.remove(key);
+            self.forget(key);
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(number) = self.keys.remove(key) {
+            self.order.remove(&number);
         }
     }
 
@@ -162,6 +175,16 @@ mod tests {
         journal.owe(Debt::Key(key("a:1")));
         journal.settled(&key("a:1"), mark);
         assert!(journal.owes(&key("a:1")), "incurred after that removal began");
+    }
+
+    #[test]
+    fn the_oldest_debt_is_paid_first_and_one_that_is_incurred_again_is_young() {
+        let mut journal = Journal::new(10);
+        for name in ["a:1", "a:2", "a:3", "a:1"] {
+            journal.owe(Debt::Key(key(name)));
+        }
+        let claims: Vec<Debt> = journal.claims(2).into_iter().map(|claim| claim.debt).collect();
+        assert_eq!(claims, [Debt::Key(key("a:2")), Debt::Key(key("a:3"))]);
     }
 
     #[test]

@@ -153,15 +153,15 @@ pub(crate) async fn join(core: &Arc<Core>) -> Result<()> {
     let Some(sync) = &core.sync else { return Ok(()) };
     let weak = Arc::downgrade(core);
     if sync.settings.publish && sync.carriage != Carriage::Noticed {
-        tokio::spawn(outbox::publish(weak.clone()));
+        core.untracked(outbox::publish(weak.clone()));
     }
     if !sync.settings.listen {
         return Ok(());
     }
     // Until the first proof nothing is served from memory, and nothing is there.
     core.coherence.prove(Default::default(), Default::default());
-    tokio::spawn(apply::take_in(weak.clone(), Arc::clone(&sync.inbox), core.ending.clone()));
-    tokio::spawn(beat::beat(weak));
+    core.untracked(apply::take_in(weak.clone(), Arc::clone(&sync.inbox), core.ending.clone()));
+    core.untracked(beat::beat(weak));
     sync.bus.subscribe(Arc::clone(&sync.inbox) as _).await.map_err(|error| {
         let text = format!("the bus `{}` cannot be heard", sync.name);
         Error::because(error.kind(), text, error)

@@ -1,0 +1,56 @@
+//! One load of a key at a time in a node, unless an invalidation came between.
+
+use super::{Checker, Invariant};
+
+/// A debt that is paid, or a history that was lost, fences a key as an invalidation does. So long after the way to the
+/// store was last disturbed no debt is left.
+const SETTLED_MS: u64 = 60_000;
+
+/// A load under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    number: u64,
+    forced: bool,
+    fences: u64,
+}
+
+/// A load, to be ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loading {
+    pub(crate) node: usize,
+    pub(crate) key: u32,
+    incarnation: u32,
+    number: u64,
+}
+
+impl Checker {
+    /// A loader begins. `disturbed_ms` is when anything last went wrong on the node's way to the store.
+    pub(crate) fn loads(
+        &mut self,
+        node: usize,
+        key: u32,
+        forced: bool,
+        number: u64,
+        disturbed_ms: u64,
+        now_ms: u64,
+    ) -> Loading {
+        let incarnation = self.incarnations[node];
+        let view = &mut self.views[node][key as usize];
+        let same = |running: &&Running| running.forced == forced && running.fences == view.fences;
+        let twin = view.loads.iter().find(same).is_some();
+        view.loads.push(Running { number, forced, fences: view.fences });
+        if twin && disturbed_ms + SETTLED_MS < now_ms {
+            let what = "a second load began while one ran, and nothing was invalidated between".to_owned();
+            self.violate(Invariant::OneLoad, Some(key), node, now_ms, what);
+        }
+        Loading { node, key, incarnation, number }
+    }
+
+    /// It ended.
+    pub(crate) fn loaded(&mut self, loading: Loading) {
+        if self.incarnations[loading.node] == loading.incarnation {
+            let view = &mut self.views[loading.node][loading.key as usize];
+            view.loads.retain(|running| running.number != loading.number);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The checker: knows what the origin committed and what every node was promised, and judges each answer as it comes.
+
+mod loads;
+mod reads;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use super::plan::{Plan, Verb};
+pub(crate) use loads::Loading;
+pub(crate) use reads::{Seen, Story, Ticket};
+
+macro_rules! invariants {
+    ($($(#[$doc:meta])* $invariant:ident = $name:literal,)*) => {
+        /// What a run must keep, by the numbers of the design.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Invariant { $($(#[$doc])* $invariant,)* }
+
+        impl Invariant {
+            /// What it is called in reports.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$invariant => $name,)* }
+            }
+        }
+    };
+}
+
+invariants! {
+    /// A value is the key's own, whole, and was committed once.
+    Integrity = "I1 integrity",
+    /// A node that was answered an invalidation answers nothing older.
+    ReadYourWrites = "I2 read your writes",
+    /// What a node's tiers answer of a key never goes backwards.
+    Monotonic = "I3 monotonic",
+    /// Nobody answers what is older than an acknowledged invalidation for longer than the bound.
+    Bound = "I5 bound",
+    /// One load of a key at a time in a node.
+    OneLoad = "I8 one load",
+    /// A stale answer is within its window.
+    Window = "I11 stale window",
+    /// Once faults are healed everything recovers by itself.
+    Liveness = "I12 liveness",
+    /// Nothing grows past its bound, and nothing is left behind.
+    Resources = "I13 resources",
+    /// What is counted is what happened.
+    Accounting = "I14 accounting",
+    /// What was answered Ok was executed.
+    Honesty = "I15 honesty",
+    /// No failure of a store fails a read.
+    FailOpen = "K8 fail open",
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// Of which key.
+    pub key: Option<u32>,
+    /// By which node.
+    pub node: usize,
+    /// When, in simulated milliseconds since the beginning.
+    pub at_ms: u64,
+    /// What happened.
+    pub what: String,
+}
+
+/// A row of the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) version: u64,
+    pub(crate) absent: bool,
+}
+
+impl Row {
+    pub(crate) fn mark(self) -> &'static str {
+        if self.absent { " (absent)" } else { "" }
+    }
+}
+
+/// What is true of a key, whoever looks.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    committed: u64,
+    /// The versions at which there was no such row, ascending.
+    absents: Vec<u64>,
+    /// Versions whose `set` nobody knows the end of: the store may execute it at any time.
+    dangling: Vec<u64>,
+    /// From when on nobody may answer what is older than this.
+    bounds: VecDeque<(u64, u64)>,
+    bounded: u64,
+    /// The newest version whose invalidation the shared store acknowledged and did not lose.
+    acked: u64,
+    /// When, in the order of the history, the store last lost some of that.
+    lost: u64,
+}
+
+/// What a node was promised of a key.
+#[derive(Clone, Debug, Default)]
+struct View {
+    /// Nothing older is answered.
+    hard: u64,
+    /// The same, as long as the store keeps its history: a clear and an expiry are not told from what a failover
+    /// brings back.
+    loose: u64,
+    /// Nothing older is answered as fresh.
+    plain: u64,
+    /// When that becomes hard: the stale windows end.
+    soft: VecDeque<(u64, u64)>,
+    /// The newest version that a tier answered, and when.
+    cached: (u64, u64),
+    /// How often the node itself invalidated the key, begun or ended.
+    fences: u64,
+    loads: Vec<loads::Running>,
+}
+
+/// Judges a run.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    pub(crate) truths: Vec<Truth>,
+    views: Vec<Vec<View>>,
+    incarnations: Vec<u32>,
+    rules: Rules,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) reads: u64,
+    pub(crate) acked: u64,
+}
+
+/// What the plan promises.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) seed: u64,
+    pub(crate) window_ms: u64,
+    /// For how long after an acknowledged invalidation others may answer older values.
+    pub(crate) bound_ms: Option<u64>,
+    /// Whether `expire` can be held to its windows: wall clocks agree and do not step.
+    pub(crate) clocks_stand: bool,
+    /// Whether anybody expires entries.
+    pub(crate) expires: bool,
+    /// Whether loaders may fail.
+    pub(crate) origin_fails: bool,
+    pub(crate) load_limit_ms: u64,
+}
+
+/// An invalidation of a key by a node, of everything before `version`, inclusive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) node: usize,
+    pub(crate) key: u32,
+    pub(crate) version: u64,
+    /// Its beginning, in the order of the history.
+    pub(crate) began: u64,
+    pub(crate) ended: Ended,
+    pub(crate) now_ms: u64,
+}
+
+/// How an invalidation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Ok: the stores did it.
+    Done,
+    /// A store did not do it: it is owed.
+    Owed,
+    /// Nothing happened, or nobody knows.
+    Unknown,
+}
+
+impl Rules {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        use super::faults::FaultClass as F;
+        let load_limit_ms = plan.policy.load_limit.as_millis() as u64;
+        let loader_faults = [F::OriginFail, F::OriginHang, F::OriginPanic, F::OriginSlow];
+        Self {
+            seed: plan.seed,
+            window_ms: plan.window_ms(),
+            bound_ms: plan.local_life_ms().map(|life| life + load_limit_ms + 2_000),
+            clocks_stand: !plan.has(F::ClockStep) && plan.skew_ms == 0,
+            expires: plan.verbs.iter().any(|(verb, _)| *verb == Verb::Expire),
+            origin_fails: loader_faults.into_iter().any(|class| plan.has(class)),
+            load_limit_ms,
+        }
+    }
+}
+
+impl Checker {
+    pub(crate) fn new(keys: u32, nodes: usize, rules: Rules) -> Self {
+        Self {
+            truths: (0..keys).map(|_| Truth::default()).collect(),
+            views: (0..nodes).map(|_| vec![View::default(); keys as usize]).collect(),
+            incarnations: vec![0; nodes],
+            rules,
+            violations: Vec::new(),
+            reads: 0,
+            acked: 0,
+        }
+    }
+
+    /// A node starts anew: nothing was promised to it yet.
+    pub(crate) fn reborn(&mut self, node: usize) -> u32 {
+        self.views[node].iter_mut().for_each(|view| *view = View::default());
+        self.incarnations[node] += 1;
+        self.incarnations[node]
+    }
+
+    /// The origin commits a new version.
+    pub(crate) fn commit(&mut self, key: u32, absent: bool) -> u64 {
+        let truth = &mut self.truths[key as usize];
+        truth.committed += 1;
+        if absent {
+            truth.absents.push(truth.committed);
+        }
+        truth.committed
+    }
+
+    pub(crate) fn row(&self, key: u32) -> Row {
+        let truth = &self.truths[key as usize];
+        Row { version: truth.committed, absent: truth.absents.last() == Some(&truth.committed) }
+    }
+
+    /// A node begins to invalidate a key.
+    pub(crate) fn fenced(&mut self, node: usize, key: u32) {
+        self.views[node][key as usize].fences += 1;
+    }
+
+    /// A node was answered a removal or a write.
+    pub(crate) fn invalidated(&mut self, ending: Ending) {
+        let view = &mut self.views[ending.node][ending.key as usize];
+        if ending.ended != Ended::Unknown {
+            view.hard = view.hard.max(ending.version);
+        }
+        self.cleared(ending);
+    }
+
+    /// A node was answered a clear.
+    pub(crate) fn cleared(&mut self, ending: Ending) {
+        let Ending { node, key, version, began, ended, now_ms } = ending;
+        let (view, truth) = (&mut self.views[node][key as usize], &mut self.truths[key as usize]);
+        view.fences += 1;
+        if ended == Ended::Unknown || began < truth.lost {
+            return;
+        }
+        view.loose = view.loose.max(version);
+        if ended == Ended::Done {
+            truth.acked = truth.acked.max(version);
+            if let Some(bound_ms) = self.rules.bound_ms {
+                truth.bounds.push_back((now_ms + bound_ms, version));
+            }
+        }
+    }
+
+    /// A node was answered an expiry: what is older may be answered as stale, while its windows last.
+    pub(crate) fn expired(&mut self, ending: Ending) {
+        let Ending { node, key, version, began, ended, now_ms } = ending;
+        let view = &mut self.views[node][key as usize];
+        view.fences += 1;
+        let lost = began < self.truths[key as usize].lost;
+        if ended == Ended::Unknown || lost || !self.rules.clocks_stand {
+            return;
+        }
+        view.plain = view.plain.max(version);
+        view.soft.push_back((now_ms + self.rules.window_ms, version));
+    }
+
+    /// Nobody knows whether, or when, this `set` is executed.
+    pub(crate) fn dangles(&mut self, key: u32, version: u64) {
+        self.truths[key as usize].dangling.push(version);
+    }
+
+    /// The shared store lost an acknowledged invalidation or write of this key.
+    pub(crate) fn lost(&mut self, key: u32, ordinal: u64) {
+        let truth = &mut self.truths[key as usize];
+        (truth.acked, truth.bounded, truth.lost) = (0, 0, ordinal);
+        truth.bounds.clear();
+        for view in self.views.iter_mut().map(|views| &mut views[key as usize]) {
+            (view.loose, view.plain) = (0, 0);
+            if self.rules.expires {
+                // An expiry gives what the failover brought back a new version, which passes everybody's floors.
+                view.hard = 0;
+            }
+            view.soft.clear();
+        }
+    }
+
+    /// Whether nobody knows when, or whether, this version is set.
+    pub(crate) fn is_dangling(&self, key: u32, version: u64) -> bool {
+        self.truths[key as usize].dangles(version)
+    }
+
+    /// What the shared store must not answer older than, once everything is healed.
+    pub(crate) fn acked(&self, key: u32) -> u64 {
+        self.truths[key as usize].acked
+    }
+
+    pub(crate) fn violate(
+        &mut self,
+        invariant: Invariant,
+        key: Option<u32>,
+        node: usize,
+        at_ms: u64,
+        what: String,
+    ) {
+        self.violations.push(Violation { invariant, key, node, at_ms, what });
+    }
+}

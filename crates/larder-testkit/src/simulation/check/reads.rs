@@ -1,0 +1,172 @@
+//! What a read may answer.
+
+use super::{Checker, Invariant, Rules, Truth};
+use crate::simulation::value::SimValue;
+
+/// How much later than its moment something may be noticed.
+const SLACK_MS: u64 = 100;
+
+/// What was promised when a read began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ticket {
+    hard: u64,
+    plain: u64,
+    bounded: u64,
+    cached: (u64, u64),
+    pub(crate) began_ms: u64,
+}
+
+/// What a read answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Seen<'a> {
+    Value(&'a SimValue),
+    Absent,
+    Miss,
+    /// With this text. Whether the caller asked for it (a deadline of its own).
+    Failed(&'a larder::Error, bool),
+}
+
+/// What a read told about its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Story {
+    /// The caller was told whether the answer is stale.
+    pub(crate) told: bool,
+    pub(crate) stale_ms: Option<u64>,
+    /// A tier had it.
+    pub(crate) cached: bool,
+    /// When anything last went wrong on the node's way to the store.
+    pub(crate) disturbed_ms: u64,
+}
+
+impl Checker {
+    /// A read begins.
+    pub(crate) fn begin(&mut self, node: usize, key: u32, now_ms: u64) -> Ticket {
+        let truth = &mut self.truths[key as usize];
+        while truth.bounds.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
+            let (_, version) = truth.bounds.pop_front().expect("there is a first one");
+            truth.bounded = truth.bounded.max(version);
+        }
+        let view = &mut self.views[node][key as usize];
+        while view.soft.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
+            let (_, version) = view.soft.pop_front().expect("there is a first one");
+            view.loose = view.loose.max(version);
+        }
+        let hard = view.hard.max(view.loose);
+        let (plain, cached) = (view.plain.max(hard), view.cached);
+        Ticket { hard, plain, bounded: truth.bounded, cached, began_ms: now_ms }
+    }
+
+    /// It ended. Answers the version that it told.
+    pub(crate) fn end(
+        &mut self,
+        node: usize,
+        key: u32,
+        ticket: Ticket,
+        seen: Seen<'_>,
+        story: Story,
+        now_ms: u64,
+    ) -> u64 {
+        self.reads += 1;
+        let truth = &self.truths[key as usize];
+        if let Some((invariant, what)) = judge(&self.rules, truth, key, ticket, seen, story, now_ms) {
+            self.violate(invariant, Some(key), node, now_ms, what);
+        }
+        let Seen::Value(value) = seen else { return 0 };
+        let view = &mut self.views[node][key as usize];
+        if story.cached && value.version >= view.cached.0 && !self.truths[key as usize].dangles(value.version)
+        {
+            view.cached = (value.version, now_ms);
+        }
+        value.version
+    }
+}
+
+impl Truth {
+    pub(super) fn dangles(&self, version: u64) -> bool {
+        !self.dangling.is_empty() && self.dangling.contains(&version)
+    }
+
+    /// The newest version that an absence may stand for.
+    fn last_absent(&self) -> u64 {
+        // What was never written is absent, too.
+        self.absents.last().copied().unwrap_or(0)
+    }
+}
+
+/// What an answer breaks, if anything.
+fn judge(
+    rules: &Rules,
+    truth: &Truth,
+    key: u32,
+    ticket: Ticket,
+    seen: Seen<'_>,
+    story: Story,
+    now_ms: u64,
+) -> Option<(Invariant, String)> {
+    let (version, what) = match seen {
+        Seen::Miss => return None,
+        Seen::Failed(error, asked) => return failed(rules, error, asked, ticket, now_ms),
+        Seen::Absent => (truth.last_absent(), "an absence"),
+        Seen::Value(value) => {
+            if let Some(fault) = unsound(rules, truth, key, value) {
+                return Some((Invariant::Integrity, fault));
+            }
+            (value.version, "the value")
+        }
+    };
+    if truth.dangles(version) {
+        return None;
+    }
+    let told = |floor: u64, why: &str| format!("{what} of v{version} was answered, but {why} v{floor}");
+    if version < ticket.hard {
+        return Some((Invariant::ReadYourWrites, told(ticket.hard, "the node was promised no older than")));
+    }
+    if story.told && story.stale_ms.is_none() && version < ticket.plain {
+        return Some((
+            Invariant::ReadYourWrites,
+            told(ticket.plain, "the node was promised nothing as fresh before"),
+        ));
+    }
+    if version < ticket.bounded {
+        return Some((Invariant::Bound, told(ticket.bounded, "long ago somebody was acknowledged")));
+    }
+    if story.cached
+        && version < ticket.cached.0
+        && story.disturbed_ms + rules.load_limit_ms + 20_000 < ticket.cached.1
+    {
+        return Some((Invariant::Monotonic, told(ticket.cached.0, "a tier had answered")));
+    }
+    let late = story.stale_ms.filter(|age| *age > rules.window_ms + SLACK_MS)?;
+    let what =
+        format!("{what} of v{version} was answered {late} ms past its time, {} allowed", rules.window_ms);
+    Some((Invariant::Window, what))
+}
+
+fn unsound(rules: &Rules, truth: &Truth, key: u32, value: &SimValue) -> Option<String> {
+    if value.key != key {
+        return Some(format!("a value of key {} was answered", value.key));
+    }
+    if !value.is_sound(rules.seed) {
+        return Some(format!("the value of v{} is mixed or torn", value.version));
+    }
+    let committed = value.version <= truth.committed && truth.absents.binary_search(&value.version).is_err();
+    (!committed).then(|| format!("a value of v{} was answered, which was never committed", value.version))
+}
+
+fn failed(
+    rules: &Rules,
+    error: &larder::Error,
+    asked: bool,
+    ticket: Ticket,
+    now_ms: u64,
+) -> Option<(Invariant, String)> {
+    use larder::ErrorKind as E;
+    let took_ms = now_ms - ticket.began_ms;
+    let excused = asked || rules.origin_fails || matches!(error.kind(), E::Overloaded | E::Closed);
+    (!excused).then(|| {
+        (
+            Invariant::FailOpen,
+            format!("a read failed after {took_ms} ms although the origin is well: {error}"),
+        )
+    })
+}

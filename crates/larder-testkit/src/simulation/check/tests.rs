@@ -1,0 +1,162 @@
+//! Hand-made bad histories: each must be found, and its honest twin must not.
+
+use super::*;
+use crate::simulation::value::SimValue;
+
+const SEED: u64 = 9;
+
+fn rules() -> Rules {
+    Rules {
+        seed: SEED,
+        window_ms: 1_000,
+        bound_ms: Some(5_000),
+        clocks_stand: true,
+        expires: false,
+        origin_fails: false,
+        load_limit_ms: 2_000,
+    }
+}
+
+/// Two nodes, one key, two versions committed.
+fn checker() -> Checker {
+    let mut checker = Checker::new(1, 2, rules());
+    (0..2).for_each(|node| _ = checker.reborn(node));
+    checker.commit(0, false);
+    checker.commit(0, false);
+    checker
+}
+
+fn value(version: u64) -> SimValue {
+    SimValue::new(SEED, 0, version)
+}
+
+fn cached() -> Story {
+    Story { cached: true, ..Story::default() }
+}
+
+/// One read of node `node` at `at_ms`.
+fn read(checker: &mut Checker, node: usize, at_ms: u64, seen: Seen<'_>, story: Story) {
+    let ticket = checker.begin(node, 0, at_ms);
+    checker.end(node, 0, ticket, seen, story, at_ms + 1);
+}
+
+/// Node 0 invalidates version 2 at 10 ms.
+fn ending(ended: Ended) -> Ending {
+    Ending { node: 0, key: 0, version: 2, began: 1, ended, now_ms: 10 }
+}
+
+fn found(checker: &Checker) -> Vec<Invariant> {
+    checker.violations.iter().map(|violation| violation.invariant).collect()
+}
+
+#[test]
+fn a_value_that_is_foreign_mixed_or_of_the_future_is_found() {
+    for bad in [SimValue::new(SEED, 1, 1), SimValue::new(SEED + 1, 0, 1), value(3)] {
+        let mut checker = checker();
+        read(&mut checker, 0, 10, Seen::Value(&bad), cached());
+        assert_eq!(found(&checker), [Invariant::Integrity]);
+    }
+    let mut checker = checker();
+    read(&mut checker, 0, 10, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty());
+}
+
+#[test]
+fn an_old_value_after_an_acknowledged_invalidation_is_found_on_that_node_only() {
+    for ended in [Ended::Done, Ended::Owed] {
+        let mut checker = checker();
+        let before = checker.begin(0, 0, 5);
+        checker.invalidated(ending(ended));
+        checker.end(0, 0, before, Seen::Value(&value(1)), cached(), 11);
+        read(&mut checker, 1, 12, Seen::Value(&value(1)), cached());
+        assert!(checker.violations.is_empty(), "one began before, the other node was promised nothing yet");
+        read(&mut checker, 0, 13, Seen::Value(&value(1)), cached());
+        assert_eq!(found(&checker), [Invariant::ReadYourWrites]);
+    }
+}
+
+#[test]
+fn an_absence_from_before_a_creation_is_found() {
+    let mut checker = checker();
+    read(&mut checker, 0, 5, Seen::Absent, cached());
+    checker.invalidated(ending(Ended::Done));
+    assert!(checker.violations.is_empty());
+    read(&mut checker, 0, 11, Seen::Absent, cached());
+    assert_eq!(found(&checker), [Invariant::ReadYourWrites]);
+}
+
+#[test]
+fn another_node_must_not_answer_the_old_value_past_the_bound_unless_the_store_lost_it() {
+    let mut lossy = checker();
+    lossy.invalidated(ending(Ended::Done));
+    lossy.lost(0, 5);
+    lossy.invalidated(ending(Ended::Done));
+    read(&mut lossy, 1, 6_000, Seen::Value(&value(1)), cached());
+    assert!(lossy.violations.is_empty());
+    let mut checker = checker();
+    checker.invalidated(ending(Ended::Done));
+    read(&mut checker, 1, 5_009, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty());
+    read(&mut checker, 1, 5_010, Seen::Value(&value(1)), cached());
+    assert_eq!(found(&checker), [Invariant::Bound]);
+}
+
+#[test]
+fn an_expired_value_may_be_stale_within_its_window_and_never_fresh() {
+    let told = Story { told: true, ..cached() };
+    let stale = Story { stale_ms: Some(5), ..told };
+    let mut checker = checker();
+    checker.expired(ending(Ended::Done));
+    read(&mut checker, 0, 11, Seen::Value(&value(1)), stale);
+    assert!(checker.violations.is_empty());
+    read(&mut checker, 0, 12, Seen::Value(&value(1)), told);
+    read(&mut checker, 0, 1_010, Seen::Value(&value(1)), stale);
+    read(&mut checker, 0, 1_011, Seen::Value(&value(2)), Story { stale_ms: Some(1_200), ..stale });
+    assert_eq!(found(&checker), [Invariant::ReadYourWrites, Invariant::ReadYourWrites, Invariant::Window]);
+}
+
+#[test]
+fn a_tier_that_goes_backwards_is_found_unless_the_way_to_the_store_was_disturbed() {
+    let calm = Story { disturbed_ms: 0, ..cached() };
+    for (disturbed_ms, expected) in [(0, vec![Invariant::Monotonic]), (99_000, vec![])] {
+        let mut checker = checker();
+        read(&mut checker, 0, 100_000, Seen::Value(&value(2)), calm);
+        read(&mut checker, 0, 101_000, Seen::Value(&value(1)), Story { disturbed_ms, ..cached() });
+        assert_eq!(found(&checker), expected);
+    }
+}
+
+#[test]
+fn a_set_of_which_nobody_knows_the_end_may_come_at_any_time() {
+    let mut checker = checker();
+    checker.dangles(0, 1);
+    checker.invalidated(ending(Ended::Done));
+    read(&mut checker, 0, 20, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty());
+}
+
+#[test]
+fn two_loads_at_once_are_found_unless_an_invalidation_came_between_or_one_is_forced() {
+    let at = 1_000_000;
+    let mut checker = checker();
+    let first = checker.loads(0, 0, false, 1, 0, at);
+    let _ = checker.loads(0, 0, true, 2, 0, at);
+    let _ = checker.loads(1, 0, false, 3, 0, at);
+    checker.fenced(0, 0);
+    let third = checker.loads(0, 0, false, 4, 0, at);
+    checker.loaded(first);
+    assert!(checker.violations.is_empty());
+    let _ = checker.loads(0, 0, false, 5, 0, at);
+    checker.loaded(third);
+    assert_eq!(found(&checker), [Invariant::OneLoad]);
+}
+
+#[test]
+fn a_read_that_fails_although_the_origin_is_well_is_found() {
+    let error = larder::Error::new(larder::ErrorKind::Unavailable, "the store is down");
+    let mut checker = checker();
+    read(&mut checker, 0, 1, Seen::Failed(&error, true), Story::default());
+    assert!(checker.violations.is_empty());
+    read(&mut checker, 0, 1, Seen::Failed(&error, false), Story::default());
+    assert_eq!(found(&checker), [Invariant::FailOpen]);
+}

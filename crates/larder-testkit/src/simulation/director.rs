@@ -1,0 +1,182 @@
+//! Makes the scheduled faults happen, and undoes them when their time is up or all is healed.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+
+use super::{
+    dice::Dice,
+    faults::{Fault, FaultClass},
+    server::Forget,
+    world::World,
+};
+
+/// How long a node that is stopped in order may take.
+const STOP: Duration = Duration::from_secs(1);
+/// The most polls after which a node is killed.
+const FUSE_MAX: f64 = 300.0;
+
+/// The task that makes faults happen.
+pub(crate) struct Director(tokio::task::JoinHandle<()>);
+
+impl Director {
+    pub(crate) fn start(world: &Arc<World>) -> Self {
+        let world = Arc::clone(world);
+        Self(tokio::spawn(async move {
+            let began_ms = world.elapsed_ms();
+            let mut lasting = JoinSet::new();
+            for fault in world.plan.faults.clone() {
+                let wait = (began_ms + fault.at_ms).saturating_sub(world.elapsed_ms());
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+                lasting.spawn(strike(Arc::clone(&world), fault));
+                while lasting.try_join_next().is_some() {}
+            }
+            lasting.join_all().await;
+        }))
+    }
+
+    /// Ends every fault and waits until all nodes are up.
+    pub(crate) async fn heal(self, world: &Arc<World>) {
+        self.0.abort();
+        let _ = self.0.await;
+        for fault in &world.plan.faults {
+            undo(world, fault);
+        }
+        world.network.all_clear();
+        for index in 0..world.plan.nodes {
+            let _turn = world.administration[index].lock().await;
+            match world.node(index) {
+                Some(node) if !node.gate.is_shut() => node.gate.open(),
+                _ => {
+                    world.bury(index);
+                    world.boot(index).await;
+                }
+            }
+        }
+        world.note(None, || "all is healed".to_owned());
+    }
+}
+
+/// One fault, from its beginning to its end.
+async fn strike(world: Arc<World>, fault: Fault) {
+    let Fault { class, node, for_ms, .. } = fault;
+    world.history.fold([0xfa17 | (class as u64) << 16, node as u64, for_ms, world.elapsed_ms()]);
+    world.note(None, || {
+        let whom = if class.strikes_one() { format!(" n{node}") } else { String::new() };
+        let long = if for_ms > 0 { format!(" for {for_ms} ms") } else { String::new() };
+        format!("#{} {}{whom}{long}", fault.number, class.name())
+    });
+    match class {
+        FaultClass::Crash => return crash(&world, fault).await,
+        FaultClass::RollingRestart => return roll(&world).await,
+        _ => {}
+    }
+    begin(&world, &fault);
+    if for_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(for_ms)).await;
+        undo(&world, &fault);
+        if class == FaultClass::ServerDown {
+            world.network.come_up();
+        }
+    }
+}
+
+fn begin(world: &World, fault: &Fault) {
+    use FaultClass as F;
+    let (network, mut dice) = (&world.network, Dice::of(&[world.plan.seed, 0xbad, fault.number as u64]));
+    match fault.class {
+        F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => world.origin.worsen(*fault),
+        F::ServerDown => network.go_down(),
+        F::ServerRestart | F::ServerLoss => {
+            network.struck.add(fault.class);
+            network.server().restart(fault.class == F::ServerRestart);
+            network.disturb_all();
+        }
+        F::Failover => fail_over(world, fault),
+        F::EvictValues | F::EvictLeases | F::EvictSequence => {
+            network.struck.add(fault.class);
+            let what = match fault.class {
+                F::EvictValues => Forget::Values,
+                F::EvictLeases => Forget::Leases,
+                _ => Forget::Sequence,
+            };
+            network.server().forget(what, || dice.chance(fault.strength));
+            network.disturb_all();
+        }
+        F::ClockStep => {
+            network.struck.add(fault.class);
+            let far = dice.log_millis(1, 86_400_000) as i64;
+            world.clocks[fault.node].step_wall(if dice.chance(0.5) { far } else { -far });
+        }
+        F::Pause => {
+            network.struck.add(fault.class);
+            network.disturb(fault.node);
+            if let Some(node) = world.node(fault.node) {
+                node.gate.hold();
+            }
+        }
+        _ => network.worsen(*fault),
+    }
+}
+
+fn undo(world: &World, fault: &Fault) {
+    use FaultClass as F;
+    match fault.class {
+        F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => world.origin.mend(fault),
+        F::Pause => {
+            world.network.disturb(fault.node);
+            if let Some(node) = world.node(fault.node) {
+                node.gate.open();
+            }
+        }
+        class if class.strikes_one() => world.network.mend(fault),
+        _ => {}
+    }
+}
+
+/// A replica takes over that lags.
+fn fail_over(world: &World, fault: &Fault) {
+    let network = &world.network;
+    network.struck.add(fault.class);
+    let lag_ms = (fault.strength * fault.strength * 3_000.0) as u64;
+    let ordinal = network.ordinal();
+    let lost = network.server().fail_over(network.now_ms(), lag_ms);
+    for key in lost.iter().filter_map(|key| world.plan.number_of(key)) {
+        world.checker().lost(key, ordinal);
+        world.note(Some(key), || "the failover lost an invalidation or write of this key".to_owned());
+    }
+    network.disturb_all();
+}
+
+/// A node is killed, and starts anew after a while.
+async fn crash(world: &Arc<World>, fault: Fault) {
+    let _turn = world.administration[fault.node].lock().await;
+    let Some(node) = world.node(fault.node) else { return };
+    world.network.struck.add(FaultClass::Crash);
+    world.network.disturb(fault.node);
+    node.gate.shut_after((fault.strength * FUSE_MAX) as u64);
+    // A node that does nothing is killed all the same.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    node.gate.shut();
+    world.bury(fault.node);
+    drop(node);
+    tokio::time::sleep(Duration::from_millis(fault.for_ms)).await;
+    world.boot(fault.node).await;
+}
+
+/// Every node is stopped in order and starts anew.
+async fn roll(world: &Arc<World>) {
+    for index in 0..world.plan.nodes {
+        let _turn = world.administration[index].lock().await;
+        let Some(node) = world.node(index) else { continue };
+        world.network.struck.add(FaultClass::RollingRestart);
+        world.network.disturb(index);
+        // A node that is paused meanwhile is killed.
+        let stopping = node.gate.run(node.stack.shutdown(STOP));
+        drop(tokio::time::timeout(STOP * 10, stopping).await);
+        node.gate.shut();
+        world.bury(index);
+        drop(node);
+        world.boot(index).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! After the last fault: everything recovers by itself within its time, and nothing is left behind.
+
+use std::{sync::Arc, time::Duration};
+
+use larder::TierState;
+
+use super::{
+    check::Invariant,
+    gate::Gate,
+    node::Node,
+    plan::Verb,
+    world::{Phase, World},
+};
+
+/// How long recovery may take.
+const RECOVERY: Duration = Duration::from_secs(20);
+
+/// Lets readers read on for as long as recovery may take, then looks whether everything is well.
+pub(crate) async fn recover(world: &Arc<World>) {
+    tokio::time::sleep(RECOVERY).await;
+    if world.has_failed() {
+        return;
+    }
+    for node in world.nodes() {
+        is_well(world, &node);
+        reads_all(world, &node).await;
+    }
+    stranger_reads_all(world).await;
+    world.end_work();
+    is_quiet(world).await;
+    stop(world).await;
+}
+
+/// Breakers are closed and debts are paid.
+fn is_well(world: &World, node: &Node) {
+    for tier in node.stack.stats().tiers {
+        if tier.state != TierState::Closed || tier.journal > 0 {
+            let what = format!(
+                "the breaker of `{}` is {:?} and {} debts are open, 20 s after the last fault",
+                tier.name, tier.state, tier.journal
+            );
+            world.violate(Invariant::Liveness, None, node.index, what);
+        }
+    }
+}
+
+/// Every key can be read, by the rules of any other read.
+async fn reads_all(world: &Arc<World>, node: &Arc<Node>) {
+    for key in 0..world.plan.keys {
+        read(world, node, key).await;
+    }
+}
+
+async fn read(world: &Arc<World>, node: &Arc<Node>, key: u32) -> Option<u64> {
+    let (cache, id) = node.cache(world, key);
+    let ticket = world.begin(node, key);
+    let loader = super::origin::Loader { node: node.index, forced: false, dice: u64::from(key) };
+    let loading = Arc::clone(world);
+    let answer =
+        cache.get_or_load(&id, move |context| super::origin::load(loading, loader, key, context)).await;
+    let answer = answer.map(|value| value.map_or(larder::Answer::Absent, larder::Answer::Value));
+    world.end(node, Verb::Load, key, ticket, (&answer, false), super::check::Story::default());
+    match answer {
+        Ok(larder::Answer::Value(value)) => Some(value.version),
+        Ok(_) => None,
+        Err(error) => {
+            let what = format!("a read fails 20 s after the last fault: {error}");
+            world.violate(Invariant::Liveness, Some(key), node.index, what);
+            None
+        }
+    }
+}
+
+/// A node that never saw anything reads what the shared store holds: nothing from before an invalidation that the
+/// store acknowledged and did not lose.
+async fn stranger_reads_all(world: &Arc<World>) {
+    if world.has_failed() {
+        return;
+    }
+    let acked: Vec<u64> = (0..world.plan.keys).map(|key| world.checker().acked(key)).collect();
+    if let Some(old) = world.bury(0) {
+        old.gate.shut();
+    }
+    let Some(stranger) = Node::boot(world, 0, Arc::new(Gate::default())).await else { return };
+    let stranger = Arc::new(stranger);
+    for key in 0..world.plan.keys {
+        let version = read(world, &stranger, key).await;
+        let floor = acked[key as usize];
+        if version.is_some_and(|version| version < floor && !world.checker().is_dangling(key, version)) {
+            let what = format!("the store still holds v{}, v{floor} was acknowledged", version.unwrap_or(0));
+            world.violate(Invariant::Liveness, Some(key), 0, what);
+        }
+    }
+    world.adopt(stranger);
+}
+
+/// No flight is left once nobody reads.
+async fn is_quiet(world: &Arc<World>) {
+    tokio::time::sleep(world.plan.policy.load_limit + Duration::from_secs(5)).await;
+    for node in world.nodes() {
+        let stats = node.stack.stats();
+        if stats.flights > 0 {
+            let what = format!("{} flights are left although nobody reads", stats.flights);
+            world.violate(Invariant::Resources, None, node.index, what);
+        }
+    }
+}
+
+/// Every node stops in order, and leaves no task.
+async fn stop(world: &Arc<World>) {
+    for node in world.nodes() {
+        if let Err(error) = node.stack.shutdown(Duration::from_secs(10)).await {
+            world.violate(
+                Invariant::Resources,
+                None,
+                node.index,
+                format!("it does not stop in order: {error}"),
+            );
+        }
+    }
+    debug_assert_eq!(world.phase(), Phase::Over);
+}

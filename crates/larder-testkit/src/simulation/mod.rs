@@ -1,0 +1,146 @@
+//! Nodes of the real engine over a simulated network, store, clocks and origin, on paused time, from one seed.
+//!
+//! A seed draws everything: how many nodes and keys there are, how entries age, who reads and writes how often, and
+//! what goes wrong when. Every answer is judged as it comes; a run ends with everything healed, and looks whether all
+//! recovered. The same seed gives the same run, to the last event: its hash is the proof.
+
+mod check;
+mod dice;
+mod director;
+mod faults;
+mod gate;
+mod heal;
+mod history;
+mod link;
+mod network;
+mod node;
+mod origin;
+mod plan;
+mod report;
+mod server;
+mod timeline;
+mod value;
+mod workload;
+mod world;
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use plan::{Cut, Plan};
+
+pub use check::{Invariant, Violation};
+pub use faults::FaultClass;
+pub use report::{Failure, Report};
+
+/// Who is told of each seed that ended, with what it broke.
+type Told = Box<dyn Fn(u64, &[Violation]) + Send + Sync>;
+
+/// A run of many seeds.
+///
+/// ```
+/// use std::time::Duration;
+/// use larder_testkit::simulation::Simulation;
+///
+/// let report = Simulation::seeds(1, 2).chaos(Duration::from_secs(5)).run();
+/// assert!(report.reads > 0 && report.failures.is_empty(), "{report}");
+/// ```
+pub struct Simulation {
+    first: u64,
+    seeds: u64,
+    chaos: Option<Duration>,
+    threads: usize,
+    told: Option<Told>,
+}
+
+impl std::fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Simulation")
+            .field("first", &self.first)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Simulation {
+    /// This many seeds, from `first` on.
+    #[must_use]
+    pub fn seeds(first: u64, seeds: u64) -> Self {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        Self { first, seeds, chaos: None, threads, told: None }
+    }
+
+    /// Lets each seed have this much simulated chaos. Default: ten minutes.
+    #[must_use]
+    pub fn chaos(mut self, chaos: Duration) -> Self {
+        self.chaos = Some(chaos);
+        self
+    }
+
+    /// Runs on so many threads. Default: as many as there are processors.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Tells of each seed when it has ended, on the thread that ran it.
+    #[must_use]
+    pub fn telling(mut self, told: impl Fn(u64, &[Violation]) + Send + Sync + 'static) -> Self {
+        self.told = Some(Box::new(told));
+        self
+    }
+
+    /// Whether the first seed comes to the same twice. Without tokio's own chance seeded (`--cfg tokio_unstable`) it
+    /// need not.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        let hash = || world::run(Plan::of(self.first, self.chaos, Cut::default()), None).hash;
+        hash() == hash()
+    }
+
+    /// Runs one seed again and tells its plan, and the history of the key that its first violation is about.
+    #[must_use]
+    pub fn explain(&self, seed: u64) -> String {
+        let plan = || Plan::of(seed, self.chaos, Cut::default());
+        let first = world::run(plan(), None);
+        let Some(violation) = first.violations.first() else {
+            return format!("seed {seed}: {}\nno violation, hash {:016x}", plan().summary(), first.hash);
+        };
+        let again = world::run(plan(), Some(violation.key.unwrap_or(u32::MAX)));
+        let timeline = timeline::draw(&again.lines, plan().nodes);
+        format!("seed {seed}: {}\n{timeline}{violation}", plan().summary())
+    }
+
+    /// Runs them all, each on a thread of its own, to its end or its first violation.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        let (next, reports) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+        thread::scope(|scope| {
+            for _ in 0..self.threads {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        if index >= self.seeds {
+                            return;
+                        }
+                        let seed = self.first + index;
+                        let outcome = world::run(Plan::of(seed, self.chaos, Cut::default()), None);
+                        if let Some(told) = &self.told {
+                            told(seed, &outcome.violations);
+                        }
+                        reports.lock().expect("no panics under this lock").push((seed, outcome));
+                    }
+                });
+            }
+        });
+        let mut outcomes = reports.into_inner().expect("no panics under this lock");
+        outcomes.sort_by_key(|(seed, _)| *seed);
+        Report::of(&outcomes)
+    }
+}

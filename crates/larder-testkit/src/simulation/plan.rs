@@ -1,0 +1,291 @@
+//! What one seed simulates: how many nodes and keys, how entries age, who does what how often, and what goes wrong.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use larder::{Policy, TierPolicy};
+
+use super::{
+    dice::Dice,
+    faults::{Fault, FaultClass, schedule},
+};
+
+/// How long chaos lasts unless it is told otherwise.
+const CHAOS: Duration = Duration::from_secs(600);
+
+/// What is left out of a seed's run, to find out what its failure needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) classes: BTreeSet<FaultClass>,
+    pub(crate) faults: BTreeSet<usize>,
+    pub(crate) verbs: BTreeSet<Verb>,
+    /// Readers and writers, by number.
+    pub(crate) actors: BTreeSet<u32>,
+    /// Chaos ends here.
+    pub(crate) until_ms: Option<u64>,
+}
+
+macro_rules! verbs {
+    ($($verb:ident = $name:literal,)*) => {
+        /// What actors do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) enum Verb { $($verb,)* }
+
+        impl Verb {
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Self::$verb => $name,)* }
+            }
+        }
+    };
+}
+
+verbs! {
+    Load = "get_or_load",
+    Get = "get",
+    Look = "get_or_load_with",
+    Force = "get_or_load_with(force_fresh)",
+    Fresh = "get_or_load_with(allow_stale: false)",
+    Impatient = "get_or_load_with(deadline)",
+    LoadMany = "get_many_or_load",
+    Drop = "get_or_load, dropped",
+    Remove = "remove",
+    RemoveMany = "remove_many",
+    Set = "set",
+    Expire = "expire",
+    Clear = "clear",
+    RemoveDropped = "remove, dropped",
+}
+
+impl Verb {
+    pub(crate) fn reads(self) -> bool {
+        self < Self::Remove
+    }
+}
+
+/// What one seed simulates.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) nodes: usize,
+    pub(crate) keys: u32,
+    /// How many namespaces share the keys.
+    pub(crate) namespaces: u32,
+    pub(crate) skew: f64,
+    pub(crate) readers: u32,
+    pub(crate) burst: u64,
+    pub(crate) think_ms: u64,
+    pub(crate) write_ms: u64,
+    /// Of a hundred keys, how many are written with `set`.
+    pub(crate) set_percent: u64,
+    pub(crate) memory_entries: u64,
+    pub(crate) disk: bool,
+    pub(crate) policy: Policy,
+    pub(crate) timeout_ms: u64,
+    pub(crate) lease_ms: u64,
+    /// How far the wall clocks are off at most.
+    pub(crate) skew_ms: u64,
+    /// The chance that a load finds nothing at the origin.
+    pub(crate) absent: f64,
+    pub(crate) not_modified: f64,
+    pub(crate) load_ms: u64,
+    pub(crate) verbs: Vec<(Verb, u64)>,
+    pub(crate) rates: Vec<(FaultClass, u64)>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) chaos_ms: u64,
+    pub(crate) cut: Cut,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub(crate) fn of(seed: u64, chaos: Option<Duration>, cut: Cut) -> Self {
+        let mut dice = Dice::of(&[seed, 0x91a7]);
+        let nodes = *dice.pick(&[1, 2, 2, 3, 3, 3, 4, 5, 7]);
+        let keys = dice.log_millis(1, 1_000) as u32;
+        let readers = dice.between(1, 3) as u32;
+        let (burst, think_ms) = (dice.log_millis(1, 48), dice.log_millis(2, 100));
+        let per_write = dice.log_uniform(1.0, 1_000.0);
+        let reads_a_second = u64::from(readers) * burst * 1_000 / think_ms;
+        let write_ms = ((1_000.0 * per_write / reads_a_second as f64) as u64).clamp(8, 20_000);
+        let policy = policy(&mut dice);
+        let mut plan = Self {
+            seed,
+            nodes,
+            keys,
+            namespaces: dice.between(1, 2).min(u64::from(keys)) as u32,
+            skew: dice.unit() * 1.2,
+            readers,
+            burst,
+            think_ms,
+            write_ms,
+            set_percent: *dice.pick(&[0, 0, 30, 60, 100]),
+            memory_entries: dice.log_millis(2, 2_000),
+            disk: dice.chance(0.2),
+            policy,
+            timeout_ms: *dice.pick(&[100, 250, 250, 500]),
+            lease_ms: *dice.pick(&[200, 500, 2_000, 2_000, 2_000]),
+            skew_ms: *dice.pick(&[0, 0, 50, 5_000, 86_400_000]),
+            absent: *dice.pick(&[0.0, 0.0, 0.05, 0.3]),
+            not_modified: *dice.pick(&[0.0, 0.5]),
+            load_ms: dice.log_millis(1, 40),
+            verbs: verbs(&mut dice),
+            rates: rates(&mut dice),
+            faults: Vec::new(),
+            chaos_ms: chaos.unwrap_or(CHAOS).as_millis() as u64,
+            cut,
+        };
+        plan.schedule();
+        plan
+    }
+
+    /// Fills in the faults, and takes out what is cut.
+    fn schedule(&mut self) {
+        let all = schedule(self.seed, &self.rates, self.nodes, self.chaos_ms);
+        self.chaos_ms = self.cut.until_ms.unwrap_or(self.chaos_ms).min(self.chaos_ms);
+        let cut = &self.cut;
+        let stays = |fault: &Fault| {
+            !cut.classes.contains(&fault.class)
+                && !cut.faults.contains(&fault.number)
+                && fault.at_ms < self.chaos_ms
+        };
+        self.faults = all.into_iter().filter(stays).collect();
+        self.verbs.retain(|(verb, _)| !cut.verbs.contains(verb));
+    }
+
+    /// Whether a key's values are set rather than removed and loaded.
+    pub(crate) fn is_set(&self, key: u32) -> bool {
+        let mut dice = Dice::of(&[self.seed, 0x5e7, u64::from(key)]);
+        dice.below(100) < self.set_percent
+    }
+
+    /// Whether anything of this class may happen.
+    pub(crate) fn has(&self, class: FaultClass) -> bool {
+        self.faults.iter().any(|fault| fault.class == class)
+    }
+
+    /// How long the longer of the stale windows is.
+    pub(crate) fn window_ms(&self) -> u64 {
+        self.policy.stale_while_revalidate.max(self.policy.stale_if_error).as_millis() as u64
+    }
+
+    /// For how long a copy that only its node sees may live after it was made; `None` is for ever.
+    pub(crate) fn local_life_ms(&self) -> Option<u64> {
+        let memory = self.policy.tiers.get("memory").and_then(|tier| tier.ttl).or(self.policy.ttl)?;
+        let longest = if self.disk { self.policy.ttl? } else { memory };
+        let jittered = longest.max(memory).mul_f64(1.0 + self.policy.jitter);
+        Some(jittered.as_millis() as u64 + self.window_ms() + 1)
+    }
+
+    /// One line of what it is about.
+    pub(crate) fn summary(&self) -> String {
+        let classes: Vec<&str> = self.rates.iter().map(|(class, _)| class.name()).collect();
+        format!(
+            "{} nodes, {} keys in {} namespaces, {} readers a node, {} reads each {} ms, a write each {} ms, {} % set, memory {}, ttl {:?}/{:?}, windows {:?}/{:?}, faults: {}",
+            self.nodes,
+            self.keys,
+            self.namespaces,
+            self.readers,
+            self.burst,
+            self.think_ms,
+            self.write_ms,
+            self.set_percent,
+            self.memory_entries,
+            self.policy.tiers.get("memory").and_then(|tier| tier.ttl),
+            self.policy.ttl,
+            self.policy.stale_while_revalidate,
+            self.policy.stale_if_error,
+            classes.join(", "),
+        )
+    }
+}
+
+fn policy(dice: &mut Dice) -> Policy {
+    let millis = Duration::from_millis;
+    let ttl = (!dice.chance(0.1)).then(|| millis(dice.log_millis(500, 3_600_000)));
+    let mut policy = ttl.map_or_else(Policy::forever, Policy::ttl);
+    if dice.chance(0.8) {
+        let longest = ttl.map_or(3_600_000, |ttl| ttl.as_millis() as u64).max(2);
+        policy = policy.tier("memory", TierPolicy::ttl(millis(dice.log_millis(longest.min(20), longest))));
+    }
+    if dice.chance(0.4) {
+        policy = policy.stale_while_revalidate(millis(dice.log_millis(10, 20_000)));
+    }
+    if dice.chance(0.4) {
+        policy = policy.stale_if_error(millis(dice.log_millis(10, 60_000)));
+    }
+    if dice.chance(0.5) {
+        policy = policy.negative_ttl(millis(dice.log_millis(10, 60_000)));
+    }
+    if dice.chance(0.3) {
+        policy = policy.refresh_ahead(0.5 + dice.unit() * 0.4);
+    }
+    if dice.chance(0.2) {
+        policy = policy.early_refresh_beta(1.0);
+    }
+    if dice.chance(0.2) {
+        policy = policy.soft_timeout(millis(dice.log_millis(5, 500)));
+    }
+    policy.abort_abandoned = dice.chance(0.2);
+    policy.jitter = *dice.pick(&[0.0, 0.1, 0.3]);
+    policy.rearm = millis(dice.log_millis(10, 10_000));
+    policy.load_limit = millis(*dice.pick(&[2_000, 10_000, 30_000]));
+    policy
+}
+
+/// What is done, and how often beside the others.
+fn verbs(dice: &mut Dice) -> Vec<(Verb, u64)> {
+    let mut verbs = vec![(Verb::Load, 600), (Verb::Look, 100), (Verb::Remove, 100)];
+    for (verb, often) in [
+        (Verb::Get, 100),
+        (Verb::Force, 4),
+        (Verb::Fresh, 20),
+        (Verb::Impatient, 20),
+        (Verb::LoadMany, 10),
+        (Verb::Drop, 20),
+        (Verb::RemoveMany, 20),
+        (Verb::Set, 60),
+        (Verb::Expire, 30),
+        (Verb::Clear, 1),
+        (Verb::RemoveDropped, 10),
+    ] {
+        if dice.chance(0.6) {
+            verbs.push((verb, often));
+        }
+    }
+    verbs
+}
+
+/// Which classes of faults there are, and how far apart they come on average.
+fn rates(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
+    if dice.chance(0.08) {
+        return Vec::new();
+    }
+    let mut rates = Vec::new();
+    for class in FaultClass::ALL {
+        let (chance, low) = match class {
+            FaultClass::Failover => (0.5, 15_000),
+            FaultClass::RollingRestart => (0.2, 120_000),
+            FaultClass::ClockStep => (0.3, 10_000),
+            _ => (0.35, 10_000),
+        };
+        if dice.chance(chance) {
+            rates.push((*class, dice.log_millis(low, low * 10)));
+        }
+    }
+    rates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_one_plan_and_a_cut_only_takes_away() {
+        let plan = |cut| Plan::of(42, None, cut);
+        let whole = plan(Cut::default());
+        assert_eq!(whole.summary(), plan(Cut::default()).summary());
+        let class = whole.faults.first().expect("seed 42 has faults").class;
+        let less = plan(Cut { classes: [class].into(), ..Cut::default() });
+        let left: Vec<usize> = less.faults.iter().map(|fault| fault.number).collect();
+        let expected = whole.faults.iter().filter(|fault| fault.class != class);
+        assert!(!left.is_empty() && expected.map(|fault| fault.number).eq(left));
+    }
+}

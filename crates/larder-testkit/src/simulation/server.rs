@@ -1,0 +1,370 @@
+//! The shared store of a simulation as its server sees it: entries, leases and one sequence, which it may lose.
+//!
+//! It answers as the Redis store's scripts do: a caller shows the highest number of the sequence that it knows, and a
+//! server that knows less raises its own under a fresh id, by which everybody notices that history was lost.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use larder_core::{
+    Condition, Fill, Filled, Found, Grant, Key, KeyPrefix, LeaseFor, LeaseRequest, Read, Removal, Removed,
+    Stamp, Stored, Timestamp, Token, Version, Write, Written, first_number,
+};
+
+/// How long what was undone by a failover may have been acknowledged before it.
+const UNDO_MS: u64 = 5_000;
+
+/// What the server's wall clock shows when the simulated time begins.
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// What a request brings along.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) now_ms: u64,
+    /// The highest number of the sequence that the caller knows.
+    pub(crate) seen: u64,
+    /// The id of the history that this request may have to begin.
+    pub(crate) fresh: u64,
+    /// The request's place in the history of the simulation.
+    pub(crate) ordinal: u64,
+}
+
+/// How far the sequence is, and in which history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) number: u64,
+    pub(crate) history: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    entry: Option<(Stored, u64)>,
+    lease: Option<(Token, u64)>,
+    /// Somebody asked for the lease while it was held.
+    awaited: bool,
+}
+
+#[derive(Debug)]
+struct Undo {
+    at_ms: u64,
+    key: Bytes,
+    before: Option<Slot>,
+    sequence: Option<Told>,
+    /// It was an invalidation or a write, not a lease or a fill.
+    news: bool,
+}
+
+/// When something was last done to a key, for whoever must know that an acknowledged request was executed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) removed: u64,
+    pub(crate) written: u64,
+}
+
+/// What a server can be made to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forget {
+    Values,
+    Leases,
+    Sequence,
+}
+
+/// The server.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    slots: BTreeMap<Bytes, Slot>,
+    sequence: Option<Told>,
+    undo: VecDeque<Undo>,
+    done: BTreeMap<Bytes, Done>,
+    cleared: BTreeMap<Bytes, u64>,
+    /// Which incarnation of the server, with which data; connections notice another one.
+    pub(crate) identity: u64,
+}
+
+impl Server {
+    pub(crate) fn read(&mut self, reads: &[Read], caller: Caller) -> (Vec<Found>, Option<Told>) {
+        let mut told = None;
+        let found = reads.iter().map(|read| self.read_one(read, caller, &mut told)).collect();
+        (found, told)
+    }
+
+    fn read_one(&mut self, read: &Read, caller: Caller, told: &mut Option<Told>) -> Found {
+        let slot = self.slots.get(read.key.as_bytes());
+        let entry = slot.and_then(|slot| slot.live(caller.now_ms)).cloned();
+        match (entry, read.lease) {
+            (Some(stored), None | Some(LeaseRequest { when: LeaseFor::Miss, .. })) => Found::Hit(stored),
+            (_, Some(request)) => self.grant(&read.key, request, caller, told),
+            (None, None) => Found::Miss,
+        }
+    }
+
+    fn grant(&mut self, key: &Key, lease: LeaseRequest, caller: Caller, told: &mut Option<Told>) -> Found {
+        let slot = self.slots.get(key.as_bytes());
+        let held = slot.and_then(|slot| slot.lease).filter(|(_, ends)| *ends > caller.now_ms);
+        if held.is_some_and(|(token, _)| token != lease.token) {
+            self.slots.get_mut(key.as_bytes()).expect("its lease is held").awaited = true;
+            return Found::Held;
+        }
+        self.remember(key.to_bytes(), caller, false);
+        let now = self.known(caller);
+        let slot = self.slots.entry(key.to_bytes()).or_default();
+        slot.awaited &= held.is_some();
+        slot.lease = Some((lease.token, later(caller.now_ms, lease.ttl)));
+        self.sequence = Some(now);
+        *told = Some(now);
+        Found::Granted(Grant { version: Version::new(now.number) })
+    }
+
+    pub(crate) fn fill(&mut self, fills: Vec<Fill>, caller: Caller) -> Vec<Filled> {
+        fills.into_iter().map(|fill| self.fill_one(fill, caller)).collect()
+    }
+
+    fn fill_one(&mut self, fill: Fill, caller: Caller) -> Filled {
+        let slot = self.slots.get(fill.key.as_bytes());
+        if !slot.is_some_and(|slot| slot.holds(fill.token, caller.now_ms)) {
+            return Filled::Refused;
+        }
+        let awaited = slot.is_some_and(|slot| slot.awaited);
+        self.remember(fill.key.to_bytes(), caller, false);
+        let dead_at = later(caller.now_ms, fill.keep);
+        let stored = Stored { version: fill.version, bytes: fill.bytes };
+        let slot = Slot { entry: Some((stored, dead_at)), ..Slot::default() };
+        self.slots.insert(fill.key.to_bytes(), slot);
+        Filled::Stored { awaited }
+    }
+
+    pub(crate) fn write(&mut self, writes: Vec<Write>, caller: Caller) -> (Vec<Written>, Option<Told>) {
+        let mut told = None;
+        let written = writes.into_iter().map(|write| self.write_one(write, caller, &mut told)).collect();
+        (written, told)
+    }
+
+    fn write_one(&mut self, write: Write, caller: Caller, told: &mut Option<Told>) -> Written {
+        let slot = self.slots.get(write.key.as_bytes());
+        let at_hand = slot.and_then(|slot| slot.live(caller.now_ms)).map(|stored| stored.version);
+        let blocked = matches!(write.condition, Condition::IfVersion(wanted) if at_hand != Some(wanted))
+            || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version));
+        if blocked {
+            return Written::Unchanged;
+        }
+        self.remember(write.key.to_bytes(), caller, true);
+        let version = match write.stamp {
+            Stamp::Exactly(version) => version,
+            Stamp::Next => self.next(caller, told),
+        };
+        let dead_at = later(caller.now_ms, write.keep);
+        let stored = Stored { version, bytes: write.bytes };
+        let slot = Slot { entry: Some((stored, dead_at)), ..Slot::default() };
+        self.slots.insert(write.key.to_bytes(), slot);
+        self.done.entry(write.key.to_bytes()).or_default().written = caller.ordinal;
+        Written::Stored(version)
+    }
+
+    pub(crate) fn remove(&mut self, removals: &[Removal], caller: Caller) -> (Vec<Removed>, Option<Told>) {
+        let mut told = None;
+        let remove = |Removal { key, .. }: &Removal| {
+            self.remember(key.to_bytes(), caller, true);
+            let version = self.next(caller, &mut told);
+            self.slots.remove(key.as_bytes());
+            self.done.entry(key.to_bytes()).or_default().removed = caller.ordinal;
+            Removed::Done(version)
+        };
+        let removed = removals.iter().map(remove).collect();
+        (removed, told)
+    }
+
+    pub(crate) fn renew(&mut self, key: &Key, token: Token, ttl: Duration, caller: Caller) -> bool {
+        let Some(slot) = self.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, caller.now_ms))
+        else {
+            return false;
+        };
+        slot.lease = Some((token, later(caller.now_ms, ttl)));
+        true
+    }
+
+    /// Answers whether somebody asked for the lease meanwhile.
+    pub(crate) fn release(&mut self, key: &Key, token: Token, caller: Caller) -> bool {
+        let Some(slot) = self.slots.get_mut(key.as_bytes()).filter(|slot| slot.holds(token, caller.now_ms))
+        else {
+            return false;
+        };
+        slot.lease = None;
+        std::mem::take(&mut slot.awaited)
+    }
+
+    pub(crate) fn clear(&mut self, prefix: &KeyPrefix, caller: Caller) -> (u64, Option<Told>) {
+        let covered: Vec<Bytes> = self.slots.keys().filter(|key| prefix.covers(key)).cloned().collect();
+        for key in &covered {
+            self.remember(key.clone(), caller, true);
+            self.slots.remove(key);
+        }
+        let mut told = None;
+        self.next(caller, &mut told);
+        self.cleared.insert(Bytes::copy_from_slice(prefix.as_bytes()), caller.ordinal);
+        (covered.len() as u64, told)
+    }
+
+    /// The keys under a prefix after another, with the sizes of their entries.
+    pub(crate) fn keys(&self, prefix: &KeyPrefix, now_ms: u64) -> Vec<(Bytes, u64)> {
+        let live = |(key, slot): (&Bytes, &Slot)| Some((key.clone(), slot.live(now_ms)?.bytes.len() as u64));
+        self.slots.iter().filter(|(key, _)| prefix.covers(key)).filter_map(live).collect()
+    }
+
+    /// When something was last done to a key.
+    pub(crate) fn done(&self, key: &[u8]) -> Done {
+        self.done.get(key).copied().unwrap_or_default()
+    }
+
+    /// When a prefix was last cleared.
+    pub(crate) fn cleared(&self, prefix: &[u8]) -> u64 {
+        self.cleared.get(prefix).copied().unwrap_or_default()
+    }
+
+    /// Another server takes over that had seen everything up to `lag_ms` ago. Answers the keys of which it lost an
+    /// invalidation or a write.
+    pub(crate) fn fail_over(&mut self, now_ms: u64, lag_ms: u64) -> Vec<Bytes> {
+        self.identity += 1;
+        let mut lost = Vec::new();
+        while self.undo.back().is_some_and(|undo| undo.at_ms + lag_ms > now_ms) {
+            let undo = self.undo.pop_back().expect("there is a last one");
+            if undo.news {
+                lost.push(undo.key.clone());
+            }
+            match undo.before {
+                Some(slot) => self.slots.insert(undo.key, slot),
+                None => self.slots.remove(&undo.key),
+            };
+            self.sequence = undo.sequence;
+        }
+        lost
+    }
+
+    /// Starts anew, with or without what it held.
+    pub(crate) fn restart(&mut self, keep: bool) {
+        self.identity += 1;
+        self.undo.clear();
+        if !keep {
+            self.slots.clear();
+            self.sequence = None;
+        }
+    }
+
+    /// Forgets a share of what it holds; `drawn` decides for each key.
+    pub(crate) fn forget(&mut self, what: Forget, mut drawn: impl FnMut() -> bool) {
+        match what {
+            Forget::Sequence => self.sequence = None,
+            Forget::Values => {
+                self.slots.values_mut().filter(|_| drawn()).for_each(|slot| slot.entry = None);
+            }
+            Forget::Leases => {
+                self.slots.values_mut().filter(|_| drawn()).for_each(|slot| slot.lease = None);
+            }
+        }
+    }
+
+    /// What the sequence is for this caller: its own history goes on, or a fresh one begins above what it knows.
+    fn known(&self, caller: Caller) -> Told {
+        match self.sequence {
+            Some(told) if told.number >= caller.seen => told,
+            Some(told) => Told { number: told.number.max(caller.seen), history: caller.fresh },
+            None => {
+                let first = first_number(Timestamp::from_millis(WALL_MS + caller.now_ms));
+                Told { number: first.max(caller.seen), history: caller.fresh }
+            }
+        }
+    }
+
+    fn next(&mut self, caller: Caller, told: &mut Option<Told>) -> Version {
+        let known = self.known(caller);
+        let next = Told { number: known.number + 1, ..known };
+        self.sequence = Some(next);
+        *told = Some(next);
+        Version::new(next.number)
+    }
+
+    /// Takes note of how things stand before a change.
+    fn remember(&mut self, key: Bytes, caller: Caller, news: bool) {
+        while self.undo.front().is_some_and(|undo| undo.at_ms + UNDO_MS < caller.now_ms) {
+            self.undo.pop_front();
+        }
+        let before = self.slots.get(&key).cloned();
+        self.undo.push_back(Undo { at_ms: caller.now_ms, key, before, sequence: self.sequence, news });
+    }
+}
+
+fn later(now_ms: u64, span: Duration) -> u64 {
+    now_ms.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+impl Slot {
+    fn live(&self, now_ms: u64) -> Option<&Stored> {
+        self.entry.as_ref().filter(|(_, dead_at)| *dead_at > now_ms).map(|(stored, _)| stored)
+    }
+
+    fn holds(&self, token: Token, now_ms: u64) -> bool {
+        self.lease.is_some_and(|(held, ends)| held == token && ends > now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        Key::from_escaped("a:1").expect("a key")
+    }
+
+    fn caller(now_ms: u64, seen: u64) -> Caller {
+        Caller { now_ms, seen, fresh: 77, ordinal: now_ms }
+    }
+
+    fn write(bytes: &'static [u8]) -> Write {
+        let (keep, stamp) = (Duration::from_secs(60), Stamp::Next);
+        Write {
+            key: key(),
+            bytes: Bytes::from_static(bytes),
+            keep,
+            stamp,
+            condition: Condition::Always,
+            news: None,
+        }
+    }
+
+    fn held(server: &mut Server, now_ms: u64) -> Option<Bytes> {
+        match server.read(&[Read { key: key(), lease: None }], caller(now_ms, 0)).0.remove(0) {
+            Found::Hit(stored) => Some(stored.bytes),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_failover_loses_the_tail_and_a_caller_who_knew_more_begins_another_history() {
+        let mut server = Server::default();
+        server.write(vec![write(b"old")], caller(1_000, 0));
+        let (_, told) = server.remove(&[key().into()], caller(3_000, 1));
+        let number = told.expect("a place").number;
+        assert_eq!(server.fail_over(3_500, 1_000), [key().to_bytes()]);
+        assert_eq!(held(&mut server, 3_500).as_deref(), Some(&b"old"[..]), "the removal was lost");
+        let caller = Caller { fresh: 78, ..caller(3_600, number) };
+        let (_, told) = server.remove(&[key().into()], caller);
+        assert_eq!(told, Some(Told { number: number + 1, history: 78 }));
+    }
+
+    #[test]
+    fn an_evicted_lease_refuses_its_fill_and_an_evicted_sequence_begins_anew() {
+        let mut server = Server::default();
+        let lease = LeaseRequest { when: LeaseFor::Miss, token: Token(5), ttl: Duration::from_secs(2) };
+        let read = Read { key: key(), lease: Some(lease) };
+        assert!(matches!(server.read(std::slice::from_ref(&read), caller(0, 0)).0[..], [Found::Granted(_)]));
+        server.forget(Forget::Leases, || true);
+        let (bytes, keep) = (Bytes::new(), Duration::from_secs(1));
+        let fill = Fill { key: key(), token: Token(5), version: Version::ZERO, bytes, keep };
+        assert!(matches!(server.fill(vec![fill], caller(1, 0))[..], [Filled::Refused]));
+        server.forget(Forget::Sequence, || true);
+        let (_, told) = server.remove(&[key().into()], Caller { fresh: 9, ..caller(2, 0) });
+        assert_eq!(told.map(|told| told.history), Some(9));
+    }
+}

@@ -1,0 +1,376 @@
+//! The world of one seed: a runtime on paused time, the nodes, what strikes them, and what is known of it all.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use larder::{Answer, Result};
+use larder_core::{Clock, Key};
+
+use super::{
+    check::{Checker, Ended, Ending, Invariant, Loading, Row, Rules, Story, Ticket, Violation},
+    dice::{Dice, Zipf},
+    director::Director,
+    gate::Gate,
+    history::{History, Line},
+    network::Network,
+    node::{Node, namespace_name},
+    origin::Origin,
+    plan::{Plan, Verb},
+    server::Done,
+    workload::{Actor, seen},
+};
+use crate::{MemoryStore, PausedClock};
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Faults strike, writers write.
+    Chaos,
+    /// All is healed; readers read.
+    Healed,
+    Over,
+}
+
+/// The world of one seed.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) network: Arc<Network>,
+    pub(crate) origin: Origin,
+    pub(crate) clocks: Vec<PausedClock>,
+    pub(crate) disks: Vec<MemoryStore>,
+    pub(crate) zipf: Zipf,
+    /// Whose turn it is to set a key.
+    pub(crate) turns: Vec<Arc<tokio::sync::Mutex<()>>>,
+    pub(crate) history: History,
+    checker: Mutex<Checker>,
+    nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    /// Held by whoever stops and starts a node.
+    pub(crate) administration: Vec<tokio::sync::Mutex<()>>,
+    began_ms: u64,
+    phase: AtomicU8,
+    loads: AtomicU64,
+}
+
+/// What a node does to a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Act {
+    pub(crate) verb: Verb,
+    pub(crate) key: u32,
+    /// What was committed before it.
+    pub(crate) version: u64,
+    /// Its beginning, in the order of the history.
+    pub(crate) began: u64,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) hash: u64,
+    pub(crate) simulated: Duration,
+    pub(crate) reads: u64,
+    pub(crate) acked: u64,
+    pub(crate) loads: u64,
+    pub(crate) struck: Vec<u64>,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// Runs a plan to its end, or to the first violation.
+pub(crate) fn run(plan: Plan, recorded: Option<u32>) -> Outcome {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true);
+    // Without it tokio wakes those who wait for one thing in an order of its own chance.
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&plan.seed.to_le_bytes()));
+    let runtime = builder.build().expect("a runtime without I/O asks nothing of the system");
+    runtime.block_on(async {
+        let world = Arc::new(World::new(plan, recorded));
+        world.live().await;
+        world.outcome()
+    })
+}
+
+impl World {
+    fn new(plan: Plan, recorded: Option<u32>) -> Self {
+        let clock = PausedClock::new();
+        let mut dice = Dice::of(&[plan.seed, 0xc10c]);
+        let skew = |_| {
+            let off = dice.below(2 * plan.skew_ms + 1) as i64;
+            clock.skewed(off - plan.skew_ms as i64)
+        };
+        let clocks = (0..plan.nodes).map(skew).collect();
+        let disks = if plan.disk { plan.nodes } else { 0 };
+        Self {
+            network: Arc::new(Network::new(plan.nodes, clock.clone())),
+            origin: Origin::default(),
+            clocks,
+            disks: (0..disks).map(|_| MemoryStore::new(clock.clone())).collect(),
+            zipf: Zipf::new(plan.keys, plan.skew),
+            turns: (0..plan.keys).map(|_| Arc::default()).collect(),
+            history: History::recording(recorded),
+            checker: Mutex::new(Checker::new(plan.keys, plan.nodes, Rules::of(&plan))),
+            nodes: Mutex::new((0..plan.nodes).map(|_| None).collect()),
+            administration: (0..plan.nodes).map(|_| tokio::sync::Mutex::default()).collect(),
+            began_ms: clock.now().as_millis(),
+            phase: AtomicU8::new(Phase::Chaos as u8),
+            loads: AtomicU64::new(0),
+            plan,
+        }
+    }
+
+    async fn live(self: &Arc<Self>) {
+        for index in 0..self.plan.nodes {
+            self.boot(index).await;
+        }
+        let directing = Director::start(self);
+        let until_ms = self.elapsed_ms() + self.plan.chaos_ms;
+        while self.elapsed_ms() < until_ms && !self.has_failed() {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            self.inspect();
+        }
+        if !self.has_failed() {
+            directing.heal(self).await;
+            self.phase.store(Phase::Healed as u8, Ordering::Relaxed);
+            super::heal::recover(self).await;
+        }
+        self.phase.store(Phase::Over as u8, Ordering::Relaxed);
+    }
+
+    fn outcome(&self) -> Outcome {
+        let mut checker = self.checker();
+        Outcome {
+            hash: self.history.hash(),
+            simulated: Duration::from_millis(self.elapsed_ms()),
+            reads: checker.reads,
+            acked: checker.acked,
+            loads: self.loads.load(Ordering::Relaxed),
+            struck: self.network.struck.counts(),
+            violations: std::mem::take(&mut checker.violations),
+            lines: self.history.lines(),
+        }
+    }
+
+    /// Starts a node and its actors.
+    pub(crate) async fn boot(self: &Arc<Self>, index: usize) {
+        let gate = Arc::new(Gate::default());
+        let Some(node) = Node::boot(self, index, gate).await else { return };
+        let node = Arc::new(node);
+        self.nodes.lock().expect("no panics under this lock")[index] = Some(Arc::clone(&node));
+        self.tell(index, || format!("n{index} starts (incarnation {})", node.incarnation));
+        for number in 0..=self.plan.readers {
+            let reads = number < self.plan.readers;
+            if self.plan.cut.actors.contains(&(index as u32 * 8 + number)) {
+                continue;
+            }
+            let (actor, gate) =
+                (Actor::new(Arc::clone(self), Arc::clone(&node), number, reads), Arc::clone(&node.gate));
+            tokio::spawn(async move {
+                if reads { gate.run(actor.read()).await } else { gate.run(actor.write()).await }
+            });
+        }
+    }
+
+    /// Takes a node out of the world.
+    pub(crate) fn bury(&self, index: usize) -> Option<Arc<Node>> {
+        self.nodes.lock().expect("no panics under this lock")[index].take()
+    }
+
+    pub(crate) fn node(&self, index: usize) -> Option<Arc<Node>> {
+        self.nodes.lock().expect("no panics under this lock")[index].clone()
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        self.nodes.lock().expect("no panics under this lock").iter().flatten().cloned().collect()
+    }
+
+    pub(crate) fn checker(&self) -> MutexGuard<'_, Checker> {
+        self.checker.lock().expect("no panics under this lock")
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Chaos,
+            1 => Phase::Healed,
+            _ => Phase::Over,
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.checker().violations.is_empty()
+    }
+
+    /// Simulated milliseconds since the beginning.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        self.network.now_ms() - self.began_ms
+    }
+
+    pub(crate) fn row(&self, key: u32) -> Row {
+        self.checker().row(key)
+    }
+
+    /// When something was last done to a key at the shared store.
+    pub(crate) fn done(&self, key: u32) -> Done {
+        self.network.server().done(self.plan.stored_key(key).as_bytes())
+    }
+
+    /// A line for the history of a key, or of all.
+    pub(crate) fn note(&self, key: Option<u32>, text: impl FnOnce() -> String) {
+        self.history.note(self.elapsed_ms(), None, key, text);
+    }
+
+    fn tell(&self, node: usize, text: impl FnOnce() -> String) {
+        self.history.note(self.elapsed_ms(), Some(node), None, text);
+    }
+
+    pub(crate) fn violate(&self, invariant: Invariant, key: Option<u32>, node: usize, what: String) {
+        let at_ms = self.elapsed_ms();
+        self.checker().violate(invariant, key, node, at_ms, what);
+    }
+
+    /// A loader begins.
+    pub(crate) fn loading(self: &Arc<Self>, node: usize, key: u32, forced: bool) -> LoadingNow {
+        let number = self.loads.fetch_add(1, Ordering::Relaxed);
+        let disturbed_ms = self.disturbed_ms(node);
+        let loading = self.checker().loads(node, key, forced, number, disturbed_ms, self.elapsed_ms());
+        LoadingNow { world: Arc::clone(self), loading }
+    }
+
+    fn disturbed_ms(&self, node: usize) -> u64 {
+        self.network.disturbed_ms(node).saturating_sub(self.began_ms)
+    }
+
+    pub(crate) fn begin(&self, node: &Node, key: u32) -> Ticket {
+        node.reads.fetch_add(1, Ordering::Relaxed);
+        self.checker().begin(node.index, key, self.elapsed_ms())
+    }
+
+    pub(crate) fn end(
+        &self,
+        node: &Node,
+        verb: Verb,
+        key: u32,
+        ticket: Ticket,
+        (answer, asked): (&Result<Answer<super::value::SimValue>>, bool),
+        story: Story,
+    ) {
+        let now_ms = self.elapsed_ms();
+        let story = Story { disturbed_ms: self.disturbed_ms(node.index), ..story };
+        let version = self.checker().end(node.index, key, ticket, seen(answer, asked), story, now_ms);
+        let kind = match answer {
+            Ok(Answer::Value(_)) => 1,
+            Ok(Answer::Absent) => 2,
+            Ok(Answer::Miss) => 3,
+            Err(_) => 4,
+        };
+        self.history.fold([
+            verb as u64 | kind << 8,
+            (node.index as u64) << 32 | u64::from(key),
+            version,
+            now_ms,
+        ]);
+        self.history.note(now_ms, Some(node.index), Some(key), || {
+            let what = match answer {
+                Ok(Answer::Value(value)) => format!("v{}", value.version),
+                Ok(Answer::Absent) => "absent".to_owned(),
+                Ok(Answer::Miss) => "miss".to_owned(),
+                Err(error) => format!("{:?}", error.kind()),
+            };
+            let stale = story.stale_ms.map_or(String::new(), |age| format!(" (stale by {age} ms)"));
+            let since =
+                if ticket.began_ms == now_ms { String::new() } else { format!(" since {}", ticket.began_ms) };
+            format!("{}{since}: {what}{stale}", verb.name())
+        });
+    }
+
+    pub(crate) fn commit(&self, node: &Node, key: u32, absent: bool) -> u64 {
+        let mut checker = self.checker();
+        checker.fenced(node.index, key);
+        let version = checker.commit(key, absent);
+        drop(checker);
+        self.history.note(self.elapsed_ms(), Some(node.index), Some(key), || {
+            format!("commits v{version}{}", if absent { " (absent)" } else { "" })
+        });
+        version
+    }
+
+    /// What a node did to a key ended.
+    pub(crate) fn acted(&self, node: &Node, act: Act, ended: Ended) {
+        let Act { verb, key, version, began } = act;
+        let now_ms = self.elapsed_ms();
+        let ending = Ending { node: node.index, key, version, began, ended, now_ms };
+        match verb {
+            Verb::Clear => self.checker().cleared(ending),
+            Verb::Expire => self.checker().expired(ending),
+            _ => self.checker().invalidated(ending),
+        }
+        let who = (node.index as u64) << 32 | u64::from(key);
+        self.history.fold([verb as u64 | (ended as u64) << 8, who, version, now_ms]);
+        let text = || format!("{} of v{version}: {ended:?}", verb.name());
+        self.history.note(now_ms, Some(node.index), Some(key), text);
+    }
+
+    /// Takes a node in that was started apart.
+    pub(crate) fn adopt(&self, node: Arc<Node>) {
+        let index = node.index;
+        self.nodes.lock().expect("no panics under this lock")[index] = Some(node);
+    }
+
+    /// Nobody reads any more.
+    pub(crate) fn end_work(&self) {
+        self.phase.store(Phase::Over as u8, Ordering::Relaxed);
+    }
+
+    /// What must hold at any moment.
+    fn inspect(&self) {
+        for node in self.nodes() {
+            let entries = node.stack.stats().memory_entries;
+            if entries > self.plan.memory_entries {
+                let what =
+                    format!("memory holds {entries} entries, {} are allowed", self.plan.memory_entries);
+                self.violate(Invariant::Resources, None, node.index, what);
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Which namespace a key is in, and what it is called there.
+    pub(crate) fn place_of(&self, key: u32) -> (u32, u64) {
+        (key % self.namespaces, u64::from(key / self.namespaces))
+    }
+
+    pub(crate) fn key_of(&self, namespace: u32, id: u64) -> u32 {
+        id as u32 * self.namespaces + namespace
+    }
+
+    /// The key as stores see it.
+    pub(crate) fn stored_key(&self, key: u32) -> Key {
+        let (namespace, id) = self.place_of(key);
+        Key::from_escaped(format!("{}:{id}", namespace_name(namespace))).expect("a short key")
+    }
+
+    /// The number of a key as stores see it.
+    pub(crate) fn number_of(&self, key: &[u8]) -> Option<u32> {
+        let text = std::str::from_utf8(key).ok()?;
+        let (namespace, id) = text.split_once(':')?;
+        let namespace = namespace.strip_prefix("sim")?.parse().ok()?;
+        Some(self.key_of(namespace, id.parse().ok()?))
+    }
+}
+
+/// A loader that runs.
+pub(crate) struct LoadingNow {
+    world: Arc<World>,
+    loading: Loading,
+}
+
+impl Drop for LoadingNow {
+    fn drop(&mut self) {
+        self.world.checker().loaded(self.loading);
+    }
+}
