@@ -37,7 +37,7 @@ pub use larder_core::{
 pub use load::{IntoLoaded, LoadContext, Loaded, Validator};
 pub use memory::{Eviction, Memory};
 #[cfg(feature = "signing")]
-pub use message::BusSecret;
+pub use options::BusSecret;
 pub use options::{
     BusSettings, Partition, Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings,
     WarmOptions, WriteMode, WriteOptions, hours, millis, minutes, parse_span, secs,

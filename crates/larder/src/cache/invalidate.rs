@@ -64,7 +64,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # let stack = Stack::builder().memory(Memory::max_entries(10)).build().await?;
     /// let users: Cache<u64, String> = stack.cache("user").build()?;
     /// users.set_with(&42, "Ada".into(), &WriteOptions::new().tags(["team:7"])).await?;
-    /// users.set(&43, "Grace".into()).await?;
+    /// users.set(&43, "Edsger".into()).await?;
     /// users.invalidate_tag("team:7").await?;
     /// assert!(!users.get(&42).await?.is_hit() && users.get(&43).await?.is_hit());
     /// # Ok(())

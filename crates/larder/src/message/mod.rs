@@ -8,7 +8,6 @@
 //! A message whose version or kind this release does not know is not an error: whoever reads it knows that something
 //! happened which it cannot understand, and treats it as news that were lost.
 
-mod sign;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -17,14 +16,8 @@ use bytes::Bytes;
 use larder_core::{Barrier, Key, KeyPrefix, Moment, NodeId, Sequence, Version};
 use xxhash_rust::xxh3::xxh3_64;
 
-#[cfg(feature = "signing")]
-pub use self::sign::BusSecret;
-#[cfg(not(feature = "signing"))]
-pub(crate) use self::sign::BusSecret;
-use self::{
-    sign::SIGNATURE_BYTES,
-    wire::{Fields, Writer},
-};
+use self::wire::{Fields, Writer};
+use crate::options::{BusSecret, SIGNATURE_BYTES};
 
 const MAGIC: [u8; 2] = *b"LN";
 const FORMAT: u8 = 1;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use larder_core::Moment;
 use serde::Deserialize;
 
-use super::{problem::Problems, serde_span, settings::setters};
-use crate::message::BusSecret;
+use super::{BusSecret, problem::Problems, serde_span, settings::setters};
 
 /// What memory may be served while a node is cut off from the bus and from the shared store alike, so that it cannot
 /// know what others changed. Once either is back, it does again.

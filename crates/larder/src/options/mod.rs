@@ -4,6 +4,7 @@ mod bus;
 mod policy;
 mod problem;
 mod read;
+mod secret;
 mod settings;
 mod span;
 mod write;
@@ -17,4 +18,9 @@ pub use settings::{Settings, TierSettings};
 pub use span::{hours, millis, minutes, parse_span, secs};
 pub use write::{WarmOptions, WriteMode, WriteOptions};
 
+#[cfg(feature = "signing")]
+pub use secret::BusSecret;
+#[cfg(not(feature = "signing"))]
+pub(crate) use secret::BusSecret;
+pub(crate) use secret::SIGNATURE_BYTES;
 pub(crate) use span::serde_span;

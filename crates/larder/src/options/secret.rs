@@ -1,7 +1,7 @@
-//! Signing of messages, the only place that knows whether HMAC is compiled in.
+//! The secret of a bus, the only place that knows whether HMAC is compiled in.
 
 /// The size of an HMAC-SHA256.
-pub(super) const SIGNATURE_BYTES: usize = 32;
+pub(crate) const SIGNATURE_BYTES: usize = 32;
 
 #[cfg(feature = "signing")]
 pub use self::with_hmac::BusSecret;
@@ -45,12 +45,12 @@ mod with_hmac {
             Ok(Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length")))
         }
 
-        pub(in super::super) fn sign(&self, bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
             self.0.clone().chain_update(bytes).finalize().into_bytes().into()
         }
 
         /// In constant time.
-        pub(in super::super) fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        pub(crate) fn verifies(&self, bytes: &[u8], signature: &[u8]) -> bool {
             self.0.clone().chain_update(bytes).verify_slice(signature).is_ok()
         }
     }
@@ -71,11 +71,11 @@ mod without_hmac {
     pub(crate) enum BusSecret {}
 
     impl BusSecret {
-        pub(in super::super) fn sign(&self, _bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        pub(crate) fn sign(&self, _bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
             match *self {}
         }
 
-        pub(in super::super) fn verifies(&self, _bytes: &[u8], _signature: &[u8]) -> bool {
+        pub(crate) fn verifies(&self, _bytes: &[u8], _signature: &[u8]) -> bool {
             match *self {}
         }
     }
