@@ -108,6 +108,12 @@ impl KeyPrefix {
         Self(Bytes::from(format!("{namespace}:").into_bytes()))
     }
 
+    /// The prefix of those keys under this one whose escaped text goes on so.
+    #[must_use]
+    pub fn extended(&self, text: &[u8]) -> Self {
+        Self(Bytes::from([self.as_bytes(), text].concat()))
+    }
+
     /// The bytes that a key must begin with.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

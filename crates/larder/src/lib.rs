@@ -24,7 +24,7 @@ pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, TagMatch, WarmEntry,
 pub use clock::{SystemClock, SystemRng};
 #[cfg(feature = "simulation")]
 pub use engine::TaskGate;
-pub use engine::{Inspection, Invalidated, Reach, TierCopy, TierHealth};
+pub use engine::{Inspection, Invalidated, Matched, Reach, TierCopy, TierHealth};
 #[cfg(feature = "encryption")]
 pub use envelope::{Encryption, SecretKey};
 pub use hub::Subscription;

@@ -25,7 +25,7 @@ mod table;
 mod text;
 mod traffic;
 
-pub(crate) use args::{DemoArgs, Form};
+pub(crate) use args::DemoArgs;
 
 use crate::fault::Fault;
 

@@ -5,6 +5,7 @@ mod builder;
 mod hit;
 mod invalidate;
 mod many;
+mod matching;
 mod reading;
 mod shape;
 mod typed;

@@ -25,9 +25,12 @@ use larder_core::{
 
 use super::{Core, Scope, Tier, invalidate::Reach};
 use crate::{
+    memory::Resident,
     message::News,
     policy::{
-        barrier::{Judgement, Name, NamespaceNames, Plan, Raising, Table, TagFloors, Target, Verb},
+        barrier::{
+            Judgement, Name, NamespaceNames, Plan, Raising, Table, TagFloors, Target, Verb, key_rules,
+        },
         expiry::LONGEST,
         journal::Debt,
     },
@@ -220,7 +223,7 @@ impl Core {
         let ahead = self.barriers.next();
         self.barriers.floors.raised(ahead, barriers);
         self.barriers.table().raised_ahead(ahead, barriers);
-        self.bump_what_they_cover(barriers);
+        self.bump_what_they_cover(ahead, barriers);
     }
 
     /// Asks the store where these barriers stand.
@@ -255,14 +258,19 @@ impl Core {
     /// Does to memory what barriers at this place say.
     fn apply_barriers(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
         self.barriers.take_in(at, barriers);
-        self.bump_what_they_cover(barriers);
+        self.bump_what_they_cover(at, barriers);
     }
 
-    fn bump_what_they_cover(&self, barriers: &[(Bytes, Bytes)]) {
-        for (name, _) in barriers {
+    fn bump_what_they_cover(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+        for (name, note) in barriers {
             match Name::read(name) {
                 Some(Name::Entries(Verb::Remove, covered)) => self.bump_under(covered.prefix()),
                 Some(Name::Entries(Verb::Expire, covered)) => self.expire_under(covered.prefix()),
+                Some(Name::Keys(covered)) => {
+                    for rule in key_rules(name, at, note) {
+                        self.drop_matching(covered.prefix(), rule.keys.as_ref(), rule.verb);
+                    }
+                }
                 // Memory asks the floors.
                 Some(Name::Tag(..) | Name::Rules(_)) => {}
                 // A newer release raised something that is not understood here.
@@ -283,13 +291,14 @@ impl Core {
 
     /// Expires what memory holds under a prefix. The tiers below say the same when they are asked, so where there are
     /// some memory just lets go.
-    fn expire_under(&self, prefix: &[u8]) {
+    pub(super) fn expire_under(&self, prefix: &[u8]) {
         let Some(memory) = self.memory.as_ref().filter(|_| self.tiers.is_empty()) else {
             return self.bump_under(prefix);
         };
         let now = self.now();
         let spaces = self.spaces();
-        let covered = |id: u32| spaces[id as usize].prefix.as_bytes().starts_with(prefix);
+        let covered =
+            |there: Resident<'_>| spaces[there.namespace() as usize].prefix.as_bytes().starts_with(prefix);
         memory.update_all(covered, |entry| {
             entry.deadlines = entry.deadlines.ended(now);
             entry.retry_at = now;
@@ -297,8 +306,8 @@ impl Core {
     }
 
     /// Whether an entry stands, by what is known; asks no store.
-    pub(crate) fn standing(&self, names: &NamespaceNames, entry: &Entry) -> Standing {
-        match self.judge(names, entry) {
+    pub(crate) fn standing(&self, key: &Key, names: &NamespaceNames, entry: &Entry) -> Standing {
+        match self.judge(key, names, entry) {
             Judgement::Stands => Standing::Stands,
             Judgement::Dead => Standing::Dead,
             Judgement::ExpiredAt(at) => Standing::Expired(at),
@@ -306,20 +315,25 @@ impl Core {
         }
     }
 
-    fn judge(&self, names: &NamespaceNames, entry: &Entry) -> Judgement {
+    fn judge(&self, key: &Key, names: &NamespaceNames, entry: &Entry) -> Judgement {
         let tags = entry.extra.as_deref().map_or(&[][..], |extra| &extra.tags);
         let mut table = self.barriers.table();
-        match table.judge(entry.stamp, names, tags) {
+        match table.judge(key.as_bytes(), entry.stamp, names, tags) {
             Judgement::Unknown(unknown) if self.barriers.drawn_by.is_none() => {
                 learn_that_nothing_stands(&mut table, &unknown);
-                table.judge(entry.stamp, names, tags)
+                table.judge(key.as_bytes(), entry.stamp, names, tags)
             }
             judgement => judgement,
         }
     }
 
     /// The same for an entry that came from a store: asks for what is not known.
-    async fn standing_by_store(self: &Arc<Self>, names: &NamespaceNames, entry: &Entry) -> Standing {
+    async fn standing_by_store(
+        self: &Arc<Self>,
+        key: &Key,
+        names: &NamespaceNames,
+        entry: &Entry,
+    ) -> Standing {
         self.doubt_the_untold();
         if let Some(index) = self.barriers.drawn_by.filter(|index| self.tiers[*index].owes_barriers()) {
             self.pay_barriers(index + 1).await;
@@ -328,21 +342,21 @@ impl Core {
             }
         }
         if let Some(index) = self.barriers.drawn_by
-            && let Judgement::Unknown(unknown) = self.judge(names, entry)
+            && let Judgement::Unknown(unknown) = self.judge(key, names, entry)
             && self.ask_for(&self.tiers[index], unknown).await.is_err()
         {
             return Standing::Unknown;
         }
-        self.standing(names, entry)
+        self.standing(key, names, entry)
     }
 }
 
 impl Scope {
     /// What barriers say of an entry that a store holds: `false` if it is gone. One that expired is expired, and one that
     /// nobody can judge now is good enough when the load fails, and no better.
-    pub(crate) async fn stands(&self, entry: &mut Entry) -> bool {
+    pub(crate) async fn stands(&self, key: &Key, entry: &mut Entry) -> bool {
         let stamp = self.core.barriers.stamp();
-        match self.core.standing_by_store(&self.space.names, entry).await {
+        match self.core.standing_by_store(key, &self.space.names, entry).await {
             Standing::Dead => return false,
             Standing::Unknown => _ = self.as_fallback(entry),
             Standing::Expired(at) => self.expire_since(entry, at),
@@ -364,7 +378,7 @@ impl Scope {
     /// What barriers say of an entry that memory holds and whose floors do not let it pass.
     pub(crate) fn stands_in_memory(&self, key: &Key, entry: &mut Entry) -> bool {
         let stamp = self.core.barriers.stamp();
-        match self.core.standing(&self.space.names, entry) {
+        match self.core.standing(key, &self.space.names, entry) {
             // A store may know more, and is asked on the long way.
             Standing::Dead | Standing::Unknown => return false,
             Standing::Expired(at) => self.expire_since(entry, at),

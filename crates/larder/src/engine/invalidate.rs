@@ -103,7 +103,7 @@ impl Scope {
         (failure.map_or(Ok(()), Err), bus)
     }
 
-    fn reached(&self, outcome: Result<()>, bus: Reach, mode: WriteMode) -> Result<Invalidated> {
+    pub(super) fn reached(&self, outcome: Result<()>, bus: Reach, mode: WriteMode) -> Result<Invalidated> {
         let stores = self.store_places().count() > 0;
         match (outcome, mode) {
             (Ok(()), _) => Ok(Invalidated {
@@ -157,7 +157,7 @@ impl Scope {
         self.reached(outcome, bus, mode)
     }
 
-    async fn expire_here(&self, spots: &[Spot]) -> (Result<()>, Reach) {
+    pub(super) async fn expire_here(&self, spots: &[Spot]) -> (Result<()>, Reach) {
         let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
         let mut failure = None;
         let (mut done, mut owed) = (Vec::new(), Vec::new());
@@ -312,7 +312,7 @@ impl Core {
     }
 
     /// Whether stores may hold keys under a prefix: unless every namespace there never leaves memory.
-    fn is_stored(&self, prefix: &KeyPrefix) -> bool {
+    pub(super) fn is_stored(&self, prefix: &KeyPrefix) -> bool {
         let spaces = self.spaces();
         let mut covered =
             spaces.iter().filter(|space| space.prefix.as_bytes().starts_with(prefix.as_bytes())).peekable();

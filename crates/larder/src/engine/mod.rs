@@ -7,6 +7,7 @@ mod invalidate;
 mod keylock;
 mod lease;
 mod load;
+mod matching;
 mod quick;
 mod read;
 mod recovery;
@@ -49,6 +50,7 @@ pub(crate) use write::{Manner, NewValue};
 pub use {
     inspect::{Inspection, TierCopy, TierHealth},
     invalidate::{Invalidated, Reach},
+    matching::Matched,
 };
 
 use self::{

@@ -205,7 +205,7 @@ impl Scope {
         match self.open(&item.spot.key, stored, item.noted) {
             Ok(held) if held.life == Life::Dead => None,
             Ok(mut held) => {
-                if !self.stands(&mut held.entry).await {
+                if !self.stands(&item.spot.key, &mut held.entry).await {
                     self.reject(place, item, RejectedPayload::Outdated);
                     return None;
                 }

@@ -210,16 +210,16 @@ impl MemoryTier {
         shard.find(name).is_some_and(|index| shard.update(index, f))
     }
 
-    /// Changes every entry of the namespaces for which `of` holds in place: its deadlines, never its value. A stretch at
+    /// Changes every entry for which `of` holds in place: its deadlines, never its value. A stretch at
     /// a time; entries that are put meanwhile may be left out.
-    pub(crate) fn update_all(&self, of: impl Fn(u32) -> bool, f: impl Fn(&mut Entry)) {
+    pub(crate) fn update_all(&self, of: impl Fn(Resident<'_>) -> bool, f: impl Fn(&mut Entry)) {
         for Stripe(lock) in &self.shards {
             let mut cursor = MemoryCursor::default();
             loop {
                 let mut shard = lock.write();
                 for index in cursor.stretch(shard.end(), STRETCH) {
                     cursor.below = index;
-                    if shard.at(index).is_some_and(|there| of(there.namespace())) {
+                    if shard.at(index).is_some_and(&of) {
                         shard.update(index, |entry| {
                             f(entry);
                             true
@@ -229,6 +229,17 @@ impl MemoryTier {
                 if cursor.below == 0 || shard.end() == 0 {
                     break;
                 }
+            }
+        }
+    }
+
+    /// Removes every entry for which `dead` holds, which may be asked twice. A stretch at a time; entries that are put
+    /// meanwhile may be left.
+    pub(crate) fn remove_all(&self, dead: impl Fn(Resident<'_>) -> bool) {
+        for shard in 0..self.shards.len() as u32 {
+            let mut cursor = MemoryCursor { shard, ..MemoryCursor::default() };
+            while cursor.below > 0 {
+                self.sweep_stretch(&mut cursor, STRETCH, &dead, &mut |_| {});
             }
         }
     }

@@ -46,6 +46,9 @@ pub struct Settings {
     /// tags were invalidated. The same on all nodes. Default: 1 day.
     #[serde(deserialize_with = "serde_span::one")]
     pub tagged_life_max: Duration,
+    /// How many keys one removal or expiry by prefix or pattern may find; if there are more it answers `Rejected` and has
+    /// done nothing. Their names are in memory meanwhile. Default: 10 000.
+    pub invalidation_max_keys: usize,
     /// How many namespaces there may be, nested ones included; they are never forgotten. Default: 10 000.
     pub namespaces_max: usize,
     /// The largest stored value in bytes, decompressed. Default: 16 MiB.
@@ -70,6 +73,7 @@ impl Default for Settings {
             journal_max: 10_000,
             replay_max: 65_536,
             tagged_life_max: Duration::from_secs(86_400),
+            invalidation_max_keys: 10_000,
             namespaces_max: 10_000,
             max_value_bytes: 16 << 20,
             events_max: 4_096,
@@ -93,6 +97,7 @@ impl Settings {
             ("unleased_loads_max", self.unleased_loads_max),
             ("journal_max", self.journal_max),
             ("replay_max", self.replay_max),
+            ("invalidation_max_keys", self.invalidation_max_keys),
             ("namespaces_max", self.namespaces_max),
             ("max_value_bytes", self.max_value_bytes),
             ("events_max", self.events_max),
@@ -156,6 +161,8 @@ setters! { Settings:
     with_replay_max: usize => replay_max = replay_max;
     /// Sets [`tagged_life_max`](Self::tagged_life_max).
     with_tagged_life_max: Duration => tagged_life_max = tagged_life_max;
+    /// Sets [`invalidation_max_keys`](Self::invalidation_max_keys).
+    with_invalidation_max_keys: usize => invalidation_max_keys = invalidation_max_keys;
     /// Sets [`namespaces_max`](Self::namespaces_max).
     with_namespaces_max: usize => namespaces_max = namespaces_max;
     /// Sets [`max_value_bytes`](Self::max_value_bytes).

@@ -63,6 +63,7 @@ pub(crate) enum Trust {
 pub(crate) struct ReadVersion {
     stripe_epoch: u64,
     clears: u64,
+    matches: u64,
     lapses: u64,
     /// The last barrier that was known. A later one makes no fill wrong, since the entry bears this; but who comes after
     /// it shares no flight from before.
@@ -86,14 +87,23 @@ impl ReadVersion {
     }
 }
 
-/// The clear counter of one namespace.
+/// The counters of one namespace: its clears, and the invalidations of some of its keys that were not named.
 #[derive(Default, Debug)]
-pub(crate) struct NamespaceFence(AtomicU64);
+pub(crate) struct NamespaceFence {
+    clears: AtomicU64,
+    matches: AtomicU64,
+}
 
 impl NamespaceFence {
     /// Makes every memory entry of the namespace that was put before unreachable, and every fill under way refused.
     pub(crate) fn bump(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.clears.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Refuses every fill of the namespace under way. What it holds stands: whoever calls this then goes through it and
+    /// removes what it means, so that a fill either came before and is found, or comes after and is refused.
+    pub(crate) fn refuse_fills(&self) {
+        self.matches.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -146,14 +156,15 @@ impl Coherence {
 
     /// The sum of clear counters that a live memory entry of this namespace bears.
     pub(crate) fn clears(&self, namespace: &NamespaceFence) -> u64 {
-        self.clears.load(Ordering::Acquire).wrapping_add(namespace.0.load(Ordering::Acquire))
+        self.clears.load(Ordering::Acquire).wrapping_add(namespace.clears.load(Ordering::Acquire))
     }
 
     /// To be noted before a read asks anybody.
     pub(crate) fn read_version(&self, stripe: u16, namespace: &NamespaceFence) -> ReadVersion {
         let stripe_epoch = self.stripe(stripe).epoch.load(Ordering::Acquire);
         let lapses = self.lapses.load(Ordering::Acquire);
-        ReadVersion { stripe_epoch, clears: self.clears(namespace), lapses, stamp: Barrier::ZERO }
+        let matches = namespace.matches.load(Ordering::Acquire);
+        ReadVersion { stripe_epoch, clears: self.clears(namespace), matches, lapses, stamp: Barrier::ZERO }
     }
 
     /// Whether an entry that was read since `noted` and bears `version` may be kept. Ask under the shard's lock.
@@ -229,6 +240,18 @@ mod tests {
             coherence.admits(3, &namespace, noted, Version::new(10)),
             "its own lease drew the same number"
         );
+    }
+
+    #[test]
+    fn fills_of_a_namespace_can_be_refused_while_what_it_holds_stands() {
+        let (coherence, one, other) =
+            (Coherence::new(), NamespaceFence::default(), NamespaceFence::default());
+        let (sum, noted) = (coherence.clears(&one), coherence.read_version(0, &one));
+        let elsewhere = coherence.read_version(0, &other);
+        one.refuse_fills();
+        assert_eq!(coherence.clears(&one), sum);
+        assert!(!coherence.admits(0, &one, noted, Version::ZERO));
+        assert!(coherence.admits(0, &other, elsewhere, Version::ZERO));
     }
 
     #[test]

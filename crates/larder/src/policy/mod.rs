@@ -7,6 +7,5 @@ pub(crate) mod continuity;
 pub(crate) mod expiry;
 pub(crate) mod freshness;
 pub(crate) mod journal;
-#[allow(dead_code, reason = "the engine is about to ask it")]
 pub(crate) mod pattern;
 pub(crate) mod ring;

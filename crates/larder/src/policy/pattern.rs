@@ -89,6 +89,31 @@ impl KeyPattern {
         }
     }
 
+    /// What is meant by a beginning: the text, literally, and whatever follows.
+    ///
+    /// # Errors
+    /// `Rejected` when the text is empty or longer than 1 024 bytes, or has control characters.
+    pub(crate) fn prefix(text: &str) -> Result<Self> {
+        let fault = |why: &str| Err(Error::new(ErrorKind::Rejected, format!("the prefix {why}")));
+        if text.is_empty() {
+            return fault("is empty; `clear` removes all keys");
+        }
+        if text.len() > PATTERN_BYTES_MAX {
+            return fault(&format!("has {} bytes, {PATTERN_BYTES_MAX} are allowed", text.len()));
+        }
+        if text.chars().any(char::is_control) {
+            return fault("has control characters");
+        }
+        let steps = text.chars().map(Step::Literal).chain([Step::Run]).collect();
+        Ok(Self { source: format!("{}*", Self::escape(text)).into(), steps })
+    }
+
+    /// Reads what [`as_str`](Self::as_str) gave, that of a long prefix too.
+    pub(crate) fn reread(source: &str) -> Option<Self> {
+        let whole = source.len() <= 2 * PATTERN_BYTES_MAX + 1 && !source.is_empty();
+        whole.then(|| steps_of(source)).flatten().map(|steps| Self { source: source.into(), steps })
+    }
+
     /// Writes a text so that a pattern matches it literally.
     ///
     /// # Examples

@@ -10,6 +10,7 @@ mod crowd;
 mod flights;
 mod freshness;
 mod lives;
+mod matching;
 mod nodes;
 mod outages;
 mod payloads;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::{Core, Spot},
     message::{Message, News, Unreadable},
-    policy::{continuity::Step, journal::Debt},
+    policy::{barrier::Verb, continuity::Step, journal::Debt, pattern::KeyPattern},
     stats::BusCounters,
 };
 
@@ -129,14 +129,16 @@ impl Core {
             }
             News::Acked { .. } => {}
             News::Matched { prefix, pattern } if pattern == "*" => self.bump_under(prefix),
-            // What this release does not do yet it does not trust memory after.
+            News::Matched { prefix, pattern } => match KeyPattern::reread(pattern) {
+                Some(keys) => self.drop_matching(prefix, Some(&keys), Verb::Remove),
+                None => self.forget_all(ClearReason::Told),
+            },
             News::Raised { at, barriers } => {
                 let at = place.map_or(*at, |place| Barrier::new(place.number));
                 self.apply_news_of_barriers(at, barriers);
             }
-            News::Primed(_) | News::Matched { .. } | News::Refreshed(_) => {
-                self.forget_all(ClearReason::Told);
-            }
+            // What this release does not do yet it does not trust memory after.
+            News::Primed(_) | News::Refreshed(_) => self.forget_all(ClearReason::Told),
         }
     }
 

@@ -65,7 +65,7 @@ impl TagFloors {
                 Some(Name::Rules(scope)) => {
                     self.raise_rules(&scope, name, Standing { at, note: note.clone() })
                 }
-                Some(Name::Entries(..)) | None => {}
+                Some(Name::Entries(..) | Name::Keys(_)) | None => {}
             }
         }
     }

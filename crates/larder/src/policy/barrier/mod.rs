@@ -18,6 +18,10 @@
 //! raises it anew by compare-and-swap. At the bound the oldest rule becomes a plain barrier on its first tag: more is
 //! invalidated than was asked for, never less.
 //!
+//! Prefixes and patterns of keys work the same way: the rules over the keys of a namespace stand in one note under one
+//! name. There the oldest at the bound become one rule over the whole namespace, at their own number: what was loaded
+//! before them is dead, what was loaded since is not.
+//!
 //! A node keeps what it knows in a [`Table`]: for each name where it stands, or that it does not. It asks for what it
 //! does not know, it is told what others raise, and when it may have missed some of that it forgets everything. So the
 //! table may be small and may be wrong about nothing but news that are still on their way.
@@ -33,7 +37,7 @@ mod table;
 
 pub(crate) use floors::{Slots, TagFloors};
 pub(crate) use name::{Name, NamespaceNames, Scope, Target};
-pub(crate) use note::Rule;
+pub(crate) use note::{Rule, key_rules};
 pub(crate) use plan::{Plan, Raising};
 pub(crate) use table::{Judgement, Table};
 

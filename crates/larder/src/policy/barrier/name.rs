@@ -6,6 +6,7 @@ use bytes::Bytes;
 use larder_core::{Error, ErrorKind, KeyPrefix, Namespace, Result};
 
 use super::Verb;
+use crate::policy::pattern::KeyPattern;
 
 /// How many tags a rule over all of them may have.
 const TAGS_MAX: usize = 8;
@@ -29,6 +30,8 @@ pub(crate) enum Target {
     Tag(Scope, Box<str>),
     /// Those with every one of these tags: two or more, sorted, each once.
     AllTags(Scope, Box<[Box<str>]>),
+    /// Those of a namespace and of those nested in it whose keys match.
+    Keys(Scope, KeyPattern),
 }
 
 /// What a name is that a barrier stands under.
@@ -38,6 +41,8 @@ pub(crate) enum Name {
     Tag(Verb, Scope, Box<str>),
     /// The rules over several tags.
     Rules(Scope),
+    /// The rules over keys.
+    Keys(Scope),
 }
 
 impl Scope {
@@ -72,13 +77,14 @@ impl Target {
     pub(crate) fn at_least(&self) -> Self {
         match self {
             Self::AllTags(scope, tags) => Self::Tag(scope.clone(), tags[0].clone()),
+            Self::Keys(scope, _) => Self::Entries(scope.clone()),
             target => target.clone(),
         }
     }
 
     /// Whether it is about entries with tags.
     pub(crate) fn is_about_tags(&self) -> bool {
-        !matches!(self, Self::Entries(_))
+        matches!(self, Self::Tag(..) | Self::AllTags(..))
     }
 
     /// The entries with a tag.
@@ -120,6 +126,7 @@ impl Target {
             Self::Entries(scope) => entries_name(verb, scope),
             Self::Tag(scope, tag) => tag_name(verb, scope, tag),
             Self::AllTags(scope, _) => rules_name(scope),
+            Self::Keys(scope, _) => keys_name(scope),
         }
     }
 }
@@ -137,6 +144,7 @@ fn put_name(kind: u8, scope: &Scope, tag: Option<&str>) -> Bytes {
 }
 
 const RULES: u8 = b'r';
+const KEYS: u8 = b'k';
 
 fn entries_name(verb: Verb, scope: &Scope) -> Bytes {
     let kind = match verb {
@@ -158,9 +166,18 @@ fn rules_name(scope: &Scope) -> Bytes {
     put_name(RULES, scope, None)
 }
 
+fn keys_name(scope: &Scope) -> Bytes {
+    put_name(KEYS, scope, None)
+}
+
 /// What the names of a tag in a scope have in common, whatever the verb.
 pub(super) fn tag_text(scope: &Scope, tag: &str) -> Bytes {
     tag_name(Verb::Remove, scope, tag).slice(2..)
+}
+
+/// What a key reads behind the prefix of a name that it falls under and that has no tag.
+pub(super) fn text_under<'k>(name: &[u8], key: &'k [u8]) -> &'k [u8] {
+    name.get(2..).and_then(|prefix| key.strip_prefix(prefix)).unwrap_or(key)
 }
 
 impl Name {
@@ -171,6 +188,7 @@ impl Name {
         match kind {
             b'n' | b'N' => Scope::read(rest).map(|scope| Self::Entries(verb, scope)),
             RULES => Scope::read(rest).map(Self::Rules),
+            KEYS => Scope::read(rest).map(Self::Keys),
             b't' | b'T' => {
                 let space = rest.iter().position(|&byte| byte == b' ')?;
                 let tag = std::str::from_utf8(&rest[space + 1..]).ok()?;
@@ -197,10 +215,12 @@ impl NamespaceNames {
         let covering = within.filter_map(|outer| Namespace::new(outer).ok()).map(|outer| Scope::of(&outer));
         let own = Scope::of(namespace);
         let chain = [Scope::Stack].into_iter().chain(covering).chain([own.clone()]);
-        let both = |scope: Scope| [Verb::Remove, Verb::Expire].map(|verb| entries_name(verb, &scope));
+        let all = |scope: Scope| {
+            [entries_name(Verb::Remove, &scope), entries_name(Verb::Expire, &scope), keys_name(&scope)]
+        };
         let scopes = [Scope::Stack, own];
         let rules = [rules_name(&scopes[0]), rules_name(&scopes[1])];
-        Self { entries: chain.flat_map(both).collect(), rules, scopes }
+        Self { entries: chain.flat_map(all).collect(), rules, scopes }
     }
 
     /// In which scopes a tag of an entry is looked for.

@@ -7,11 +7,14 @@ use larder_core::{Barrier, Standing, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Verb, name::Name};
+use crate::policy::pattern::KeyPattern;
 
 /// How many expiries of the same entries are remembered one by one.
 const EXPIRIES_MAX: usize = 16;
 /// How many rules one name holds.
 const RULES_MAX: usize = 64;
+/// How many rules over keys one name holds.
+const KEY_RULES_MAX: usize = 128;
 /// How long a note may be, since it goes over the bus. One rule always fits.
 const NOTE_BYTES_MAX: usize = 4_096;
 /// A note is pruned by the wall clock. Two clocks that are each a day off do not lose a rule that is needed.
@@ -29,16 +32,30 @@ pub(crate) struct Rule {
     pub(crate) at: Timestamp,
     /// An entry must bear all of these; none for whatever falls under the name.
     pub(crate) tags: Box<[Box<str>]>,
+    /// What the key of an entry must match behind the name's prefix.
+    pub(crate) keys: Option<KeyPattern>,
 }
 
 impl Rule {
-    /// Whether an entry that falls under the name is older.
-    pub(super) fn hits(&self, stamp: Barrier, tags: &[Box<str>]) -> bool {
-        stamp < self.number && self.tags.iter().all(|tag| tags.contains(tag))
+    /// Whether an entry that falls under the name is older; `text` is what its key reads behind the name's prefix.
+    pub(super) fn hits(&self, stamp: Barrier, tags: &[Box<str>], text: &[u8]) -> bool {
+        stamp < self.number
+            && self.tags.iter().all(|tag| tags.contains(tag))
+            && self.keys.as_ref().is_none_or(|keys| keys.matches_escaped(text))
+    }
+
+    /// Whether it is about the same entries as another of its name.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.tags == other.tags && self.keys == other.keys
+    }
+
+    /// What is written of what it is about, beside the rest.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(|tag| &**tag).chain(self.keys.iter().map(KeyPattern::as_str))
     }
 
     fn removal(number: Barrier) -> Self {
-        Self { number, verb: Verb::Remove, at: Timestamp::NEVER, tags: Box::default() }
+        Self { number, verb: Verb::Remove, at: Timestamp::NEVER, tags: Box::default(), keys: None }
     }
 }
 
@@ -49,31 +66,62 @@ pub(super) fn rules_under(name: &[u8], standing: &Standing) -> Vec<Rule> {
         Some(Name::Rules(_) | Name::Entries(Verb::Expire, _) | Name::Tag(Verb::Expire, ..)) => {
             decode(&standing.note, standing.at)
         }
+        Some(Name::Keys(_)) => {
+            decode(&standing.note, standing.at).and_then(|rules| rules.into_iter().map(about_keys).collect())
+        }
         Some(_) | None => None,
     };
     read.unwrap_or_else(|| vec![Rule::removal(standing.at)])
+}
+
+/// What was raised last over keys under this name, and stands at this place.
+pub(crate) fn key_rules(name: &[u8], at: Barrier, note: &Bytes) -> Vec<Rule> {
+    let mut rules = rules_under(name, &Standing { at, note: note.clone() });
+    rules.retain(|rule| rule.number == at);
+    rules
+}
+
+/// A rule of a name where what it is about is a pattern, and not tags.
+fn about_keys(rule: Rule) -> Option<Rule> {
+    let keys = match &*rule.tags {
+        [] => None,
+        [pattern] => Some(KeyPattern::reread(pattern)?),
+        _ => return None,
+    };
+    Some(Rule { tags: Box::default(), keys, ..rule })
+}
+
+/// The rules over keys with another one. It takes the place of those about the same keys that it covers. At the bound
+/// the two oldest become one over whatever falls under the name, as new as the newer of them: what was loaded before
+/// that is gone too, which is more than was asked for, never less.
+pub(super) fn with_key_rule(rules: Vec<Rule>, rule: Rule, now: Timestamp, keep: Duration) -> Vec<Rule> {
+    let mut rules = appended(rules, rule, now, keep);
+    while rules.len() > KEY_RULES_MAX || encoded_len(&rules) > NOTE_BYTES_MAX {
+        match &mut rules[..] {
+            [oldest, ..] if oldest.keys.is_some() => oldest.keys = None,
+            [oldest, next, ..] if next.number != Barrier::ZERO => {
+                oldest.number = oldest.number.max(next.number);
+                oldest.verb = oldest.verb.min(next.verb);
+                oldest.at = oldest.at.min(next.at);
+                rules.remove(1);
+            }
+            // One over all beside the newest always fits.
+            _ => break,
+        }
+    }
+    rules
 }
 
 /// The rules with another one, and those for which there is no place any more, oldest first: each is to be raised as a
 /// plain barrier on its first tag. Of many expiries of the same entries the two oldest become one, which is as new as the
 /// one and as early as the other. What is older than the longest life, `keep`, is left out.
 pub(super) fn with_rule(
-    mut rules: Vec<Rule>,
+    rules: Vec<Rule>,
     rule: Rule,
     now: Timestamp,
     keep: Duration,
 ) -> (Vec<Rule>, Vec<Rule>) {
-    rules.retain(|older| {
-        let is_covered = rule.verb == Verb::Remove && older.tags == rule.tags;
-        !is_covered && older.at.until(now) <= keep.saturating_add(CLOCKS_APART)
-    });
-    // Nobody knows when a note that cannot be read was raised. It counts from here on, so that it ends some day.
-    for older in rules.iter_mut().filter(|older| older.at == Timestamp::NEVER) {
-        older.at = now;
-    }
-    let tags = rule.tags.clone();
-    rules.push(rule);
-    merge_oldest(&mut rules, &tags);
+    let mut rules = appended(rules, rule, now, keep);
     let mut dropped = Vec::new();
     while rules.len() > RULES_MAX || encoded_len(&rules) > NOTE_BYTES_MAX {
         // What has no tags falls under no other name. There are few of it.
@@ -83,8 +131,24 @@ pub(super) fn with_rule(
     (rules, dropped)
 }
 
-fn merge_oldest(rules: &mut Vec<Rule>, tags: &[Box<str>]) {
-    let mut alike = rules.iter().enumerate().filter(|(_, rule)| *rule.tags == *tags).map(|(at, _)| at);
+/// The rules that still matter, and another one behind them.
+fn appended(mut rules: Vec<Rule>, rule: Rule, now: Timestamp, keep: Duration) -> Vec<Rule> {
+    rules.retain(|older| {
+        let is_covered = rule.verb == Verb::Remove && older.is_alike(&rule);
+        !is_covered && older.at.until(now) <= keep.saturating_add(CLOCKS_APART)
+    });
+    // Nobody knows when a note that cannot be read was raised. It counts from here on, so that it ends some day.
+    for older in rules.iter_mut().filter(|older| older.at == Timestamp::NEVER) {
+        older.at = now;
+    }
+    let newest = rule.clone();
+    rules.push(rule);
+    merge_oldest(&mut rules, &newest);
+    rules
+}
+
+fn merge_oldest(rules: &mut Vec<Rule>, newest: &Rule) {
+    let mut alike = rules.iter().enumerate().filter(|(_, rule)| rule.is_alike(newest)).map(|(at, _)| at);
     let (Some(oldest), Some(next)) = (alike.next(), alike.next()) else { return };
     if alike.count() + 2 <= EXPIRIES_MAX {
         return;
@@ -108,10 +172,10 @@ pub(super) fn encode(rules: &[Rule]) -> Bytes {
             Verb::Expire => 1,
         });
         out.extend_from_slice(&rule.at.as_millis().to_le_bytes());
-        out.push(rule.tags.len() as u8);
-        for tag in &rule.tags {
-            out.extend_from_slice(&(tag.len() as u16).to_le_bytes());
-            out.extend_from_slice(tag.as_bytes());
+        out.push(rule.texts().count() as u8);
+        for text in rule.texts() {
+            out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
         }
     }
     let check = xxh3_64(&out);
@@ -120,7 +184,7 @@ pub(super) fn encode(rules: &[Rule]) -> Bytes {
 }
 
 fn encoded_len(rules: &[Rule]) -> usize {
-    let rule = |rule: &Rule| 18 + rule.tags.iter().map(|tag| 2 + tag.len()).sum::<usize>();
+    let rule = |rule: &Rule| 18 + rule.texts().map(|text| 2 + text.len()).sum::<usize>();
     2 + rules.iter().map(rule).sum::<usize>() + CHECK_BYTES
 }
 
@@ -152,7 +216,7 @@ fn read_rule(rest: &mut &[u8], stands_at: Barrier) -> Option<Rule> {
     let at = Timestamp::from_millis(u64::from_le_bytes(take(rest)?));
     let [count] = take(rest)?;
     let tags: Option<Vec<Box<str>>> = (0..count).map(|_| read_tag(rest)).collect();
-    (number <= stands_at).then_some(Rule { number, verb, at, tags: tags?.into() })
+    (number <= stands_at).then_some(Rule { number, verb, at, tags: tags?.into(), keys: None })
 }
 
 fn read_tag(rest: &mut &[u8]) -> Option<Box<str>> {

@@ -7,8 +7,9 @@ use larder_core::{Barrier, Timestamp};
 
 use super::{
     Rule, Scope, Table, Target, Verb,
-    note::{encode, with_rule},
+    note::{encode, with_key_rule, with_rule},
 };
+use crate::policy::pattern::KeyPattern;
 
 /// What to do to raise barriers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +44,12 @@ struct Draft<'a> {
 impl Table {
     /// How to raise barriers on targets, all of them at one number. `keep` is the longest life of an entry.
     ///
-    /// Rules over several tags are raised by compare-and-swap, since losing one would lose an invalidation. An expiry is
+    /// Rules over several tags or over keys are raised by compare-and-swap, since losing one would lose an invalidation. An expiry is
     /// not: one that another node raises at the same moment may be forgotten, and what it expired then counts as expired
     /// since this one, a moment later.
     ///
-    /// One rule can be raised at a time; of a second one in `targets` its first tag alone counts, which is more.
+    /// One rule can be raised at a time; of a second one in `targets` its first tag alone counts, or all of its namespace
+    /// if it is over keys, which is more.
     pub(crate) fn plan(&self, targets: &[Target], verb: Verb, now: Timestamp, keep: Duration) -> Plan {
         let (notes, unknown) = (BTreeMap::new(), Vec::new());
         let mut draft = Draft { table: self, verb, now, keep, notes, unknown };
@@ -56,6 +58,8 @@ impl Table {
             match target {
                 Target::AllTags(scope, tags) if first.is_none() => first = draft.rule(target, scope, tags),
                 Target::AllTags(scope, tags) => draft.tag(scope, &tags[0], verb, now),
+                Target::Keys(_, keys) if first.is_none() => first = draft.key_rule(target, keys),
+                Target::Keys(..) => draft.plain(&target.at_least(), verb, now),
                 Target::Entries(_) | Target::Tag(..) => draft.plain(target, verb, now),
             }
         }
@@ -93,6 +97,17 @@ impl Draft<'_> {
         Some(((name, rules), stands))
     }
 
+    /// The name of the rules over keys with its new rules, and where it stands.
+    fn key_rule(&mut self, target: &Target, keys: &KeyPattern) -> Option<((Bytes, Vec<Rule>), Barrier)> {
+        let name = target.name(self.verb);
+        let Some((stands, rules)) = self.table.standing(&name) else {
+            self.unknown.push(name);
+            return None;
+        };
+        let newest = Rule { keys: Some(keys.clone()), ..newest(self.verb, self.now, &[]) };
+        Some(((name, with_key_rule(rules.to_vec(), newest, self.now, self.keep)), stands))
+    }
+
     fn tag(&mut self, scope: &Scope, tag: &str, verb: Verb, at: Timestamp) {
         self.plain(&Target::Tag(scope.clone(), tag.into()), verb, at);
     }
@@ -116,5 +131,5 @@ impl Draft<'_> {
 
 /// What is raised now. Its number is yet to be drawn.
 fn newest(verb: Verb, at: Timestamp, tags: &[Box<str>]) -> Rule {
-    Rule { number: Barrier::ZERO, verb, at, tags: tags.into() }
+    Rule { number: Barrier::ZERO, verb, at, tags: tags.into(), keys: None }
 }

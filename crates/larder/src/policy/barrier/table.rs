@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use larder_core::{Barrier, Barriers, Standing, Timestamp, Tip};
 
-use super::{NamespaceNames, Rule, Verb, note::rules_under};
+use super::{NamespaceNames, Rule, Verb, name::text_under, note::rules_under};
 
 /// How many names a table knows unless it is told otherwise.
 pub(crate) const NAMES_MAX: usize = 16_384;
@@ -92,8 +92,14 @@ impl Table {
         self.tip
     }
 
-    /// Whether an entry of this stamp, in the namespace of these names and with these tags, stands.
-    pub(crate) fn judge(&self, stamp: Barrier, names: &NamespaceNames, tags: &[Box<str>]) -> Judgement {
+    /// Whether an entry of this key and stamp, in the namespace of these names and with these tags, stands.
+    pub(crate) fn judge(
+        &self,
+        key: &[u8],
+        stamp: Barrier,
+        names: &NamespaceNames,
+        tags: &[Box<str>],
+    ) -> Judgement {
         if stamp < self.floor {
             return Judgement::Dead;
         }
@@ -104,7 +110,8 @@ impl Table {
         names.each(tags, |name| match self.names.get(name) {
             None => unknown.push(name.clone()),
             Some(known) => {
-                for rule in known.rules.iter().filter(|rule| rule.hits(stamp, tags)) {
+                let text = text_under(name, key);
+                for rule in known.rules.iter().filter(|rule| rule.hits(stamp, tags, text)) {
                     match rule.verb {
                         Verb::Remove => is_dead = true,
                         Verb::Expire => expired_at = Some(expired_at.map_or(rule.at, |at| at.min(rule.at))),

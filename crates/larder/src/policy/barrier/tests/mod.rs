@@ -1,5 +1,6 @@
 //! Each part by itself; in `model` the table against a list of all barriers ever raised.
 
+mod keys;
 mod model;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -14,6 +15,8 @@ use super::{
 };
 use crate::shim::{AtomicBool, Ordering, explore};
 
+/// Of an entry that no rule is over keys about.
+const KEY: &[u8] = b"n:1";
 const KEEP: Duration = Duration::from_secs(3_600);
 
 fn namespace(name: &str) -> Namespace {
@@ -107,10 +110,10 @@ fn settled(
     names: &NamespaceNames,
     tags: &[Box<str>],
 ) -> Judgement {
-    match table.judge(stamp, names, tags) {
+    match table.judge(KEY, stamp, names, tags) {
         Judgement::Unknown(asked) => {
             ask(table, books, &asked);
-            table.judge(stamp, names, tags)
+            table.judge(KEY, stamp, names, tags)
         }
         known => known,
     }
@@ -219,6 +222,7 @@ fn at_the_bound_the_oldest_rule_becomes_a_barrier_on_its_first_tag() {
 #[test]
 fn a_rule_is_forgotten_after_the_longest_life_and_two_days_for_clocks_that_differ() {
     let rule = |at, name: &str| Rule {
+        keys: None,
         number: Barrier::new(1),
         verb: Verb::Remove,
         at: wall(at),
@@ -254,17 +258,17 @@ fn an_answer_from_before_a_gap_and_one_older_than_the_news_count_for_nothing() {
     let (mut table, mut books) = (Table::default(), Books::default());
     let target = [tag(Scope::Stack, "x")];
     let bears = tags(["x"]);
-    let Judgement::Unknown(asked) = table.judge(Barrier::ZERO, &names("a"), &bears) else { panic!() };
+    let Judgement::Unknown(asked) = table.judge(KEY, Barrier::ZERO, &names("a"), &bears) else { panic!() };
     let (mark, answer) = (table.asking(), books.answer(&asked));
     let (at, raising) = raise(&mut Table::default(), &mut books, &target, Verb::Remove, wall(1));
     table.raised(at, &raising.barriers);
     table.learn(mark, &asked, &answer);
-    assert_eq!(table.judge(Barrier::ZERO, &names("a"), &bears), Judgement::Dead, "the news are newer");
+    assert_eq!(table.judge(KEY, Barrier::ZERO, &names("a"), &bears), Judgement::Dead, "the news are newer");
 
     let (mark, answer) = (table.asking(), books.answer(&asked));
     table.forget_all();
     table.learn(mark, &asked, &answer);
-    assert!(matches!(table.judge(Barrier::new(9), &names("a"), &bears), Judgement::Unknown(_)));
+    assert!(matches!(table.judge(KEY, Barrier::new(9), &names("a"), &bears), Judgement::Unknown(_)));
 }
 
 #[test]
@@ -278,7 +282,7 @@ fn what_the_store_had_to_forget_is_dead_and_another_history_begins_anew() {
     assert_eq!(judge(&mut table, &books, 10), Judgement::Stands);
     table.met(Tip { number: 5, history: 2 });
     assert_eq!(table.stamp(), Barrier::new(5));
-    assert!(matches!(table.judge(Barrier::new(5), &names("a"), &[]), Judgement::Unknown(_)));
+    assert!(matches!(table.judge(KEY, Barrier::new(5), &names("a"), &[]), Judgement::Unknown(_)));
 }
 
 #[test]
@@ -289,12 +293,12 @@ fn a_full_table_forgets_the_oldest_names_and_asks_again() {
         raise(&mut table, &mut books, &target(n), Verb::Remove, wall(1));
     }
     let (old, new) = (tags(["t0"]), tags(["t1099"]));
-    let asked = table.judge(Barrier::new(1_099), &names("a"), &new);
+    let asked = table.judge(KEY, Barrier::new(1_099), &names("a"), &new);
     let Judgement::Dead = asked else { panic!("{asked:?}") };
     let answer = books.answer(&[target(0)[0].name(Verb::Remove)]);
     let stale = Barriers { tip: Tip { number: 3, history: 1 }, ..answer };
     table.learn(table.asking(), &[target(0)[0].name(Verb::Remove)], &stale);
-    let Judgement::Unknown(asked) = table.judge(Barrier::ZERO, &names("a"), &old) else { panic!() };
+    let Judgement::Unknown(asked) = table.judge(KEY, Barrier::ZERO, &names("a"), &old) else { panic!() };
     assert!(asked.contains(&target(0)[0].name(Verb::Remove)), "an answer older than what was forgotten");
     assert_eq!(settled(&mut table, &books, Barrier::ZERO, &names("a"), &old), Judgement::Dead);
 }
@@ -392,14 +396,14 @@ proptest! {
     ) {
         let at = Barrier::new(9);
         let name = Target::all_tags(Scope::Stack, &["x", "y"]).expect("valid").name(Verb::Remove);
-        let rule = Rule { number: Barrier::ZERO, verb: Verb::Remove, at: wall(5), tags: tags(["x", "y"]).into() };
+        let rule = Rule { number: Barrier::ZERO, verb: Verb::Remove, at: wall(5), tags: tags(["x", "y"]).into(), keys: None };
         let mut damaged = encode(&[rule]).to_vec();
         let bit = flip % (damaged.len() * 8);
         damaged[bit / 8] ^= 1 << (bit % 8);
         let cut = damaged[..flip % damaged.len()].to_vec();
         for note in [garbage, damaged, cut] {
             let rules = rules_under(&name, &Standing { at, note: note.into() });
-            prop_assert!(rules.iter().any(|rule| rule.hits(Barrier::new(8), &tags(["x"])) && rule.verb == Verb::Remove));
+            prop_assert!(rules.iter().any(|rule| rule.hits(Barrier::new(8), &tags(["x"]), KEY) && rule.verb == Verb::Remove));
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use larder_core::{Barrier, Timestamp};
 use proptest::{collection::vec, prelude::*};
 
-use super::{super::*, Books, ask, names, raise, scope, settled, tag, wall};
+use super::{super::*, Books, KEY, ask, names, raise, scope, settled, tag, wall};
 
 const NAMESPACES: [&str; 3] = ["a", "a:b", "c"];
 const TAGS: [&str; 4] = ["w", "x", "y", "z"];
@@ -94,6 +94,7 @@ impl Model {
             Target::Entries(scope) => within(scope),
             Target::Tag(scope, tag) => own(scope) && tags.contains(tag),
             Target::AllTags(scope, all) => own(scope) && all.iter().all(|tag| tags.contains(tag)),
+            Target::Keys(..) => unreachable!("none is drawn here"),
         };
         let hits: Vec<_> = self.0.iter().filter(|(at, target, ..)| stamp < *at && falls(target)).collect();
         if hits.iter().any(|(_, _, verb, _)| *verb == Verb::Remove) {
@@ -125,7 +126,7 @@ proptest! {
                 }
                 Step::AskLate { node, entry } => {
                     let (table, (stamp, name, bears)) = (&tables[usize::from(node)], entry.at(&books));
-                    if let Judgement::Unknown(asked) = table.judge(stamp, &names(name), &bears) {
+                    if let Judgement::Unknown(asked) = table.judge(KEY, stamp, &names(name), &bears) {
                         let answer = books.answer(&asked);
                         let before = late.replace((node, table.asking(), asked, answer));
                         if let Some((node, mark, asked, answer)) = before {
@@ -136,7 +137,7 @@ proptest! {
                 Step::Judge { node, entry } => {
                     let (table, (stamp, name, bears)) = (&mut tables[usize::from(node)], entry.at(&books));
                     let expected = model.judge(stamp, name, &bears);
-                    let at_once = table.judge(stamp, &names(name), &bears);
+                    let at_once = table.judge(KEY, stamp, &names(name), &bears);
                     if !matches!(at_once, Judgement::Unknown(_)) {
                         prop_assert_eq!(&at_once, &expected);
                     }
