@@ -2,6 +2,7 @@
 
 mod demo;
 mod fault;
+mod fleet;
 
 use std::{io::Write, process::ExitCode};
 
@@ -20,6 +21,9 @@ struct Line {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Demo(demo::DemoArgs),
+    /// One process of `larder demo --nodes`
+    #[command(hide = true)]
+    FleetNode(fleet::NodeArgs),
 }
 
 fn main() -> ExitCode {
@@ -28,7 +32,11 @@ fn main() -> ExitCode {
         Err(error) => return refused(&error),
     };
     let outcome = match line.verb {
-        Verb::Demo(args) => demo::run(args),
+        Verb::Demo(args) => match args.nodes {
+            Some(nodes) => fleet::run(nodes, args.redis, args.report == demo::Form::Json),
+            None => demo::run(args),
+        },
+        Verb::FleetNode(args) => fleet::run_node(args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -37,6 +37,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) redis: Option<String>,
 
+    /// Shows one key's life across so many processes that share the Redis instead, and how old an answer ever is
+    #[arg(long, value_name = "N", requires = "redis", value_parser = clap::value_parser!(u8).range(2..=16))]
+    pub(crate) nodes: Option<u8>,
+
     /// Keeps the service (with Larder) serving here after the report, until Ctrl-C: 127.0.0.1:8080
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<String>,

@@ -25,7 +25,7 @@ mod table;
 mod text;
 mod traffic;
 
-pub(crate) use args::DemoArgs;
+pub(crate) use args::{DemoArgs, Form};
 
 use crate::fault::Fault;
 
