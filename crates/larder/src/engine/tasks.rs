@@ -19,7 +19,8 @@ pub trait TaskGate: Send + Sync + 'static {
 pub(crate) type Gate = Option<Arc<dyn TaskGate>>;
 /// There is none outside of simulations.
 #[cfg(not(feature = "simulation"))]
-pub(crate) type Gate = ();
+#[derive(Clone, Default)]
+pub(crate) struct Gate {}
 
 impl Core {
     /// Runs work in a task of its own that shutdown waits for. `None` if a simulation ended it.
@@ -49,6 +50,6 @@ async fn gated<T>(gate: Gate, work: impl Future<Output = T>) -> Option<T> {
 }
 
 #[cfg(not(feature = "simulation"))]
-async fn gated<T>((): Gate, work: impl Future<Output = T>) -> Option<T> {
+async fn gated<T>(Gate {}: Gate, work: impl Future<Output = T>) -> Option<T> {
     Some(work.await)
 }
