@@ -39,6 +39,20 @@ fn a_sweep_with_a_large_budget_goes_round_once_from_wherever_the_last_one_ended(
 }
 
 #[test]
+fn one_pass_removes_all_that_is_meant_and_nothing_else_however_slots_move() {
+    for shards in [1, 8] {
+        let tier = filled(10_000, shards);
+        tier.remove_all(|there| !number(there.slot()).is_multiple_of(9));
+        tier.audit();
+        assert_eq!(tier.len(), 1_112);
+        assert!((0..10_000).step_by(9).all(|key: u64| value(&tier, &key.to_le_bytes()) == Some(key)));
+        tier.remove_all(|_| true);
+        assert_eq!(tier.len(), 0);
+        tier.remove_all(|_| true);
+    }
+}
+
+#[test]
 fn what_is_pinned_is_not_swept_however_dead_and_is_once_it_is_released() {
     let tier = filled(100, 4);
     let pin = |pinned| {
