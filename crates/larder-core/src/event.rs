@@ -149,6 +149,8 @@ pub enum Event {
     Cleared { namespace: Arc<str> },
     /// The memory tier let an entry go for space.
     Evicted { namespace: Arc<str>, entries: u64, keys: Vec<Key> },
+    /// A value was loaded anew on request and kept; peers were told to read it.
+    Refreshed { namespace: Arc<str>, key: Key },
     /// An entry was warmed, or could not be.
     Warmed { namespace: Arc<str>, key: Key, ok: bool },
     /// Stored bytes were not used.
@@ -210,6 +212,7 @@ impl Event {
             Self::Expired { .. } => "expired",
             Self::Cleared { .. } => "cleared",
             Self::Evicted { .. } => "evicted",
+            Self::Refreshed { .. } => "refreshed",
             Self::Warmed { .. } => "warmed",
             Self::PayloadRejected { .. } => "payload_rejected",
             Self::TierFailed { .. } => "tier_failed",

@@ -20,7 +20,9 @@ mod stats;
 mod value;
 
 pub use builder::StackBuilder;
-pub use cache::{Answer, Cache, CacheBuilder, Lookup, Stale, TagMatch, WarmEntry, WarmProgress, Wrapped};
+pub use cache::{
+    Answer, Cache, CacheBuilder, Lookup, Refreshed, Stale, TagMatch, WarmEntry, WarmProgress, Wrapped,
+};
 pub use clock::{SystemClock, SystemRng};
 #[cfg(feature = "simulation")]
 pub use engine::TaskGate;

@@ -7,6 +7,7 @@ mod invalidate;
 mod many;
 mod matching;
 mod reading;
+mod refresh;
 mod shape;
 mod typed;
 mod warm;
@@ -21,6 +22,7 @@ pub(crate) use self::invalidate::{outcome, tagged};
 pub use self::{
     answer::{Answer, Lookup, Stale},
     builder::CacheBuilder,
+    refresh::Refreshed,
     warm::{WarmEntry, WarmProgress},
     wrap::Wrapped,
 };

@@ -25,6 +25,15 @@ pub(crate) enum Purpose {
     Load,
     /// Load in any case.
     Forced,
+    /// Load in any case, unless somebody loads already, and tell everybody.
+    Refresh,
+}
+
+impl Purpose {
+    /// Whether it loads whatever the stores hold.
+    pub(crate) fn is_forced(self) -> bool {
+        matches!(self, Self::Forced | Self::Refresh)
+    }
 }
 
 /// Who may share a flight: those who want the same of the same key, and began after the same invalidations (K3).

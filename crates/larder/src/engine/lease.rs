@@ -7,7 +7,7 @@ use larder_core::{Event, Found, LeaseFor, LeaseRequest, Life, Read, Store, Token
 
 use super::{
     Scope,
-    flight::Purpose,
+    flight::{Landed, Purpose},
     walk::{Access, Item, Plan},
 };
 
@@ -54,6 +54,10 @@ impl Scope {
         if held.is_empty() {
             return free;
         }
+        if plan.purpose == Purpose::Refresh {
+            self.leave_to_others(held).await;
+            return free;
+        }
         let leases = granted(free.iter().chain(&held));
         tokio::select! {
             biased;
@@ -61,6 +65,13 @@ impl Scope {
             () = self.renew_leases(&leases) => unreachable!("renewing never ends by itself"),
         }
         free
+    }
+
+    /// Somebody loads these already: lands them with nothing.
+    async fn leave_to_others(&self, held: Vec<Item>) {
+        let leases = granted(&held);
+        held.into_iter().for_each(|item| item.land(Landed::miss()));
+        self.release_all(leases).await;
     }
 
     /// Asks for leases although there are entries.
@@ -152,7 +163,7 @@ impl Scope {
         ours: &mut Vec<Item>,
     ) -> Vec<Item> {
         let tier = self.core.store(place);
-        let when = if plan.purpose == Purpose::Forced { LeaseFor::Refresh } else { LeaseFor::Miss };
+        let when = if plan.purpose.is_forced() { LeaseFor::Refresh } else { LeaseFor::Miss };
         let leases: Vec<_> = waiting.iter().map(|_| self.lease_request(place, plan, when)).collect();
         let reads = waiting
             .iter()

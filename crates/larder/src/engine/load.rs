@@ -126,7 +126,7 @@ impl Scope {
 
     fn note_start(&self, plan: &Plan, items: &[Item]) {
         self.count(Count::loads, 1);
-        if plan.background {
+        if plan.background || plan.purpose == Purpose::Refresh {
             self.count(Count::refreshes, 1);
         }
         for item in items {
@@ -283,7 +283,7 @@ impl Scope {
     async fn land_unkept(&self, plan: &Plan, item: Item, slot: Slot) {
         let (spot, leases) = (item.spot.clone(), item.leases.clone());
         // A forced load did not look into the stores.
-        let replaces = item.candidate.is_some() || item.replaces.is_some() || plan.purpose == Purpose::Forced;
+        let replaces = item.candidate.is_some() || item.replaces.is_some() || plan.purpose.is_forced();
         // What was set meanwhile is newer than this absence.
         let outdated = matches!(slot, Slot::Absent) && replaces && self.still_stands(&item);
         if outdated {

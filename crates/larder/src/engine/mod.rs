@@ -11,6 +11,7 @@ mod matching;
 mod quick;
 mod read;
 mod recovery;
+mod refresh;
 mod registry;
 mod seal;
 mod space;

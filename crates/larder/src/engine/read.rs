@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Sleep};
 
 use super::{
     Core, MEMORY, Scope,
-    flight::{FlightKey, Joined, Landed, Phase},
+    flight::{FlightKey, Joined, Landed, Phase, Purpose},
     space::Spot,
     waits::{Job, is_loading, reentrant},
     walk::{Access, Item, Plan},
@@ -154,7 +154,7 @@ impl Scope {
     }
 
     /// Joins the flights of these keys; those that nobody flies yet are flown together, in one task.
-    fn depart(
+    pub(super) fn depart(
         &self,
         spots: Vec<(usize, Spot, Option<Entry>)>,
         plan: Plan,
@@ -172,7 +172,9 @@ impl Scope {
                 FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose, read: plan.read };
             match self.core.flights.join(flight_key, job, items.is_empty())? {
                 Joined::Follower(job, phase) => {
-                    self.note_coalesced(&spot.key, plan.background);
+                    if plan.purpose != Purpose::Refresh {
+                        self.note_coalesced(&spot.key, plan.background);
+                    }
                     flights.push((index, job, phase));
                 }
                 Joined::Leader(landing, phase) => {
@@ -224,7 +226,7 @@ impl Scope {
 
     /// Waits for a flight: for its end, or for a stale value that the caller takes.
     #[expect(clippy::manual_async_fn, reason = "an async fn would keep each argument twice")]
-    fn wait<'a>(
+    pub(super) fn wait<'a>(
         &'a self,
         key: &'a Key,
         job: Job,
@@ -337,21 +339,21 @@ impl Core {
 }
 
 /// The flights that a call waits for.
-struct Departed {
-    flights: Vec<(usize, Job, watch::Receiver<Phase>)>,
+pub(super) struct Departed {
+    pub(super) flights: Vec<(usize, Job, watch::Receiver<Phase>)>,
     /// The loader, if others fly for all of the keys.
-    unused: Option<ErasedLoader>,
+    pub(super) unused: Option<ErasedLoader>,
 }
 
 /// How long a call waits, however many flights it waits for. Costs nothing where no timeout is set.
-struct Patience {
+pub(super) struct Patience {
     soft: Option<Pin<Box<Sleep>>>,
     hard: Option<Pin<Box<Sleep>>>,
     soft_passed: bool,
 }
 
 impl Patience {
-    fn new(wants: &Wants) -> Self {
+    pub(super) fn new(wants: &Wants) -> Self {
         let sleep = |span: Duration| Box::pin(tokio::time::sleep(span));
         let soft = wants.soft.filter(|_| wants.accept != Accept::FreshOnly).map(sleep);
         Self { soft, hard: wants.hard.map(sleep), soft_passed: false }

@@ -176,7 +176,19 @@ impl Scope {
     /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there.
     pub(crate) fn keep_in_memory(&self, spot: &Spot, noted: ReadVersion, entry: Entry, weight: u64) -> Put {
         let version = entry.version;
-        self.put(spot, noted, entry, weight, |there| there.version() <= version)
+        self.put_if(spot, noted, entry, weight, |there| there.version() <= version)
+    }
+
+    /// Keeps an entry in place of the one that its load saw at its beginning, if that is still there: then nobody
+    /// invalidated the key meanwhile, whatever happened to other keys of its stripe.
+    pub(crate) fn replace_in_memory(&self, spot: &Spot, entry: Entry, weight: u64, seen: &Entry) -> Put {
+        let version = entry.version;
+        let is_seen = |there: Resident<'_>| {
+            self.is_alive(&there) && there.version() == seen.version && seen.slot.is_same(there.slot())
+        };
+        let is_outdated =
+            || self.is_in_order() && self.core.coherence.is_outdated(spot.key.stripe(), version);
+        self.put(spot, entry, weight, |there| there.is_some_and(is_seen) && !is_outdated())
     }
 
     /// The same for a copy of what a store holds. A load may have replaced the entry without drawing a new version,
@@ -190,14 +202,14 @@ impl Scope {
         seen: Option<&Entry>,
     ) -> Put {
         let (version, now) = (entry.version, self.core.now());
-        self.put(spot, noted, entry, weight, |there| {
+        self.put_if(spot, noted, entry, weight, |there| {
             there.version() < version
                 || classify(&there.deadlines(), now) == Life::Dead
                 || (there.version() == version && seen.is_some_and(|seen| seen.slot.is_same(there.slot())))
         })
     }
 
-    fn put(
+    fn put_if(
         &self,
         spot: &Spot,
         noted: ReadVersion,
@@ -205,13 +217,26 @@ impl Scope {
         weight: u64,
         replaces: impl FnOnce(&Resident<'_>) -> bool,
     ) -> Put {
-        let (version, stamp, extra) = (entry.version, entry.stamp, entry.extra.clone());
+        let version = entry.version;
+        self.put(spot, entry, weight, |there| {
+            self.admits(&spot.key, noted, version)
+                && there.is_none_or(|there| !self.is_alive(&there) || replaces(&there))
+        })
+    }
+
+    /// Keeps an entry in memory if `admits`, asked under the shard's lock, says so.
+    fn put(
+        &self,
+        spot: &Spot,
+        entry: Entry,
+        weight: u64,
+        admits: impl FnOnce(Option<Resident<'_>>) -> bool,
+    ) -> Put {
+        let (stamp, extra) = (entry.stamp, entry.extra.clone());
         let admit = |there: Option<Resident<'_>>| {
             // A barrier on one of its tags is above it: it would not be served.
             let slots = extra.as_deref().map_or(&[][..], |extra| &extra.slots);
-            self.core.barriers.floors().stands(slots, stamp)
-                && self.admits(&spot.key, noted, version)
-                && there.is_none_or(|there| !self.is_alive(&there) || replaces(&there))
+            self.core.barriers.floors().stands(slots, stamp) && admits(there)
         };
         let (mut evicted, listened) = (Vec::new(), self.core.hub.is_listening());
         let put = self.in_memory(&spot.key, |memory, name| {
@@ -339,6 +364,12 @@ impl Scope {
     /// every process draws its own, and another's say nothing.
     pub(crate) fn versions_compare(&self, place: usize) -> bool {
         self.authority_place().is_some() || !self.core.store(place).capabilities.shared
+    }
+
+    /// The place of the first store that other nodes read too.
+    pub(crate) fn shared_place(&self) -> Option<usize> {
+        let shared = |place: &usize| self.core.store(*place).capabilities.shared;
+        self.authority_place().filter(shared).or_else(|| self.store_places().find(shared))
     }
 
     /// The place of the store that draws this namespace's versions.

@@ -1,5 +1,8 @@
 //! Keeping what was loaded: the authority first, whose lease decides, then the other stores, then memory.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use larder_core::{
     Condition, Error, ErrorKind, Event, Fill, Filled, Found, Key, LeaseFor, LeaseRequest, Moment, Read,
     Stamp, Store, Stored, Version, Write, Written,
@@ -27,19 +30,23 @@ pub(crate) struct Loadable {
 }
 
 /// What is still to be kept of an item.
-struct Keeping {
-    item: Item,
-    making: Making,
+pub(super) struct Keeping {
+    pub(super) item: Item,
+    pub(super) making: Making,
     /// `None` if it cannot be encoded; then only memory keeps it.
-    encoded: Option<Encoded>,
-    version: Version,
-    fate: Fate,
+    pub(super) encoded: Option<Encoded>,
+    pub(super) version: Version,
+    pub(super) fate: Fate,
     /// Whether it cannot be encoded, or is larger than any store may hold.
     unstorable: bool,
+    /// What the authority took, and for how long.
+    pub(super) taken: Option<(Bytes, Duration)>,
+    /// It was stored anew under a version of its own, and so peers can tell it from what it replaced.
+    pub(super) renewed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     /// Every tier may keep it.
     Kept,
     /// Only memory may: the authority could not be asked, or would not take it.
@@ -54,13 +61,21 @@ impl Scope {
         if let Some(place) = self.authority_place() {
             self.fill_place(place, plan, &mut keeping).await;
         }
+        let refreshing = plan.purpose == Purpose::Refresh;
+        if refreshing {
+            self.renew_versions(&mut keeping).await;
+        }
         let others = self.store_places().rev().filter(|place| Some(*place) != self.authority_place());
         for place in others {
             self.fill_place(place, plan, &mut keeping).await;
         }
+        let entries: Vec<Entry> = keeping.iter().map(|kept| self.keep(plan, kept)).collect();
+        if refreshing {
+            self.tell_refreshed(&keeping).await;
+        }
         let mut unused = Vec::new();
-        for kept in keeping {
-            unused.extend(self.keep_and_land(plan, kept));
+        for (kept, entry) in keeping.into_iter().zip(entries) {
+            unused.extend(self.land_kept(plan, kept, entry));
         }
         // After everybody has an answer.
         for (key, leases, unstorable) in unused {
@@ -90,7 +105,7 @@ impl Scope {
         let (version, fate) = self.fate(plan, &item);
         let too_large = |encoded: &Encoded| encoded.len() > self.core.settings.max_value_bytes;
         let unstorable = stores && encoded.as_ref().is_none_or(too_large);
-        Keeping { item, making, encoded, version, fate, unstorable }
+        Keeping { item, making, encoded, version, fate, unstorable, taken: None, renewed: false }
     }
 
     /// Who may keep an item, and under which version, by what its walk learned of the authority.
@@ -128,10 +143,12 @@ impl Scope {
         let outcome = tier.fill(&self.core, fills).await;
         match outcome {
             Ok(outcomes) => {
-                filling
-                    .iter_mut()
-                    .zip(outcomes)
-                    .for_each(|((kept, _), filled)| self.filled(place, kept, filled));
+                for ((kept, fill), filled) in filling.into_iter().zip(outcomes) {
+                    if Some(place) == self.authority_place() && matches!(filled, Filled::Stored { .. }) {
+                        kept.taken = Some((fill.bytes, fill.keep));
+                    }
+                    self.filled(place, kept, filled);
+                }
             }
             Err(error) => {
                 self.count(Count::write_failures, filling.len() as u64);
@@ -152,7 +169,7 @@ impl Scope {
         Some(Fill { key: kept.item.spot.key.clone(), token: lease.token, version: kept.version, bytes, keep })
     }
 
-    fn sealed(&self, place: usize, kept: &Keeping) -> Option<(bytes::Bytes, std::time::Duration)> {
+    fn sealed(&self, place: usize, kept: &Keeping) -> Option<(Bytes, Duration)> {
         let key = &kept.item.spot.key;
         match self.seal(key, &kept.making, kept.encoded.as_ref()?, place) {
             Ok(sealed) => Some(sealed),
@@ -231,23 +248,37 @@ impl Scope {
         self.admits(&item.spot.key, item.noted, item.base)
     }
 
-    /// Keeps an item in memory and lands it. Answers what is left to do for it in the stores.
-    fn keep_and_land(&self, plan: &Plan, kept: Keeping) -> Option<(Key, SmallVec<[Lease; 2]>, bool)> {
-        let Keeping { item, making, encoded, version, fate, unstorable } = kept;
-        let entry = self.entry(&making, version, item.noted);
-        if matches!(making.slot, Slot::Absent) && fate != Fate::Fenced {
+    /// Keeps an item in memory, if it may.
+    fn keep(&self, plan: &Plan, kept: &Keeping) -> Entry {
+        let Keeping { item, making, encoded, version, fate, .. } = kept;
+        let entry = self.entry(making, *version, item.noted);
+        if matches!(making.slot, Slot::Absent) && *fate != Fate::Fenced {
             self.note_absence(&item.spot.key, &entry);
         }
-        if fate != Fate::Fenced && plan.write.has(MEMORY) {
-            let weight = self.weigh(&making.slot, encoded.as_ref().map(Encoded::len));
-            let put = weight.map(|weight| self.keep_in_memory(&item.spot, item.noted, entry.clone(), weight));
-            if put == Some(Put::Refused) && self.core.memory.is_some() {
+        let may = *fate != Fate::Fenced && plan.write.has(MEMORY);
+        let weight = if may { self.weigh(&making.slot, encoded.as_ref().map(Encoded::len)) } else { None };
+        if plan.purpose == Purpose::Refresh {
+            self.put_refreshed(item, &entry, weight);
+        } else if let Some(weight) = weight {
+            let put = self.keep_in_memory(&item.spot, item.noted, entry.clone(), weight);
+            if put == Put::Refused && self.core.memory.is_some() {
                 self.note_fenced(MEMORY, &item.spot.key);
             }
         }
+        entry
+    }
+
+    /// Lands an item with its entry. Answers what is left to do for it in the stores.
+    fn land_kept(
+        &self,
+        plan: &Plan,
+        kept: Keeping,
+        entry: Entry,
+    ) -> Option<(Key, SmallVec<[Lease; 2]>, bool)> {
+        let Keeping { item, fate, unstorable, .. } = kept;
         // A forced load did not look what there was.
-        let stored = plan.purpose == Purpose::Forced
-            || self.store_places().any(|place| item.access[place] == Access::Read);
+        let stored =
+            plan.purpose.is_forced() || self.store_places().any(|place| item.access[place] == Access::Read);
         let unstorable = unstorable && stored && fate == Fate::Kept;
         let (key, leases) = (item.spot.key.clone(), item.leases.clone());
         item.land(Landed::loaded(Some(entry)));
@@ -260,7 +291,7 @@ impl Scope {
         self.core.tell(|| Event::AbsenceStored { namespace: self.name(), key: key.clone(), ttl });
     }
 
-    fn note_fenced(&self, place: usize, key: &Key) {
+    pub(super) fn note_fenced(&self, place: usize, key: &Key) {
         self.count(Count::fenced, 1);
         let tier = || self.tier_name(place);
         self.core.tell(|| Event::FillFenced { namespace: self.name(), key: key.clone(), tier: tier() });
@@ -306,13 +337,7 @@ impl Scope {
         }
     }
 
-    fn resealed(
-        &self,
-        key: &Key,
-        found: &Stored,
-        held: &Held,
-        deadlines: &Deadlines,
-    ) -> Option<bytes::Bytes> {
+    fn resealed(&self, key: &Key, found: &Stored, held: &Held, deadlines: &Deadlines) -> Option<Bytes> {
         if *deadlines == held.entry.deadlines {
             return Some(found.bytes.clone());
         }
@@ -350,7 +375,7 @@ impl Scope {
     }
 
     /// The entry in the namespace's own codec, with the life it has left.
-    fn recoded(&self, place: usize, key: &Key, held: &Held) -> Option<bytes::Bytes> {
+    fn recoded(&self, place: usize, key: &Key, held: &Held) -> Option<Bytes> {
         let entry = &held.entry;
         let left = |deadline: Moment| self.core.now().until(deadline);
         let window = |end: Moment| entry.deadlines.fresh.until(end);
@@ -369,7 +394,7 @@ impl Scope {
     /// Replaces the very entry that was read, under its version. A load may replace an entry without drawing a new
     /// version, so comparing versions would not do: the lease keeps loads away while the bytes are compared. If it
     /// does not happen now, it happens at a later read.
-    async fn replace(&self, place: usize, key: Key, read: &Stored, bytes: bytes::Bytes, until: Moment) {
+    async fn replace(&self, place: usize, key: Key, read: &Stored, bytes: Bytes, until: Moment) {
         let tier = self.core.store(place);
         if !tier.capabilities.leases {
             return;
@@ -401,7 +426,7 @@ impl Scope {
             deadlines: Deadlines::new(now, now, now),
             refresh_at: Moment::NEVER,
             retry_at: Moment::default(),
-            load_time: std::time::Duration::ZERO,
+            load_time: Duration::ZERO,
             stamp: noted.stamp(),
             extra: None,
         }

@@ -1,6 +1,8 @@
 //! One walk through the tiers: memory again, then store by store, then the loader. Runs in a task of its own.
 
-use larder_core::{Event, Found, LeaseFor, Life, LoadCause, Read, RejectedPayload, Stored, Token, Version};
+use larder_core::{
+    Event, Found, LeaseFor, LeaseRequest, Life, LoadCause, Read, RejectedPayload, Stored, Token, Version,
+};
 use smallvec::SmallVec;
 
 use super::{
@@ -100,7 +102,7 @@ impl Scope {
     /// Between the caller's look and the flight's beginning another flight may have landed.
     fn recheck_memory(&self, plan: &Plan, items: Vec<Item>) -> Vec<Item> {
         let check = |mut item: Item| match self.peek_sound(&item.spot.key) {
-            Some((entry, _)) if plan.purpose == Purpose::Forced || !plan.read.has(MEMORY) => {
+            Some((entry, _)) if plan.purpose.is_forced() || !plan.read.has(MEMORY) => {
                 // No answer to this caller, but what its load replaces.
                 item.replaces = Some(entry);
                 Some(item)
@@ -135,7 +137,7 @@ impl Scope {
         if items.is_empty() {
             return rest;
         }
-        let when = if plan.purpose == Purpose::Forced { LeaseFor::Refresh } else { LeaseFor::Miss };
+        let when = if plan.purpose.is_forced() { LeaseFor::Refresh } else { LeaseFor::Miss };
         let lease = |_: &Item| loading.then(|| self.lease_request(place, plan, when)).flatten();
         let reads: Vec<Read> =
             items.iter().map(|item| Read { key: item.spot.key.clone(), lease: lease(item) }).collect();
@@ -143,7 +145,11 @@ impl Scope {
             reads.iter().map(|read| read.lease.map_or(Token(0), |lease| lease.token)).collect();
         match tier.read(&self.core, "read", reads).await {
             Ok(found) => {
-                for ((item, token), found) in items.into_iter().zip(tokens).zip(found) {
+                for ((item, token), mut found) in items.into_iter().zip(tokens).zip(found) {
+                    if self.is_overtaken(place, &item, &found) {
+                        let lease = lease(&item).map(|lease| LeaseRequest { token, ..lease });
+                        found = self.read_anew(place, &item, lease).await.unwrap_or(found);
+                    }
                     rest.extend(self.take(place, plan, item, token, found).await);
                 }
             }
@@ -153,6 +159,18 @@ impl Scope {
             }
         }
         rest
+    }
+
+    /// Whether the authority's answer is older than a write that this node heard of: probably it was on its way.
+    fn is_overtaken(&self, place: usize, item: &Item, found: &Found) -> bool {
+        let is_outdated = |stored: &Stored| self.is_outdated(place, &item.spot.key, stored.version);
+        Some(place) == self.authority_place() && matches!(found, Found::Hit(stored) if is_outdated(stored))
+    }
+
+    /// Reads once more, to find what overtook the first answer in place of loading it.
+    async fn read_anew(&self, place: usize, item: &Item, lease: Option<LeaseRequest>) -> Option<Found> {
+        let read = vec![Read { key: item.spot.key.clone(), lease }];
+        self.core.store(place).read(&self.core, "read", read).await.ok()?.pop()
     }
 
     /// Takes what a store had for one item.
@@ -177,11 +195,13 @@ impl Scope {
             Found::Miss | Found::Granted(_) | Found::Held => None,
         };
         let Some(held) = held else {
-            self.count_tier(place, Outcome::Miss);
+            if plan.purpose != Purpose::Refresh {
+                self.count_tier(place, Outcome::Miss);
+            }
             return Some(item);
         };
         let refreshing = item.answered && item.is_replaced(&held.entry);
-        if held.life == Life::Fresh && plan.purpose != Purpose::Forced && !refreshing {
+        if held.life == Life::Fresh && !plan.purpose.is_forced() && !refreshing {
             if !item.answered {
                 self.note_hit(place, &item.spot.key, &held.entry, Life::Fresh);
             }
@@ -307,7 +327,7 @@ impl Scope {
     /// Counts what the walk of a waiting reader came to, before the load: each read is one hit of one tier, or one
     /// miss, or coalesced.
     fn account(&self, plan: &Plan, item: &Item) {
-        if plan.background || item.answered {
+        if plan.background || item.answered || plan.purpose == Purpose::Refresh {
             return;
         }
         let stale = |entry: &Entry| classify(&entry.deadlines, self.core.now()) == Life::Stale;

@@ -56,7 +56,7 @@ pub(crate) enum News {
     /// All keys under a prefix that match a pattern hold nothing any more.
     Matched { prefix: Bytes, pattern: String },
     /// Entries were loaded anew; older copies may be served until one has read them.
-    Refreshed(Vec<Key>),
+    Refreshed(Vec<Placed>),
     /// A lease that others waited for has ended.
     Freed(Key),
     /// Everything may have changed: the publisher had more news than it could keep.
@@ -165,7 +165,7 @@ impl News {
                 out
             }
             Self::Matched { prefix, pattern } => out.u8(MATCHED).long(prefix).long(pattern.as_bytes()),
-            Self::Refreshed(keys) => out.u8(REFRESHED).keys(keys),
+            Self::Refreshed(keys) => out.u8(REFRESHED).placed(keys),
             Self::Freed(key) => out.u8(FREED).key(key),
             Self::Everything => out.u8(EVERYTHING),
             Self::Asked { question, up_to } => out.u8(ASKED).u64(*question).places(up_to),
@@ -193,7 +193,7 @@ impl News {
                 let pattern = String::from_utf8(pattern.to_vec()).map_err(|_| Unreadable::Foreign)?;
                 Self::Matched { prefix, pattern }
             }
-            REFRESHED => Self::Refreshed(fields.keys()?),
+            REFRESHED => Self::Refreshed(fields.placed()?),
             FREED => Self::Freed(fields.key()?),
             EVERYTHING => Self::Everything,
             ASKED => Self::Asked { question: fields.u64()?, up_to: fields.places()? },

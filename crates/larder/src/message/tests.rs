@@ -12,12 +12,12 @@ fn all_news() -> Vec<News> {
         News::Alive { sent: Moment::from_millis(9) },
         News::Dropped(placed.clone()),
         News::Dropped(Vec::new()),
-        News::Owed(keys.clone()),
+        News::Owed(keys),
         News::Expired(placed.clone()),
+        News::Refreshed(placed),
         News::Primed(Primed { key: key("u:1"), version: Version::MAX, envelope: Bytes::from(vec![0; 300]) }),
         News::Raised { at: Barrier::new(9), barriers },
         News::Matched { prefix: Bytes::from_static(b"u:"), pattern: "a*ö".into() },
-        News::Refreshed(keys),
         News::Freed(key("u:1")),
         News::Everything,
         News::Asked { question: 5, up_to: vec![(Sequence::Keys(255), 1 << 50), (Sequence::Barriers, 3)] },
@@ -55,7 +55,7 @@ fn a_damaged_or_cut_message_is_foreign_and_never_a_panic() {
 
 #[test]
 fn whatever_bytes_are_behind_a_right_checksum_nothing_panics() {
-    let bytes = message(News::Refreshed(vec![key("u:1")])).encode(None);
+    let bytes = message(News::Owed(vec![key("u:1")])).encode(None);
     for at in 4..bytes.len() - CHECKSUM_BYTES {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             let mut forged = bytes[..bytes.len() - CHECKSUM_BYTES].to_vec();

@@ -58,7 +58,7 @@ counts! {
     misses,
     /// Loader calls.
     loads,
-    /// Loads behind a reader's back: of stale entries, and ahead of time.
+    /// Loads that no reader waits for: of stale entries, ahead of time, and on request.
     refreshes,
     /// Loads that failed, panicked or ran past their limit.
     load_errors,

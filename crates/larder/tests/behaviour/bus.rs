@@ -11,7 +11,7 @@ use crate::support::{Origin, get, load, no_loader, sleep};
 
 /// How the news travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     /// The store announces.
     Announced,
     /// The nodes publish what the store did.
@@ -20,26 +20,26 @@ enum Way {
     Alone,
 }
 
-const WAYS: [Way; 3] = [Way::Announced, Way::Published, Way::Alone];
+pub const WAYS: [Way; 3] = [Way::Announced, Way::Published, Way::Alone];
 
 /// Nodes that hear each other.
-struct Fleet {
-    way: Way,
-    clock: PausedClock,
-    store: MemoryStore,
-    bus: MemoryBus,
+pub struct Fleet {
+    pub way: Way,
+    pub clock: PausedClock,
+    pub store: MemoryStore,
+    pub bus: MemoryBus,
 }
 
-struct Node {
-    stack: Stack,
-    cache: Cache<u64, u64>,
-    leg: Leg,
-    faults: Faults,
-    recorder: Recorder,
+pub struct Node {
+    pub stack: Stack,
+    pub cache: Cache<u64, u64>,
+    pub leg: Leg,
+    pub faults: Faults,
+    pub recorder: Recorder,
 }
 
 impl Fleet {
-    fn new(way: Way) -> Self {
+    pub fn new(way: Way) -> Self {
         let clock = PausedClock::new();
         let store = MemoryStore::new(clock.clone());
         let bus = match way {
@@ -49,11 +49,11 @@ impl Fleet {
         Self { way, clock, store, bus }
     }
 
-    async fn node(&self) -> Node {
+    pub async fn node(&self) -> Node {
         self.node_with(BusSettings::new()).await
     }
 
-    async fn node_with(&self, settings: BusSettings) -> Node {
+    pub async fn node_with(&self, settings: BusSettings) -> Node {
         let shared = match self.way {
             Way::Announced => self.store.clone().announcing_on("news"),
             Way::Published | Way::Alone => self.store.clone(),
@@ -79,7 +79,7 @@ impl Fleet {
 }
 
 /// Lets news arrive.
-async fn arrive() {
+pub async fn arrive() {
     sleep(millis(5)).await;
 }
 

@@ -16,6 +16,7 @@ mod outages;
 mod payloads;
 mod reads;
 mod recovery;
+mod refreshing;
 mod settings;
 mod shutdown;
 mod support;

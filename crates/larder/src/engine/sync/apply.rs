@@ -137,8 +137,14 @@ impl Core {
                 let at = place.map_or(*at, |place| Barrier::new(place.number));
                 self.apply_news_of_barriers(at, barriers);
             }
+            News::Refreshed(keys) => {
+                for (key, version) in keys {
+                    self.heard_of(sync, key, *version);
+                    self.refresh_copy(sync, key, announced.unwrap_or(*version));
+                }
+            }
             // What this release does not do yet it does not trust memory after.
-            News::Primed(_) | News::Refreshed(_) => self.forget_all(ClearReason::Told),
+            News::Primed(_) => self.forget_all(ClearReason::Told),
         }
     }
 

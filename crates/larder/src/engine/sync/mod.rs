@@ -21,6 +21,7 @@ mod everywhere;
 mod inbox;
 mod outbox;
 mod questions;
+mod reload;
 mod wakes;
 
 use std::{
@@ -37,10 +38,12 @@ use larder_core::{
 };
 use tokio::sync::Notify;
 
+use self::outbox::rest_or_wait;
 use self::{
     inbox::Mailbox,
     outbox::Outbox,
     questions::{Answers, Asked},
+    reload::Reloads,
 };
 pub(crate) use self::{outbox::Told, wakes::Wakes};
 use super::{Core, Scope, Tier, invalidate::Reach};
@@ -76,6 +79,7 @@ pub(crate) struct Sync {
     outbox: Outbox,
     asked: Asked,
     answers: Answers,
+    reloads: Reloads,
     /// Counts subscriptions: what a beat learns that began before the last one proves nothing.
     joins: AtomicU64,
     /// The subscription after which memory was cleared and proven last.
@@ -108,6 +112,7 @@ impl Sync {
             outbox: Outbox::new(settings.outbox_max),
             asked: Asked::default(),
             answers: Answers::default(),
+            reloads: Reloads::default(),
             joins: AtomicU64::new(0),
             proven_join: AtomicU64::new(0),
             hears: AtomicBool::new(false),
@@ -161,6 +166,7 @@ pub(crate) async fn join(core: &Arc<Core>) -> Result<()> {
     // Until the first proof nothing is served from memory, and nothing is there.
     core.coherence.prove(Default::default(), Default::default());
     core.untracked(apply::take_in(weak.clone(), Arc::clone(&sync.inbox), core.ending.clone()));
+    core.untracked(reload::reload(weak.clone()));
     core.untracked(beat::beat(weak));
     sync.bus.subscribe(Arc::clone(&sync.inbox) as _).await.map_err(|error| {
         let text = format!("the bus `{}` cannot be heard", sync.name);

@@ -70,7 +70,7 @@ struct Parcel {
 /// What is kept of a key, in rising order of what it takes from peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kept {
-    Refreshed,
+    Refreshed(Version),
     Expired(Version),
     Dropped(Version),
     Owed,
@@ -172,7 +172,7 @@ impl State {
             News::Dropped(keys) => keys.into_iter().map(|(key, at)| (key, Kept::Dropped(at))).collect(),
             News::Expired(keys) => keys.into_iter().map(|(key, at)| (key, Kept::Expired(at))).collect(),
             News::Owed(keys) => keys.into_iter().map(|key| (key, Kept::Owed)).collect(),
-            News::Refreshed(keys) => keys.into_iter().map(|key| (key, Kept::Refreshed)).collect(),
+            News::Refreshed(keys) => keys.into_iter().map(|(key, at)| (key, Kept::Refreshed(at))).collect(),
             News::Primed(primed) => vec![(primed.key, Kept::Dropped(primed.version))],
             News::Raised { .. } | News::Matched { .. } if self.kept_others.len() < OTHERS_MAX => {
                 self.kept_others.push(news);
@@ -209,7 +209,7 @@ impl Kept {
             |keys: Vec<(Key, Self)>| keys.into_iter().map(|(key, kept)| (key, kept.version())).collect();
         let plain = |keys: Vec<(Key, Self)>| keys.into_iter().map(|(key, _)| key).collect();
         match self {
-            Self::Refreshed => News::Refreshed(plain(keys)),
+            Self::Refreshed(_) => News::Refreshed(placed(keys)),
             Self::Expired(_) => News::Expired(placed(keys)),
             Self::Dropped(_) => News::Dropped(placed(keys)),
             Self::Owed => News::Owed(plain(keys)),
@@ -218,8 +218,8 @@ impl Kept {
 
     fn version(self) -> Version {
         match self {
-            Self::Expired(version) | Self::Dropped(version) => version,
-            Self::Refreshed | Self::Owed => Version::ZERO,
+            Self::Refreshed(version) | Self::Expired(version) | Self::Dropped(version) => version,
+            Self::Owed => Version::ZERO,
         }
     }
 }
@@ -256,7 +256,7 @@ pub(super) async fn publish(core: Weak<Core>) {
 }
 
 /// Rests after a failure, or waits for news.
-async fn rest_or_wait(rest: Option<Duration>, filled: &Notify) {
+pub(super) async fn rest_or_wait(rest: Option<Duration>, filled: &Notify) {
     match rest {
         Some(rest) => tokio::time::sleep(rest).await,
         None => filled.notified().await,
