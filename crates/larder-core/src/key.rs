@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{Error, ErrorKind, key_text::needs_escape};
+use crate::{Error, ErrorKind, KeyText, key_text::needs_escape};
 
 /// The longest key, namespace included, in bytes after escaping.
 pub const MAX_KEY_BYTES: usize = 1_024;
@@ -70,7 +70,7 @@ impl Key {
     /// several sequences must choose among them by this number, so that versions within one stripe stay comparable.
     #[must_use]
     pub fn stripe(&self) -> u16 {
-        (self.fingerprint & 0xffff) as u16
+        stripe_of(self.fingerprint)
     }
 }
 
@@ -87,6 +87,10 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({self})")
     }
+}
+
+fn stripe_of(fingerprint: u128) -> u16 {
+    (fingerprint & 0xffff) as u16
 }
 
 /// The beginning that all keys of a namespace, and of those nested in it, share: `namespace:`.
@@ -124,6 +128,20 @@ impl KeyPrefix {
     #[must_use]
     pub fn covers(&self, key: &[u8]) -> bool {
         key.starts_with(&self.0)
+    }
+
+    /// The key that stands behind it.
+    ///
+    /// # Errors
+    /// `Rejected` when the key is empty, or longer than [`MAX_KEY_BYTES`] with the prefix.
+    pub fn key(&self, text: &KeyText) -> Result<Key, Error> {
+        Key::from_escaped(text.escaped_behind(&self.0).into_vec())
+    }
+
+    /// The [`stripe`](Key::stripe) of that key, without making it.
+    #[must_use]
+    pub fn stripe(&self, text: &KeyText) -> u16 {
+        stripe_of(xxh3_128(&text.escaped_behind(&self.0)))
     }
 }
 

@@ -262,6 +262,21 @@ impl KeyText {
         whole.long.into_vec()
     }
 
+    /// The same behind a prefix, without allocating if it is short.
+    pub(crate) fn escaped_behind(&self, prefix: &[u8]) -> SmallVec<[u8; INLINE]> {
+        let mut whole = Self::new();
+        whole.put(prefix);
+        match self.parts {
+            1 if self.long.is_empty() => {
+                let (bytes, len) = self.short.bytes();
+                whole.put_escaped(&bytes[..len]);
+            }
+            1 => whole.put_escaped(&self.long),
+            _ => whole.put(&self.long),
+        }
+        whole.long
+    }
+
     /// How many parts were written.
     #[inline]
     #[must_use]

@@ -15,7 +15,7 @@ mod wrap;
 
 use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 
-use larder_core::{BoxError, Error, ErrorKind, Result};
+use larder_core::{BoxError, Error, ErrorKind, KeyText, Result};
 
 pub use self::invalidate::TagMatch;
 pub(crate) use self::invalidate::{outcome, tagged};
@@ -29,7 +29,7 @@ pub use self::{
 use self::{reading::Reading, typed::regained};
 use crate::{
     engine::{
-        Answered, Inspection, Invalidated, Lives, Manner, NewValue, Scope, TierSet, Wants, check_tags,
+        Answered, Inspection, Invalidated, Lives, Manner, NewValue, Scope, Spot, TierSet, Wants, check_tags,
         fraction,
     },
     key::CacheKey,
@@ -341,7 +341,15 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The write goes on.
     pub async fn set(&self, key: &K, value: V) -> Result<()> {
-        self.set_slot(key, Slot::Value(Arc::new(value)), &WriteOptions::default()).await
+        let slot = Slot::Value(Arc::new(value));
+        match self.scope.alone() {
+            Some(memory) => {
+                let text = self.text(key)?;
+                self.scope.set_alone(memory, &text, slot, &Lives::default(), None)
+            }
+            // Boxed, so that the future of a set is small where there is nothing to wait for.
+            None => Box::pin(self.set_slot(key, slot, &WriteOptions::default())).await,
+        }
     }
 
     /// The same with options for this call.
@@ -367,9 +375,14 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     }
 
     async fn set_slot(&self, key: &K, slot: Slot, options: &WriteOptions) -> Result<()> {
-        let value = NewValue { spot: self.spot(key)?, slot };
-        self.scope.core.check_open()?;
-        self.scope.set(vec![value], self.manner(options)?).await
+        let (text, manner) = (self.text(key)?, self.manner(options)?);
+        if let Some(memory) = self.scope.alone()
+            && manner.keeps_in_memory()
+        {
+            return self.scope.set_alone(memory, &text, slot, &manner.lives, manner.extra);
+        }
+        let spot = Spot { key: self.scope.key(&text) };
+        self.scope.set(vec![NewValue { spot, slot }], manner).await
     }
 
     /// Removes a key from every tier. When it returns Ok, nothing from before is answered on this node any more, and
@@ -407,9 +420,12 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The removal goes on.
     pub async fn remove_with(&self, key: &K, mode: WriteMode) -> Result<Invalidated> {
-        let spot = self.spot(key)?;
-        self.scope.core.check_open()?;
-        self.scope.remove(vec![spot], mode).await
+        let text = self.text(key)?;
+        if let Some(memory) = self.scope.alone() {
+            return Ok(self.scope.remove_alone(memory, &text));
+        }
+        let spot = Spot { key: self.scope.key(&text) };
+        Box::pin(self.scope.remove(vec![spot], mode)).await
     }
 
     /// Makes an entry stale now in every tier. Its windows stand and begin now: it may be answered while it is
@@ -428,6 +444,17 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
 }
 
 impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
+    /// The text of a key to write to, while the stack is open.
+    fn text(&self, key: &K) -> Result<KeyText>
+    where
+        K: CacheKey,
+    {
+        let mut text = KeyText::new();
+        self.write(key, &mut text)?;
+        self.scope.core.check_open()?;
+        Ok(text)
+    }
+
     fn manner(&self, options: &WriteOptions) -> Result<Manner> {
         check_tags(&options.tags)?;
         if options.ttl == Some(Duration::ZERO) {

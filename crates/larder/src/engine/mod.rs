@@ -1,5 +1,6 @@
 //! Orchestration: the only code that awaits. What is decided is decided in `policy`; what is kept is kept in `memory`.
 
+mod alone;
 mod barrier;
 mod flight;
 mod inspect;

@@ -100,10 +100,7 @@ impl Scope {
         extra: Option<Arc<Extra>>,
         load_time: Duration,
     ) -> Option<Making> {
-        let negative = match slot {
-            Slot::Value(_) => None,
-            Slot::Absent => Some(lives.negative_ttl.or(self.space.policy.negative_ttl)?),
-        };
+        let negative = self.negative_ttl(&slot, &lives)?;
         Some(self.make_with(slot, lives, extra, load_time, negative, self.core.rng.draw()))
     }
 
@@ -128,27 +125,26 @@ impl Scope {
         negative: Option<Duration>,
         draw: f64,
     ) -> Making {
-        let spans_at = |(place, (spans, jitter)): (usize, &(Spans, f64))| match negative {
-            Some(ttl) => {
-                Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }.jittered(*jitter, draw)
-            }
-            None => {
-                let jitter = lives.in_tier(place).jitter.or(lives.jitter).unwrap_or(*jitter);
-                overridden(*spans, &lives, place).jittered(jitter, draw)
-            }
-        };
-        let tagged = extra.as_deref().is_some_and(|extra| !extra.tags.is_empty());
-        let longest = if tagged { self.core.settings.tagged_life_max } else { LONGEST };
-        let spans_at = |at| spans_at(at).within(longest);
-        let spans: Vec<Spans> = self.space.tier_spans.iter().enumerate().map(spans_at).collect();
-        let policy = &self.space.policy;
-        let sliding = lives.sliding.unwrap_or(policy.sliding);
-        let extra = if sliding { Some(with_sliding(extra, spans[MEMORY])) } else { extra };
-        let extra = extra.map(|extra| self.with_slots(extra));
+        let longest = self.longest_life(extra.as_deref());
+        let spans_at = |place| self.spans_at(place, &lives, negative, || draw).within(longest);
+        let spans: Vec<Spans> = (0..self.space.tier_spans.len()).map(spans_at).collect();
+        let extra = self.completed(extra, &lives, spans[MEMORY]);
         let stamp = self.core.barriers.stamp();
-        let refresh_ahead = lives.refresh_ahead.or(policy.refresh_ahead);
+        let refresh_ahead = lives.refresh_ahead.or(self.space.policy.refresh_ahead);
         let (now, wall) = (self.core.now(), self.core.clock.wall());
         Making { slot, extra, load_time, refresh_ahead, stamp, now, wall, lives: spans }
+    }
+
+    /// How long an entry may live at most: barriers on tags are not kept for ever.
+    fn longest_life(&self, extra: Option<&Extra>) -> Duration {
+        let tagged = extra.is_some_and(|extra| !extra.tags.is_empty());
+        if tagged { self.core.settings.tagged_life_max } else { LONGEST }
+    }
+
+    fn completed(&self, extra: Option<Arc<Extra>>, lives: &Lives, spans: Spans) -> Option<Arc<Extra>> {
+        let sliding = lives.sliding.unwrap_or(self.space.policy.sliding);
+        let extra = if sliding { Some(with_sliding(extra, spans)) } else { extra };
+        extra.map(|extra| self.with_slots(extra))
     }
 
     /// Finds the floors of its tags.
@@ -158,6 +154,52 @@ impl Scope {
         }
         let slots = TagFloors::slots_of(&self.space.names, &extra.tags);
         Arc::new(Extra { slots, ..(*extra).clone() })
+    }
+
+    /// How long an absence is remembered, if it is one; `None` if it is not to be kept.
+    fn negative_ttl(&self, slot: &Slot, lives: &Lives) -> Option<Option<Duration>> {
+        match slot {
+            Slot::Value(_) => Some(None),
+            Slot::Absent => Some(Some(lives.negative_ttl.or(self.space.policy.negative_ttl)?)),
+        }
+    }
+
+    fn spans_at(
+        &self,
+        place: usize,
+        lives: &Lives,
+        negative: Option<Duration>,
+        draw: impl FnOnce() -> f64,
+    ) -> Spans {
+        let (spans, jitter) = &self.space.tier_spans[place];
+        let (spans, jitter) = match negative {
+            Some(ttl) => (Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }, *jitter),
+            None => {
+                let jitter = lives.in_tier(place).jitter.or(lives.jitter).unwrap_or(*jitter);
+                (overridden(*spans, lives, place), jitter)
+            }
+        };
+        if jitter > 0.0 { spans.jittered(jitter, draw()) } else { spans }
+    }
+
+    /// An entry for memory alone, which has no place in the order yet. `None` if it is not to be kept, as with
+    /// [`make`](Self::make).
+    pub(super) fn make_here(&self, slot: Slot, lives: &Lives, extra: Option<Arc<Extra>>) -> Option<Entry> {
+        let negative = self.negative_ttl(&slot, lives)?;
+        let longest = self.longest_life(extra.as_deref());
+        let spans = self.spans_at(MEMORY, lives, negative, || self.core.rng.draw()).within(longest);
+        let (policy, now) = (&self.space.policy, self.core.now());
+        Some(Entry {
+            slot,
+            version: Version::ZERO,
+            epoch: 0,
+            deadlines: spans.deadlines(now),
+            refresh_at: refresh_at(lives.refresh_ahead.or(policy.refresh_ahead), spans.ttl, now),
+            retry_at: Moment::default(),
+            load_time: Duration::ZERO,
+            stamp: self.core.barriers.stamp(),
+            extra: self.completed(extra, lives, spans),
+        })
     }
 
     /// The entry as memory keeps it.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
 
+use smallvec::SmallVec;
 use tokio::sync::MutexGuard;
 
 use super::{Core, MEMORY, Wants};
 use crate::{
-    memory::{MemoryTier, Name, Put, Resident},
+    memory::{Gone, MemoryTier, Name, Put, Resident},
     options::Policy,
     policy::{
         barrier::NamespaceNames,
@@ -60,11 +61,32 @@ pub(crate) struct Spot {
     pub(crate) key: Key,
 }
 
+/// Who had to make room: their namespaces, and their names only for those who listen.
+pub(super) struct Evicted {
+    gone: SmallVec<[(u32, Option<Vec<u8>>); 1]>,
+    listened: bool,
+}
+
+impl Evicted {
+    pub(super) fn new(scope: &Scope) -> Self {
+        Self { gone: SmallVec::new(), listened: scope.core.hub.is_listening() }
+    }
+
+    pub(super) fn add(&mut self, gone: &Gone) {
+        self.gone.push((gone.namespace, self.listened.then(|| gone.key())));
+    }
+}
+
 impl Space {
     /// The key whose text behind the namespace is `text`.
     pub(crate) fn key(&self, text: &[u8]) -> Key {
         let whole = [self.prefix.as_bytes(), text].concat();
         Key::from_escaped(whole).expect("what memory holds was a key, neither empty nor too long")
+    }
+
+    /// The key that `text` was written for.
+    pub(crate) fn key_of(&self, text: &KeyText) -> Key {
+        self.prefix.key(text).expect("whoever wrote it saw to its length")
     }
 }
 
@@ -145,7 +167,7 @@ impl Scope {
 
     /// The whole key that `text` was written for.
     pub(crate) fn key(&self, text: &KeyText) -> Key {
-        self.space.key(&text.escaped())
+        self.space.key_of(text)
     }
 
     /// The entry that memory holds, unless it is dead or may not be served; leaves no trace.
@@ -238,19 +260,22 @@ impl Scope {
             let slots = extra.as_deref().map_or(&[][..], |extra| &extra.slots);
             self.core.barriers.floors().stands(slots, stamp) && admits(there)
         };
-        let (mut evicted, listened) = (Vec::new(), self.core.hub.is_listening());
+        let mut evicted = Evicted::new(self);
         let put = self.in_memory(&spot.key, |memory, name| {
-            Some(memory.put_if(name, entry, weight, admit, |gone| {
-                // Their names are made only for those who listen.
-                evicted.push((gone.namespace, listened.then(|| gone.key())));
-            }))
+            Some(memory.put_if(name, entry, weight, admit, |gone| evicted.add(gone)))
         });
         self.count_evictions(&evicted);
         put.unwrap_or(Put::Refused)
     }
 
-    fn count_evictions(&self, evicted: &[(u32, Option<Vec<u8>>)]) {
-        for group in evicted.chunk_by(|(a, _), (b, _)| a == b) {
+    pub(super) fn count_evictions(&self, evicted: &Evicted) {
+        if !evicted.listened && evicted.gone.iter().all(|(namespace, _)| *namespace == self.space.id) {
+            if !evicted.gone.is_empty() {
+                self.count(Count::evictions, evicted.gone.len() as u64);
+            }
+            return;
+        }
+        for group in evicted.gone.chunk_by(|(a, _), (b, _)| a == b) {
             let entries = group.len() as u64;
             if let Some(space) = self.core.space(group[0].0) {
                 self.core.count(&space, Count::evictions, entries);

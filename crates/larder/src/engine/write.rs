@@ -38,6 +38,12 @@ pub(crate) struct Manner {
     pub(crate) extra: Option<Arc<Extra>>,
 }
 
+impl Manner {
+    pub(crate) fn keeps_in_memory(&self) -> bool {
+        self.tiers.has(MEMORY)
+    }
+}
+
 /// A value on its way into the tiers.
 struct Setting {
     spot: Spot,
@@ -50,6 +56,11 @@ struct Setting {
     kept: usize,
 }
 
+/// What a caller gets who sets an absence where none is remembered.
+pub(super) fn no_absences() -> Error {
+    Error::new(ErrorKind::Invalid, "an absence was set, but the policy remembers none; set negative_ttl")
+}
+
 impl Scope {
     /// Sets values in a task of its own, so that a caller who vanishes leaves no half-done write behind.
     pub(crate) async fn set(&self, values: Vec<NewValue>, manner: Manner) -> Result<()> {
@@ -57,8 +68,7 @@ impl Scope {
         for NewValue { spot, slot } in values {
             let Some(making) = self.make(slot, manner.lives.clone(), manner.extra.clone(), Duration::ZERO)
             else {
-                let text = "an absence was set, but the policy remembers none; set negative_ttl";
-                return Err(Error::new(ErrorKind::Invalid, text).at_key(&spot.key));
+                return Err(no_absences().at_key(&spot.key));
             };
             let stores = self.store_places().any(|place| manner.tiers.has(place));
             let encoded =

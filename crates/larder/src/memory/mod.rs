@@ -196,6 +196,34 @@ impl MemoryTier {
         admit: impl FnOnce(Option<Resident<'_>>) -> bool,
         evicted: impl FnMut(&Gone),
     ) -> Put {
+        self.put(name, entry, weight, |there, _| admit(there), evicted)
+    }
+
+    /// The same whatever is there. `complete` gives the entry what it can only get under the shard's exclusive lock: its
+    /// place among the others of its key.
+    pub(crate) fn set(
+        &self,
+        name: &Name<'_>,
+        entry: Entry,
+        weight: u64,
+        complete: impl FnOnce(&mut Entry),
+        evicted: impl FnMut(&Gone),
+    ) -> Put {
+        let admit = |_: Option<Resident<'_>>, coming: &mut Entry| {
+            complete(coming);
+            true
+        };
+        self.put(name, entry, weight, admit, evicted)
+    }
+
+    fn put(
+        &self,
+        name: &Name<'_>,
+        entry: Entry,
+        weight: u64,
+        admit: impl FnOnce(Option<Resident<'_>>, &mut Entry) -> bool,
+        evicted: impl FnMut(&Gone),
+    ) -> Put {
         let weight = weight.saturating_add(name.len() as u64).saturating_add(Memory::ENTRY_OVERHEAD_BYTES);
         let mut exchange = Exchange::new(entry);
         let put = self.write(name.hash).put_if(name, weight, admit, &mut exchange);

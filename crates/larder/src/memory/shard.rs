@@ -119,11 +119,12 @@ impl Shard {
         &mut self,
         name: &Name<'_>,
         weight: u64,
-        admit: impl FnOnce(Option<Resident<'_>>) -> bool,
+        admit: impl FnOnce(Option<Resident<'_>>, &mut Entry) -> bool,
         exchange: &mut Exchange,
     ) -> Put {
         let there = self.find(name);
-        if !admit(there.map(|index| self.resident(index))) {
+        let coming = exchange.coming.as_mut().expect("an exchange begins with the entry that comes");
+        if !admit(there.map(|index| self.resident(index)), coming) {
             return Put::Refused;
         }
         let weight = match u32::try_from(weight) {

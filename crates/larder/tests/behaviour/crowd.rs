@@ -229,3 +229,21 @@ async fn of_two_that_set_a_key_at_once_one_stays() {
         assert!(kept.as_value().is_some_and(|kept| last.contains(kept)), "{kept:?} in round {round}");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_is_set_again_counts_as_used_and_one_that_is_set_too_heavy_is_gone() {
+    let memory = Memory::max_entries(2).with_max_bytes(10_000).with_eviction(Eviction::Lfu);
+    let stack = Stack::builder().memory(memory).build().await.unwrap();
+    let cache: Cache<str, u64> = stack.cache("n").weigher(|weight: &u64| *weight).build_in_memory().unwrap();
+    cache.set("often", 1).await.unwrap();
+    for _ in 0..3 {
+        assert!(cache.get("often").await.unwrap().is_hit());
+    }
+    cache.set("once", 1).await.unwrap();
+    cache.set("often", 2).await.unwrap();
+    cache.set("once", 2).await.unwrap();
+    cache.set("new", 1).await.unwrap();
+    assert_eq!(cache.peek("often").unwrap().as_value(), Some(&2), "it was asked for most");
+    cache.set("often", 20_000).await.unwrap();
+    assert!(!cache.peek("often").unwrap().is_hit(), "neither the new value, which does not fit, nor the old");
+}

@@ -52,6 +52,16 @@ impl Node {
         self.coherence.fence(STRIPE, || self.tier.remove(&name(&self.tier, b"k")));
     }
 
+    /// As a write does that only this memory keeps: the origin first, then one step under the shard's lock.
+    fn set(&self) {
+        let number = self.origin.fetch_add(1, Ordering::SeqCst) + 1;
+        let complete = |coming: &mut Entry| {
+            self.coherence.bump(STRIPE);
+            coming.epoch = self.coherence.clears(&self.fence);
+        };
+        self.tier.set(&name(&self.tier, b"k"), entry(number), 1, complete, |_| ());
+    }
+
     fn clear(&self) {
         self.origin.fetch_add(1, Ordering::SeqCst);
         self.fence.bump();
@@ -77,7 +87,7 @@ impl Node {
 fn in_no_order_does_a_fill_outlive_an_invalidation_that_came_after_it_began() {
     for (eviction, invalidate) in [Eviction::Adaptive, Eviction::Lru]
         .into_iter()
-        .flat_map(|e| [(e, Node::invalidate as fn(&Node)), (e, Node::clear)])
+        .flat_map(|e| [(e, Node::invalidate as fn(&Node)), (e, Node::clear), (e, Node::set)])
     {
         explore(400, move || {
             let node = Node::new(eviction);
