@@ -188,6 +188,7 @@ impl StackBuilder {
             Parts { clock, rng, encryption, memory, tiers, hub, settings, runtime, policy, bus, gate };
         let core = Arc::new(Core::new(parts));
         core.distrust_the_past().await;
+        core.learn_of_barriers().await;
         start(&core);
         join(&core).await?;
         for advisory in &advisories {

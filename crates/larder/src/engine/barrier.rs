@@ -20,7 +20,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use larder_core::{
-    Barrier, ClearReason, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp,
+    Barrier, ClearReason, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp, Tip,
 };
 
 use super::{Core, Scope, Tier, invalidate::Reach};
@@ -239,6 +239,33 @@ impl Core {
             self.barriers.known_until.store(began.after(UNTOLD).as_millis(), Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Learns how far the store's barriers are, before anything is loaded. A store begins them at some number, and an
+    /// entry that bears a smaller one is older than all it knows: dead to every other node.
+    pub(crate) async fn learn_of_barriers(&self) {
+        let Some(index) = self.barriers.drawn_by else { return };
+        let tier = &self.tiers[index];
+        // A store that is away is asked by a beat, or when an entry of it is judged.
+        if let Ok(barriers) = tier.call(self, "barriers", tier.store.barriers(Vec::new())).await {
+            self.begin_at(barriers.tip);
+        }
+    }
+
+    /// The same at a beat: the store may have begun anew.
+    pub(super) fn meet_barriers(&self, tip: Tip) {
+        if self.barriers.drawn_by.is_some() && self.barriers.drawn_by == self.authority {
+            self.begin_at(tip);
+        }
+    }
+
+    /// While a history goes on, news and answers tell more than its last number.
+    fn begin_at(&self, tip: Tip) {
+        let mut table = self.barriers.table();
+        if !table.knows(tip.history) {
+            table.met(tip);
+            self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
+        }
     }
 
     /// Whether peers' barriers are told here.

@@ -228,3 +228,25 @@ async fn raised_everywhere_means_that_no_node_serves_it() {
     assert_eq!(two.peek(&2).unwrap(), Answer::Miss);
     assert_eq!(key(2).to_string(), "n:2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_loads_first_stands_at_others_although_the_store_begins_its_barriers_high() {
+    let fleet = Fleet::new();
+    fleet.shared.lose_barriers();
+    let (one, two) = (fleet.node(windows()).await, fleet.node(windows()).await);
+    assert_eq!(load(&one.cache, 1, tagged(1, &[])).await, 1);
+    one.cache.set_with(&2, 2, &with_tags(&["a"])).await.unwrap();
+    assert_eq!([get(&two.cache, 1).await, get(&two.cache, 2).await], [Some(1), Some(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_loads_stands_at_others_soon_after_the_store_lost_its_barriers() {
+    let (fleet, bus) = (Fleet::new(), MemoryBus::new("elsewhere"));
+    let with_bus = |stack: larder::StackBuilder| stack.bus(bus.clone());
+    let one = fleet.node_with(windows(), with_bus).await;
+    let two = fleet.node_with(windows(), with_bus).await;
+    fleet.shared.lose_barriers();
+    sleep(secs(2)).await;
+    assert_eq!(load(&one.cache, 1, tagged(1, &[])).await, 1);
+    assert_eq!(get(&two.cache, 1).await, Some(1));
+}

@@ -64,6 +64,7 @@ impl Core {
         } else if let Proof::Lost { missed } = continuity.pulse(number, &pulse) {
             self.missed_news(sync, missed);
         }
+        self.meet_barriers(pulse.barriers);
         self.sound_from(sync, sent);
         drop(continuity);
         // What was lost is made up for.

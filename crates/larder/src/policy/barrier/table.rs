@@ -174,6 +174,11 @@ impl Table {
         (self.tip, self.ahead) = (tip, self.ahead.max(at));
     }
 
+    /// Whether this is the history that is known.
+    pub(crate) fn knows(&self, history: u64) -> bool {
+        self.history == Some(history)
+    }
+
     /// Takes in how far the store's sequence is. Another history than before means that barriers were lost: everything
     /// is forgotten, and its floor is to be asked for.
     pub(crate) fn met(&mut self, tip: Tip) {
