@@ -8,54 +8,25 @@ use std::{sync::Arc, time::Duration};
 use larder_core::{Bus, Cursor, Found, KeyPrefix, Read, Removal, Removed, Signal, Store};
 use larder_redis::{RedisBus, RedisBusSettings, RedisSettings, RedisStore, Topology, TrackingBus};
 use larder_testkit::{
-    BusConformance, Letterbox, RedisOptions, RedisServer, announcing_conformance, store_conformance,
+    BusConformance, Letterbox, RedisCluster, RedisServer, announcing_conformance, store_conformance,
 };
 use support::{PATIENCE, connect, get, key, prefix, set, until, value_of, write};
 use tokio::time::timeout;
 
-struct Cluster(Vec<RedisServer>);
+struct Cluster(RedisCluster);
 
 impl Cluster {
     async fn start() -> Self {
-        let mut nodes = Vec::new();
-        for _ in 0..3 {
-            let bus = std::net::TcpListener::bind("127.0.0.1:0")
-                .expect("ports are free")
-                .local_addr()
-                .expect("bound");
-            let options = RedisOptions::default()
-                .with_line("cluster-enabled yes")
-                .with_line(format!("cluster-port {}", bus.port()))
-                .with_line("cluster-require-full-coverage no")
-                .with_line("cluster-node-timeout 2000");
-            nodes.push((options.start().await, bus.port()));
-        }
-        for (at, range) in [("0", "5460"), ("5461", "10922"), ("10923", "16383")].into_iter().enumerate() {
-            nodes[at]
-                .0
-                .command(&["CLUSTER", "ADDSLOTSRANGE", range.0, range.1])
-                .await
-                .expect("slots are free");
-        }
-        for (node, bus) in &nodes[1..] {
-            let (port, bus) = (node.address().port().to_string(), bus.to_string());
-            nodes[0].0.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.expect("they meet");
-        }
-        for (node, _) in &nodes {
-            until("all nodes know all slots", async || {
-                let info = node.command(&["CLUSTER", "INFO"]).await.ok()?;
-                let whole =
-                    info.contains("cluster_state:ok") && info.contains("cluster_slots_assigned:16384");
-                whole.then_some(())
-            })
-            .await;
-        }
-        Self(nodes.into_iter().map(|(node, _)| node).collect())
+        Self(RedisCluster::start().await)
+    }
+
+    fn nodes(&self) -> &[RedisServer] {
+        self.0.nodes()
     }
 
     fn settings(&self) -> RedisSettings {
-        RedisSettings::new(self.0[0].url())
-            .with_more_nodes(self.0[1..].iter().map(RedisServer::url))
+        RedisSettings::new(self.nodes()[0].url())
+            .with_more_nodes(self.nodes()[1..].iter().map(RedisServer::url))
             .with_topology(Topology::Cluster)
             .with_partitions(64)
     }
@@ -73,7 +44,7 @@ async fn batches_listings_and_clearing_reach_every_primary() {
     let store = connect(cluster.settings()).await;
     let names: Vec<String> = (0..500).map(|n| format!("u:{n}")).collect();
     store.write(names.iter().map(|text| write(text)).collect()).await.expect("it answers");
-    for node in &cluster.0 {
+    for node in cluster.nodes() {
         let keys: u64 = node.command(&["DBSIZE"]).await.expect("it answers").parse().expect("a number");
         assert!(keys > 50, "{keys} keys on a third of the cluster");
     }
@@ -94,7 +65,7 @@ async fn batches_listings_and_clearing_reach_every_primary() {
     listed.dedup();
     assert_eq!(listed.len(), 500);
     assert_eq!(store.len(prefix("u")).await.expect("it answers"), 500);
-    for node in &cluster.0 {
+    for node in cluster.nodes() {
         node.command(&["SCRIPT", "FLUSH"]).await.expect("it flushes");
     }
     let removed =
@@ -113,7 +84,7 @@ async fn a_lost_primary_costs_only_its_own_keys_and_is_found_again() {
     for text in &names {
         set(&store, text).await;
     }
-    cluster.0[2].kill();
+    cluster.nodes()[2].kill();
     let outcomes = async |store: &RedisStore| {
         let mut hits = 0;
         for text in &names {
@@ -126,7 +97,7 @@ async fn a_lost_primary_costs_only_its_own_keys_and_is_found_again() {
         hits
     };
     until("the other primaries answer", async || (outcomes(&store).await > 20).then_some(())).await;
-    cluster.0[2].restart().await;
+    cluster.nodes()[2].restart().await;
     until("all slots take writes again", async || {
         let written = store.write(names.iter().map(|text| write(text)).collect()).await;
         written.ok()
@@ -145,7 +116,7 @@ async fn bus(settings: RedisSettings) -> RedisBus {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clusters_bus_keeps_every_promise_and_tells_what_its_store_executes() {
     let cluster = Cluster::start().await;
-    let (elsewhere, nodes) = (cluster.settings().with_prefix("other"), cluster.0.clone());
+    let (elsewhere, nodes) = (cluster.settings().with_prefix("other"), cluster.nodes().to_vec());
     BusConformance::new(async || bus(cluster.settings()).await)
         .with_other_channel(move || bus(elsewhere.clone()))
         .cut_by(move |_| {
@@ -194,15 +165,15 @@ async fn slots_that_move_and_primaries_that_die_are_followed() {
 
     // The slot of partition 1, which holds no entry but its sequence.
     let mut ids = Vec::new();
-    for node in &cluster.0 {
+    for node in cluster.nodes() {
         ids.push(node.command(&["CLUSTER", "MYID"]).await.expect("it answers"));
     }
-    cluster.0[1].command(&["DEL", "larder:{1}s"]).await.expect("it is of this node");
+    cluster.nodes()[1].command(&["DEL", "larder:{1}s"]).await.expect("it is of this node");
     letters.take();
     for (at, step, id) in
         [(2, "IMPORTING", 1), (1, "MIGRATING", 2), (2, "NODE", 2), (1, "NODE", 2), (0, "NODE", 2)]
     {
-        cluster.0[at].command(&["CLUSTER", "SETSLOT", "9842", step, &ids[id]]).await.expect("it moves");
+        cluster.nodes()[at].command(&["CLUSTER", "SETSLOT", "9842", step, &ids[id]]).await.expect("it moves");
     }
     let moved =
         letters.until(|signals| signals.iter().any(|signal| matches!(signal, Signal::Left(_))).then_some(()));
@@ -210,11 +181,11 @@ async fn slots_that_move_and_primaries_that_die_are_followed() {
     hears_all(&store, &letters).await;
 
     letters.take();
-    cluster.0[0].kill();
+    cluster.nodes()[0].kill();
     let lost =
         letters.until(|signals| signals.iter().any(|signal| matches!(signal, Signal::Left(_))).then_some(()));
     timeout(PATIENCE, lost).await.expect("it is told that a primary is gone");
-    cluster.0[0].restart().await;
+    cluster.nodes()[0].restart().await;
     hears_all(&store, &letters).await;
 }
 
