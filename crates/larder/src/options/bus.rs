@@ -72,9 +72,8 @@ pub struct BusSettings {
     pub inbox_max: usize,
     /// How many keys may wait to be told while the bus is down; beyond it they become one "everything". Default: 10 000.
     pub outbox_max: usize,
-    /// What messages are signed with, and must be. Set in code, not in a file. Default: none.
     #[serde(skip)]
-    pub secret: Option<BusSecret>,
+    pub(crate) secret: Option<BusSecret>,
 }
 
 impl Default for BusSettings {
@@ -119,7 +118,7 @@ impl BusSettings {
         Self::default()
     }
 
-    /// Sets [`secret`](Self::secret).
+    /// Signs messages with this secret, and takes in only what it signed. Default: neither.
     #[cfg(feature = "signing")]
     #[must_use]
     pub fn with_secret(mut self, secret: BusSecret) -> Self {
