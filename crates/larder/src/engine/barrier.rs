@@ -52,6 +52,9 @@ pub(crate) struct Barriers {
     stamp: AtomicU64,
     /// The store that draws them, by index; without one the node does.
     drawn_by: Option<usize>,
+    /// Up to which number all barriers have been taken in. The stamp may be above it: a store that is asked for some names
+    /// tells how far it is, while the news of others are on their way.
+    told: AtomicU64,
     /// Until when knowledge counts that nobody keeps up to date, in milliseconds of the node's clock.
     known_until: AtomicU64,
 }
@@ -75,6 +78,7 @@ impl Barriers {
             table: Mutex::new(Table::new(NAMES_MAX)),
             floors: TagFloors::default(),
             stamp: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             drawn_by,
             known_until: AtomicU64::new(u64::MAX),
         }
@@ -94,18 +98,32 @@ impl Barriers {
         &self.floors
     }
 
+    /// Up to which number an entry that stands need not be judged again.
+    pub(crate) fn told(&self) -> Barrier {
+        Barrier::new(self.told.load(Ordering::Acquire))
+    }
+
+    /// All barriers up to this number have been taken in.
+    pub(crate) fn told_up_to(&self, number: u64) {
+        self.told.fetch_max(number, Ordering::AcqRel);
+    }
+
     /// News may have been missed: nothing is known until the store is asked.
     pub(crate) fn forget(&self) {
         self.table().forget_all();
     }
 
     /// Takes in barriers that were raised at this place.
-    fn take_in(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+    pub(crate) fn take_in(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
         // The floors first: whoever sees the new stamp sees them.
         self.floors.raised(at, barriers);
         let mut table = self.table();
         table.raised(at, barriers);
         self.stamp.store(table.stamp().get(), Ordering::Release);
+        if self.drawn_by.is_none() {
+            // There are no others.
+            self.told_up_to(at.get());
+        }
     }
 
     /// A number above all that are known, for a node that draws them itself or cannot ask.
@@ -382,15 +400,15 @@ impl Scope {
     /// What barriers say of an entry that a store holds: `false` if it is gone. One that expired is expired, and one that
     /// nobody can judge now is good enough when the load fails, and no better.
     pub(crate) async fn stands(&self, key: &Key, entry: &mut Entry) -> bool {
-        let stamp = self.core.barriers.stamp();
+        let told = self.core.barriers.told();
         match self.core.standing_by_store(key, &self.space.names, entry).await {
             Standing::Dead => return false,
             Standing::Unknown => _ = self.as_fallback(entry),
             Standing::Expired(at) => self.expire_since(entry, at),
             Standing::Stands => {}
         }
-        // Judged by all that was raised up to here: the copy need not be judged by it again.
-        entry.stamp = entry.stamp.max(stamp);
+        // Judged by all that was raised up to there: the copy need not be judged by it again.
+        entry.stamp = entry.stamp.max(told);
         true
     }
 
@@ -404,12 +422,12 @@ impl Scope {
 
     /// What barriers say of an entry that memory holds and whose floors do not let it pass.
     pub(crate) fn stands_in_memory(&self, key: &Key, entry: &mut Entry) -> bool {
-        let stamp = self.core.barriers.stamp();
+        let told = self.core.barriers.told();
         match self.core.standing(key, &self.space.names, entry) {
             // A store may know more, and is asked on the long way.
             Standing::Dead | Standing::Unknown => return false,
             Standing::Expired(at) => self.expire_since(entry, at),
-            Standing::Stands => self.stamp_in_memory(key, entry, stamp),
+            Standing::Stands => self.stamp_in_memory(key, entry, told),
         }
         true
     }

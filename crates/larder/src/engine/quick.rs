@@ -124,14 +124,14 @@ impl Scope {
 
     /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.
     pub(crate) fn quick(&self, key: &Key) -> Quick {
-        let stamp = self.core.barriers.stamp();
+        let told = self.core.barriers.told();
         let alive =
             |there: Resident<'_>| self.is_alive(&there).then(|| (there.entry(), self.clears_floors(&there)));
         let Some((mut entry, passes)) = self.in_memory(key, |memory, name| memory.hit(name, alive)) else {
             return self.quick_miss(None);
         };
         if passes {
-            entry.stamp = entry.stamp.max(stamp);
+            entry.stamp = entry.stamp.max(told);
         } else if !self.stands_in_memory(key, &mut entry) {
             return self.quick_miss(None);
         }

@@ -59,14 +59,25 @@ impl Core {
             self.missed_news(sync, missed);
         }
         if message.publisher == sync.node {
-            if let News::Alive { sent } = message.news {
-                self.heard_oneself(sync, sent);
-            }
-            // It did to itself what it told others.
-            return;
+            self.take_own_news(sync, place, &message);
+        } else {
+            BusCounters::add(&sync.counters.taken_in);
+            self.take_news(sync, place, &message);
         }
-        BusCounters::add(&sync.counters.taken_in);
-        self.take_news(sync, place, &message);
+        if let Some(Place { sequence: Sequence::Barriers, number, .. }) = place {
+            self.barriers.told_up_to(number);
+        }
+    }
+
+    /// What this node told others it does to itself, but for a barrier whose number it may not know yet.
+    fn take_own_news(&self, sync: &Sync, place: Option<Place>, message: &Message) {
+        match (&message.news, place) {
+            (News::Alive { sent }, _) => self.heard_oneself(sync, *sent),
+            (News::Raised { barriers, .. }, Some(place)) => {
+                self.barriers.take_in(Barrier::new(place.number), barriers);
+            }
+            _ => {}
+        }
     }
 
     /// How many news were lost before this message.
