@@ -1,9 +1,9 @@
 //! P13: a tag costs the same for one entry as for ten thousand, and nobody reads what it invalidated.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use larder_promises::fleet::{Fleet, until};
-use larder_testkit::RedisServer;
+use larder_promises::fleet::{BOUND, Fleet, until};
+use larder_testkit::{RedisServer, Way};
 
 use crate::NODE;
 
@@ -87,4 +87,22 @@ async fn a_tag_that_was_invalidated_everywhere_is_read_by_nobody_from_then_on() 
             assert_eq!(hits(&fleet, node, from, MANY).await, 0, "{verb}: node {node}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn news_of_a_tag_that_come_late_still_count_for_what_was_read_meanwhile() {
+    let redis = RedisServer::start().await;
+    let fleet = Fleet::start(&redis, NODE, 2, &[]).await;
+    assert_eq!(fleet.nodes[0].ask("fill 0 50 late 1").await, "ok");
+    assert_eq!(fleet.nodes[0].ask("fill 100 1 other 1").await, "ok");
+    // Entries from before this are judged by their tags.
+    assert_eq!(fleet.nodes[1].ask("tag first").await, "ok");
+    assert_eq!(hits(&fleet, 1, 0, 25).await, 25, "it knows the tag");
+    fleet.nodes[1].bus().delay(Way::Replies, Duration::from_millis(150), Duration::ZERO);
+    assert_eq!(fleet.nodes[0].ask("tag late").await, "ok");
+    // Asked about another tag, the store tells how far its barriers are. What is read next was removed, unheard of.
+    assert_eq!(hits(&fleet, 1, 100, 1).await, 1);
+    hits(&fleet, 1, 25, 25).await;
+    tokio::time::sleep(BOUND).await;
+    assert_eq!(hits(&fleet, 1, 0, 50).await, 0, "beyond the bound");
 }
