@@ -1,4 +1,4 @@
-//! K13 and K9: a node is cut off from everything, or killed, and an invalidation everywhere still means everywhere.
+//! K13 and K9: a node is cut off from everything, or stopped, and an invalidation everywhere still means everywhere.
 
 use std::time::Duration;
 
@@ -56,6 +56,27 @@ async fn a_node_that_is_cut_off_serves_nothing_unmarked_from_before_a_removal_ev
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coherent_node_that_is_cut_off_serves_nothing_from_before_a_removal_everywhere() {
     cut_off(&["partition=coherent"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_stopped_for_longer_than_its_lease_wakes_up_without_its_memory() {
+    let (_redis, fleet) = three(&[]).await;
+    for _ in 0..3 {
+        fleet.heat(0..KEYS).await;
+        fleet.nodes[2].process.pause();
+        fleet.history.happened("node 2 is stopped");
+        for key in 0..KEYS {
+            let took = everywhere(&fleet, 0, key).await;
+            assert!(took < SOON, "with a stopped peer it took {took:?}");
+        }
+        fleet.nodes[2].process.resume();
+        fleet.history.happened("node 2 goes on");
+        for key in 0..KEYS {
+            fleet.read(2, key).await;
+        }
+        fleet.all_sound().await;
+    }
+    fleet.history.judge();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -288,7 +288,7 @@ impl Core {
 
     /// Whether peers' barriers are told here.
     fn is_told(&self) -> bool {
-        self.sync.is_some() && self.coherence.is_sound(self.now())
+        self.sync.is_some() && self.is_sound()
     }
 
     /// What nobody keeps up to date counts for a while.

@@ -69,7 +69,10 @@ use crate::{
     hub::{Hub, Signal},
     memory::MemoryTier,
     options::{BusSettings, Policy, Settings, TierChoice, TierPolicy},
-    policy::{coherence::Coherence, ring::Ring},
+    policy::{
+        coherence::{Coherence, Trust},
+        ring::Ring,
+    },
     stats::{Count, Since},
 };
 
@@ -214,6 +217,24 @@ impl Core {
     #[inline]
     pub(crate) fn now(&self) -> Moment {
         if self.ticks { SystemClock::tick() } else { self.clock.now() }
+    }
+
+    /// The monotonic clock, also just after the process was stopped for a while.
+    fn awake(&self) -> Moment {
+        if self.ticks { SystemClock::awake() } else { self.clock.now() }
+    }
+
+    /// Whether no news can have been lost. A stack without a bus never asks the clock: it has no news to miss.
+    #[inline]
+    pub(crate) fn is_sound(&self) -> bool {
+        let until = self.coherence.sound_until();
+        until == Moment::NEVER || self.awake() < until
+    }
+
+    /// How far what memory holds may be served.
+    #[inline]
+    pub(crate) fn trust(&self) -> Trust {
+        if self.is_sound() { Trust::Sound } else { self.coherence.trust(self.awake()) }
     }
 
     /// An error once the stack was shut down.

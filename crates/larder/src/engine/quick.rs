@@ -47,10 +47,10 @@ impl Scope {
         if !self.space.hits_are_plain || !self.core.hub.signals.are_quiet() {
             return self.hit_heeding(memory, name, value_of);
         }
-        let now = self.core.now();
-        if !self.core.coherence.is_sound(now) {
+        if !self.core.is_sound() {
             return None;
         }
+        let now = self.core.now();
         let value = memory.hit_plainly(name, |there| self.taken(there, now, value_of))?;
         self.count_tier(MEMORY, Outcome::Hit);
         Some(value)
@@ -72,10 +72,10 @@ impl Scope {
         name: impl Named,
         take: fn(&Slot) -> Option<R>,
     ) -> Option<R> {
-        let now = self.core.now();
-        if self.space.is_drawn || self.core.is_closed() || !self.core.coherence.is_sound(now) {
+        if self.space.is_drawn || self.core.is_closed() || !self.core.is_sound() {
             return None;
         }
+        let now = self.core.now();
         let take = |there: Resident<'_>| {
             let absent = matches!(there.slot(), Slot::Absent);
             self.taken(there, now, take).map(|taken| (taken, absent))
@@ -112,10 +112,10 @@ impl Scope {
 
     #[inline(always)]
     fn seen<'m>(&self, memory: &'m MemoryTier, name: impl Named) -> Option<Seen<'m>> {
-        let now = self.core.now();
-        if !self.core.coherence.is_sound(now) && self.core.coherence.trust(now) == Trust::Unsound {
+        if self.core.trust() == Trust::Unsound {
             return None;
         }
+        let now = self.core.now();
         memory.look(name, |there| {
             let is_dead = || classify(&there.deadlines(), now) == Life::Dead;
             self.is_alive(&there) && (there.is_plainly_fresh(now) || !is_dead()) && self.clears_floors(&there)
@@ -137,7 +137,7 @@ impl Scope {
         }
         let now = self.core.now();
         let life = classify(&entry.deadlines, now);
-        match self.core.coherence.trust(now) {
+        match self.core.trust() {
             Trust::Sound => {}
             Trust::Marked => return self.quick_marked(key, entry, life, now),
             Trust::Unsound => return self.quick_miss(None),

@@ -177,7 +177,7 @@ impl Scope {
             return None;
         }
         let life = if life == Life::Fresh { classify(&entry.deadlines, self.core.now()) } else { life };
-        match self.core.coherence.trust(self.core.now()) {
+        match self.core.trust() {
             Trust::Sound => Some((entry, life)),
             // Good enough when nothing better is at hand, and no better.
             Trust::Marked => Some((entry, Life::Fallback)),

@@ -132,10 +132,15 @@ impl Coherence {
         self.sound_until.store(0, Ordering::Release);
     }
 
-    /// Whether no news can have been lost: one load, which every hit pays.
+    /// Until when no news can have been lost; [`Moment::NEVER`] if none can ever be: one load, which every hit pays.
     #[inline]
+    pub(crate) fn sound_until(&self) -> Moment {
+        Moment::from_millis(self.sound_until.load(Ordering::Acquire))
+    }
+
+    /// Whether no news can have been lost.
     pub(crate) fn is_sound(&self, now: Moment) -> bool {
-        now.as_millis() < self.sound_until.load(Ordering::Acquire)
+        now < self.sound_until()
     }
 
     /// How far what memory holds may be served.

@@ -137,7 +137,7 @@ impl Core {
             let unanswered: Vec<_> = sync.continuity().publishers().filter(waiting).collect();
             let still = unanswered.iter().filter(|(_, heard)| heard.after(patience) > now).count();
             if still == 0 && now >= heard_all {
-                if !self.coherence.is_sound(now) {
+                if !self.is_sound() {
                     return Err(Error::new(
                         ErrorKind::Unavailable,
                         "this node itself is cut off from the bus",

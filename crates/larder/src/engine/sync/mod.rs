@@ -129,7 +129,7 @@ impl Sync {
         BusStats {
             bus: Arc::clone(&self.name),
             is_heard: self.hears.load(Ordering::Acquire),
-            is_sound: core.coherence.is_sound(core.now()),
+            is_sound: core.is_sound(),
             waiting: self.outbox.waiting() as u64,
             ..self.counters.read()
         }
