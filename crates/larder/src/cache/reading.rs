@@ -2,7 +2,7 @@
 
 use std::{future::Future, marker::PhantomData, pin::Pin, task::Context, task::Poll};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use larder_core::Result;
 
 use super::{Answer, Cache, answer};
@@ -47,7 +47,10 @@ where
                 Ok(Some(spot)) => {
                     let scope = &self.cache.scope;
                     let quick = scope.quick(&spot.key);
-                    self.walk = Some(Box::pin(scope.read(spot, quick, &scope.space.wants, loader())));
+                    match scope.read(spot, quick, &scope.space.wants, loader()) {
+                        Either::Left(answered) => return Poll::Ready(answered.into_inner().map(answer)),
+                        Either::Right(walk) => self.walk = Some(Box::pin(walk)),
+                    }
                 }
             }
         }
@@ -85,7 +88,9 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use crate::{Cache, Memory, Stack};
+    use futures_util::FutureExt;
+
+    use crate::{Answer, Cache, Memory, Stack};
 
     #[tokio::test]
     async fn a_read_asks_nobody_before_it_is_polled_and_may_move_to_another_thread() {
@@ -108,5 +113,16 @@ mod tests {
         assert_eq!(first.await.expect("it loads").as_deref(), Some(&7));
         assert_eq!(second.await.expect("a hit").as_deref(), Some(&7));
         assert!(size_of_val(&cache.get(&1)) <= 64, "a hit leaves little behind");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_only_memory_could_answer_does_not_wait_to_hear_that_there_is_nothing() {
+        let stack = Stack::builder().memory(Memory::max_entries(10)).build().await.expect("good settings");
+        let cache: Cache<u64, u64> = stack.cache("n").build_in_memory().expect("good settings");
+        let first = cache.get(&1).now_or_never().expect("at once").expect("no fault");
+        assert!(matches!(first, Answer::Miss));
+        assert_eq!(cache.stats().misses, 1);
+        cache.set_absent(&2).await.expect_err("this policy remembers no absences");
+        assert!(matches!(cache.get(&2).now_or_never(), Some(Ok(Answer::Miss))));
     }
 }

@@ -1,7 +1,7 @@
 //! Reading: memory first, in one synchronous step; else share a flight and wait for it, as long as the caller likes.
 
 use std::{
-    future::{Future, ready},
+    future::{Future, Ready, ready},
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 impl Scope {
-    /// Reads one key: takes what memory said, or shares a flight and waits for it.
+    /// Reads one key: takes what memory said, or shares a flight and waits for it. The left future is ready.
     ///
     /// What needs no waiting is done before the future is made, so that a hundred thousand callers who wait for one
     /// key keep nothing but what the waiting takes.
@@ -39,7 +39,7 @@ impl Scope {
         quick: Quick,
         wants: &'a Wants,
         loader: Option<ErasedLoader>,
-    ) -> impl Future<Output = Result<Answered>> + Send + 'a {
+    ) -> Either<Ready<Result<Answered>>, impl Future<Output = Result<Answered>> + Send + 'a> {
         let done = |answered| Either::Left(ready(Ok(self.told(&spot.key, answered))));
         let loader = if wants.only_if_cached { None } else { loader };
         let own = match quick {
@@ -52,9 +52,28 @@ impl Scope {
                 }
                 return done(answered);
             }
+            Quick::Look(own) if loader.is_none() && self.has_all_in_memory(wants) => {
+                return Either::Left(ready(self.without(&spot.key, own, wants)));
+            }
             Quick::Look(own) => own.map(|entry| Box::new(Landed::found(MEMORY, entry))),
         };
         Either::Right(self.share(spot, own, wants, loader))
+    }
+
+    /// Whether what memory said is all there is to say, so that nobody need walk.
+    fn has_all_in_memory(&self, wants: &Wants) -> bool {
+        let ask_stores = || self.store_places().any(|place| wants.read.has(place));
+        !wants.forced && wants.accept == Accept::Windows && !ask_stores()
+    }
+
+    /// Answers without a value that is fresh, and without a loader: with what there is to fall back on, or a miss.
+    fn without(&self, key: &Key, own: Option<Entry>, wants: &Wants) -> Result<Answered> {
+        let Some(entry) = own else {
+            self.note_miss(key);
+            return Ok(Answered::miss());
+        };
+        self.note_hit(MEMORY, key, &entry, Life::Fallback);
+        self.answer(key, Landed::found(MEMORY, entry), wants, false)
     }
 
     /// Shares a flight and waits for it. One that another caller's refresh began may end without an answer for this
