@@ -171,6 +171,7 @@ impl Core {
         let sync =
             bus.map(|(bus, settings)| Sync::new(bus, settings, node(), authority.map(|at| &tiers[at])));
         let barriers = Barriers::new(&tiers, authority);
+        let coherence = Coherence::new(authority.map_or(1, |at| tiers[at].capabilities.sequences));
         let since = Since::default();
         since.set(clock.wall());
         // Above whatever an earlier process may have stamped in a store that keeps no sequence of its own.
@@ -181,7 +182,7 @@ impl Core {
             tiers,
             tier_names,
             authority,
-            coherence: Coherence::new(),
+            coherence,
             barriers,
             sync,
             ring: Mutex::new(Ring::new(settings.replay_max)),

@@ -333,9 +333,12 @@ impl Scope {
 
     /// Whether a store's entry is older than an invalidation that this node knows of.
     pub(crate) fn is_outdated(&self, place: usize, key: &Key, version: Version) -> bool {
-        self.is_in_order()
-            && self.versions_compare(place)
-            && self.core.coherence.is_outdated(key.stripe(), version)
+        let (coherence, stripe) = (&self.core.coherence, key.stripe());
+        let is_outdated = || match self.core.authority_place() == Some(place) {
+            true => coherence.is_outdated(stripe, version),
+            false => coherence.is_below_floor(stripe, version),
+        };
+        self.is_in_order() && self.versions_compare(place) && is_outdated()
     }
 
     fn is_in_order(&self) -> bool {

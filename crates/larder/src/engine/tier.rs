@@ -14,7 +14,7 @@ use larder_core::{
     Removed, Result, Store, TierState, Version, Write, Written,
 };
 
-use super::Core;
+use super::{Core, sync::Sync};
 use crate::{
     options::TierSettings,
     policy::{
@@ -166,6 +166,7 @@ impl Tier {
     fn watch_lineage(&self, core: &Core) {
         let lineage = self.store.lineage();
         if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
+            core.sync.iter().for_each(Sync::lose_history);
             core.forget_all(ClearReason::Lineage);
             core.repeat_lately(self);
             tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");

@@ -10,7 +10,8 @@
 //!   remove the entry: a fill either comes first and is removed, or comes second and sees the new epoch.
 //! * Its *floor* is the largest version of an invalidation in the order that the stack's authority gives. An entry
 //!   below the floor is older than an invalidation that this node knows of, wherever it comes from: a store that
-//!   failed over to a copy that lags, a tier that missed the removal, a write that arrives late.
+//!   failed over to a copy that lags, a tier that missed the removal, a write that arrives late. The authority itself
+//!   is believed again once a floor has [settled](super::settled).
 //!
 //! Two keys that share a stripe disturb each other: a fill is refused that would have been right, and the next read
 //! fetches again. That is the price of one mebibyte that never grows, where a map by key would.
@@ -25,6 +26,7 @@
 
 use larder_core::{Barrier, Moment, Version};
 
+use super::settled::Settled;
 use crate::shim::{AtomicBool, AtomicU64, Ordering};
 
 const STRIPES: usize = 1 << 16;
@@ -38,6 +40,8 @@ struct Stripe {
 /// The fences of one node.
 pub(crate) struct Coherence {
     stripes: Box<[Stripe]>,
+    /// For each sequence of the authority.
+    settled: Box<[SettledFloors]>,
     clears: AtomicU64,
     /// In milliseconds of the node's monotonic clock.
     sound_until: AtomicU64,
@@ -45,6 +49,34 @@ pub(crate) struct Coherence {
     /// How often memory ceased to be sound, as far as readers noticed.
     lapses: AtomicU64,
     lapsed: AtomicBool,
+}
+
+/// Which floors of a sequence have done their duty: those up to a version, but for a span that never will.
+#[derive(Default, Debug)]
+struct SettledFloors {
+    upto: AtomicU64,
+    doubted_above: AtomicU64,
+    doubted_upto: AtomicU64,
+}
+
+impl SettledFloors {
+    fn include(&self, floor: u64) -> bool {
+        let is_doubted = floor > self.doubted_above.load(Ordering::Acquire)
+            && floor <= self.doubted_upto.load(Ordering::Acquire);
+        floor <= self.upto.load(Ordering::Acquire) && !is_doubted
+    }
+
+    fn settle(&self, upto: u64) {
+        self.upto.fetch_max(upto, Ordering::AcqRel);
+    }
+
+    /// Nothing more up to `upto` ever settles. Of several spans one is made that covers all.
+    fn doubt(&self, upto: u64) {
+        if self.doubted_upto.load(Ordering::Acquire) == 0 {
+            self.doubted_above.store(self.upto.load(Ordering::Acquire), Ordering::Release);
+        }
+        self.doubted_upto.fetch_max(upto, Ordering::AcqRel);
+    }
 }
 
 /// How far what memory holds may be served.
@@ -108,9 +140,11 @@ impl NamespaceFence {
 }
 
 impl Coherence {
-    pub(crate) fn new() -> Self {
+    /// `sequences` is how many its authority draws versions from.
+    pub(crate) fn new(sequences: u16) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            settled: (0..sequences.max(1)).map(|_| SettledFloors::default()).collect(),
             clears: AtomicU64::new(0),
             sound_until: AtomicU64::new(u64::MAX),
             marked_until: AtomicU64::new(u64::MAX),
@@ -184,8 +218,27 @@ impl Coherence {
     }
 
     /// Whether an entry of this version is older than an invalidation that this node knows of.
-    pub(crate) fn is_outdated(&self, stripe: u16, version: Version) -> bool {
+    pub(crate) fn is_below_floor(&self, stripe: u16, version: Version) -> bool {
         version < self.floor(stripe)
+    }
+
+    /// The same of an entry that the authority holds: one that it held on to for long enough is believed.
+    pub(crate) fn is_outdated(&self, stripe: u16, version: Version) -> bool {
+        let floor = self.floor(stripe).get();
+        let sequence = usize::from(stripe) % self.settled.len();
+        version.get() < floor && !self.settled[sequence].include(floor)
+    }
+
+    /// Takes note of what the authority will not lose any more, or has lost perhaps. One caller at a time.
+    pub(crate) fn settle(&self, settled: &Settled) {
+        let each = |upto: &[Version], tell: fn(&SettledFloors, u64)| {
+            self.settled.iter().zip(upto).for_each(|(floors, version)| tell(floors, version.get()));
+        };
+        match settled {
+            Settled::AsBefore => {}
+            Settled::UpTo(upto) => each(upto, SettledFloors::settle),
+            Settled::Never(upto) => each(upto, SettledFloors::doubt),
+        }
     }
 
     /// The largest version of an invalidation seen in this stripe.
@@ -226,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_fill_is_admitted_only_if_no_invalidation_of_its_stripe_came_between() {
-        let (coherence, namespace) = (Coherence::new(), NamespaceFence::default());
+        let (coherence, namespace) = (Coherence::new(1), NamespaceFence::default());
         let noted = coherence.read_version(7, &namespace);
         coherence.bump(8);
         assert!(coherence.admits(7, &namespace, noted, Version::ZERO), "another stripe does not matter");
@@ -236,7 +289,7 @@ mod tests {
 
     #[test]
     fn an_entry_below_the_floor_is_outdated_and_floors_never_sink() {
-        let (coherence, namespace) = (Coherence::new(), NamespaceFence::default());
+        let (coherence, namespace) = (Coherence::new(1), NamespaceFence::default());
         coherence.raise_floor(3, Version::new(10));
         coherence.raise_floor(3, Version::new(4));
         let noted = coherence.read_version(3, &namespace);
@@ -248,9 +301,30 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_that_has_settled_no_longer_rejects_what_the_authority_holds() {
+        let coherence = Coherence::new(2);
+        coherence.raise_floor(3, Version::new(10));
+        assert!(coherence.is_outdated(3, Version::new(9)));
+        let settle =
+            |first, second| coherence.settle(&Settled::UpTo(vec![Version::new(first), Version::new(second)]));
+        settle(99, 9);
+        assert!(coherence.is_outdated(3, Version::new(9)), "it belongs to the second sequence");
+        settle(0, 10);
+        assert!(!coherence.is_outdated(3, Version::new(9)));
+        assert!(coherence.is_below_floor(3, Version::new(9)), "other tiers may have missed the removal");
+        coherence.raise_floor(3, Version::new(11));
+        assert!(coherence.is_outdated(3, Version::new(9)), "a younger one counts");
+        coherence.settle(&Settled::Never(vec![Version::ZERO, Version::new(20)]));
+        settle(0, 30);
+        assert!(coherence.is_outdated(3, Version::new(9)), "history was lost before it had settled");
+        coherence.raise_floor(3, Version::new(21));
+        assert!(!coherence.is_outdated(3, Version::new(9)), "the store has outlived this one");
+    }
+
+    #[test]
     fn fills_of_a_namespace_can_be_refused_while_what_it_holds_stands() {
         let (coherence, one, other) =
-            (Coherence::new(), NamespaceFence::default(), NamespaceFence::default());
+            (Coherence::new(1), NamespaceFence::default(), NamespaceFence::default());
         let (sum, noted) = (coherence.clears(&one), coherence.read_version(0, &one));
         let elsewhere = coherence.read_version(0, &other);
         one.refuse_fills();
@@ -262,7 +336,7 @@ mod tests {
     #[test]
     fn a_clear_of_the_node_or_the_namespace_refuses_fills_and_changes_the_sum() {
         let (coherence, one, other) =
-            (Coherence::new(), NamespaceFence::default(), NamespaceFence::default());
+            (Coherence::new(1), NamespaceFence::default(), NamespaceFence::default());
         let (sum, noted) = (coherence.clears(&one), coherence.read_version(0, &one));
         one.bump();
         assert_ne!(coherence.clears(&one), sum);

@@ -9,3 +9,4 @@ pub(crate) mod freshness;
 pub(crate) mod journal;
 pub(crate) mod pattern;
 pub(crate) mod ring;
+pub(crate) mod settled;

@@ -257,3 +257,51 @@ async fn a_node_that_left_is_not_waited_for() {
     assert_eq!(began.elapsed(), millis(0));
     assert_eq!(one.cache.get(&1).await.unwrap(), Answer::Miss);
 }
+
+/// Two keys that a node cannot tell apart when it hears of writes.
+fn neighbours() -> (u64, u64) {
+    let mut seen = std::collections::HashMap::new();
+    (0..).find_map(|n| seen.insert(crate::support::key(n).stripe(), n).map(|before| (before, n))).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_makes_nodes_doubt_what_the_store_has_of_the_keys_neighbours_for_half_a_minute() {
+    let (key, neighbour) = neighbours();
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        two.cache.set(&key, 7).await.unwrap();
+        two.cache.set(&neighbour, 8).await.unwrap();
+        arrive().await;
+        assert_eq!(get(&one.cache, key).await, None, "{way:?}: as far as it knows it may be older");
+        sleep(secs(29)).await;
+        assert_eq!(get(&one.cache, key).await, None, "{way:?}: a replica that lags may have brought it back");
+        sleep(secs(4)).await;
+        assert_eq!(
+            get(&one.cache, key).await,
+            Some(7),
+            "{way:?}: the store kept its history for long enough"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failover_brings_back_is_doubted_however_long_ago_it_happened() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        two.cache.set(&1, 7).await.unwrap();
+        sleep(secs(60)).await;
+        let replica = fleet.store.snapshot();
+        two.cache.remove(&1).await.unwrap();
+        arrive().await;
+        // Nobody is left to repeat the removal.
+        two.stack.shutdown(secs(1)).await.unwrap();
+        fleet.store.fail_over_to(&replica);
+        for second in 0..100 {
+            assert_eq!(get(&one.cache, 1).await, None, "{way:?}: after {second} s");
+            one.cache.set(&2, second).await.unwrap();
+            sleep(secs(1)).await;
+        }
+    }
+}

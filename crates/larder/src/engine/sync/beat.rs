@@ -65,6 +65,7 @@ impl Core {
             self.missed_news(sync, missed);
         }
         self.meet_barriers(pulse.barriers);
+        self.coherence.settle(&sync.settling().pulse(sent, &pulse.sequences));
         self.sound_from(sync, sent);
         drop(continuity);
         // What was lost is made up for.

@@ -50,7 +50,7 @@ use super::{Core, Scope, Tier, invalidate::Reach};
 use crate::{
     message::{Message, News},
     options::BusSettings,
-    policy::continuity::Continuity,
+    policy::{continuity::Continuity, settled::Settling},
     stats::{BusCounters, BusStats},
 };
 
@@ -75,6 +75,7 @@ pub(crate) struct Sync {
     books: bool,
     pub(crate) node: NodeId,
     continuity: Mutex<Continuity>,
+    settling: Mutex<Settling>,
     inbox: Arc<Mailbox>,
     outbox: Outbox,
     asked: Asked,
@@ -108,6 +109,7 @@ impl Sync {
             books: authority.is_some_and(|tier| tier.capabilities.fleet),
             node,
             continuity: Mutex::default(),
+            settling: Mutex::default(),
             inbox: Arc::new(Mailbox::new(settings.inbox_max)),
             outbox: Outbox::new(settings.outbox_max),
             asked: Asked::default(),
@@ -142,6 +144,15 @@ impl Sync {
 
     fn continuity(&self) -> MutexGuard<'_, Continuity> {
         self.continuity.lock().expect("no panics under this lock: numbers are compared and kept")
+    }
+
+    fn settling(&self) -> MutexGuard<'_, Settling> {
+        self.settling.lock().expect("no panics under this lock: numbers are kept")
+    }
+
+    /// A store lost history, or may have.
+    pub(crate) fn lose_history(&self) {
+        self.settling().lose();
     }
 
     /// Whether beats ask a store, rather than listen to the node's own echo.

@@ -31,7 +31,7 @@ impl Node {
     fn new(eviction: Eviction) -> Arc<Self> {
         Arc::new(Self {
             tier: tier(Memory::max_entries(3).with_eviction(eviction)),
-            coherence: Coherence::new(),
+            coherence: Coherence::new(1),
             fence: NamespaceFence::default(),
             origin: AtomicU64::new(0),
         })
