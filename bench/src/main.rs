@@ -14,7 +14,7 @@ mod workload;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::scenarios::{ALL, Effort, Findings, Scenario};
+use crate::scenarios::{Effort, Findings, MEMORY, REDIS, Scenario};
 
 #[global_allocator]
 static ALLOCATOR: alloc::Counting = alloc::Counting;
@@ -65,20 +65,29 @@ fn wish(args: impl Iterator<Item = String>) -> Result<Wish, String> {
         match arg.as_str() {
             "--quick" => wish.effort = Effort::Quick,
             "--report" => wish.report = args.next().ok_or("--report needs a path")?.into(),
-            "memory" => wish.scenarios.extend(&ALL),
+            "memory" => wish.scenarios.extend(&MEMORY),
             name => {
-                let found = ALL.iter().find(|scenario| scenario.name == name);
+                let found = all().find(|scenario| scenario.name == name);
                 wish.scenarios.push(found.ok_or_else(|| format!("there is no scenario `{name}`"))?);
             }
         }
     }
     if wish.scenarios.is_empty() {
-        wish.scenarios.extend(&ALL);
+        wish.scenarios.extend(all());
     }
     Ok(wish)
 }
 
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    MEMORY.iter().chain(&REDIS)
+}
+
 fn help() -> String {
-    let list = ALL.iter().map(|it| format!("  {:<12}{}\n", it.name, it.about)).collect::<String>();
-    format!("[scenario ..] [--quick] [--report path]\n\n  memory      all of these\n{list}")
+    let list = |scenarios: &[Scenario]| -> String {
+        scenarios.iter().map(|it| format!("  {:<12}{}\n", it.name, it.about)).collect()
+    };
+    let (memory, redis) = (list(&MEMORY), list(&REDIS));
+    format!(
+        "[scenario ..] [--quick] [--report path]\n\n  memory      all of these\n{memory}\nover a redis-server of their own:\n{redis}"
+    )
 }

@@ -9,6 +9,7 @@ pub(crate) mod maps;
 pub(crate) mod mini_moka;
 pub(crate) mod moka;
 pub(crate) mod quick_cache;
+pub(crate) mod remote;
 
 use std::{
     future::Future,

@@ -7,7 +7,9 @@ mod insert;
 mod load;
 mod mixed;
 mod observe;
+mod redis;
 mod stampede;
+mod tags;
 
 use crate::{
     measure::{Cost, Who},
@@ -82,8 +84,8 @@ pub(crate) struct Scenario {
     pub(crate) run: fn(Effort, &mut Findings),
 }
 
-/// All of them, in the order they run.
-pub(crate) const ALL: [Scenario; 9] = [
+/// Those about the memory tier, in the order they run.
+pub(crate) const MEMORY: [Scenario; 9] = [
     Scenario { name: "hit", about: "a value that is there: P1, P2, P3, P5", run: hit::run },
     Scenario { name: "load", about: "get-or-load of a value that is there: P4", run: load::run },
     Scenario { name: "footprint", about: "what an entry takes beyond itself: P6", run: footprint::run },
@@ -93,6 +95,12 @@ pub(crate) const ALL: [Scenario; 9] = [
     Scenario { name: "mixed", about: "nine reads to a write, Zipf", run: mixed::run },
     Scenario { name: "stampede", about: "many tasks, one key, one slow loader: P8", run: stampede::run },
     Scenario { name: "ratio", about: "how much is found when not all fits: P7", run: ratio::run },
+];
+
+/// Those that start a `redis-server`.
+pub(crate) const REDIS: [Scenario; 2] = [
+    Scenario { name: "redis", about: "beside the redis crate and amalgam-cache: P9, P10", run: redis::run },
+    Scenario { name: "tags", about: "a tag of one entry and of a million: P13", run: tags::run },
 ];
 
 /// A goal: what Larder, asked in one way, may cost of what a peer costs.
