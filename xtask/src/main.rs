@@ -29,9 +29,10 @@ cargo xtask <task>
   servers [--no-install]  lists the servers and tools that the tests start, and installs the missing ones
   bench [scenario ..]     the benchmarks, or those named: `memory` is the memory tier beside its peers, `disk` the disk
                           tier; an unknown name lists them all. `--quick` only shows that they run
-  sim [--seeds N] [--seed S] [--hours H] [--minutes M] [--explain S]
+  sim [--seeds N] [--seed S] [--hours H] [--minutes M] [--explain S] [--canary NAME]
                           nodes of the real engine over simulated stores, clocks and an origin, on paused time: each
-                          seed has ten minutes of faults, every answer is judged; a seed that fails is explained
+                          seed has ten minutes of faults, every answer is judged; a seed that fails is explained.
+                          With a canary, or `all`: puts a known fault into the engine and looks until it is found
   instructions [--bless]  counts the instructions of each way to hit memory and compares them with those on record;
                           `--bless` puts these on record
 

@@ -13,7 +13,8 @@ pub(crate) fn run(workspace: &Workspace, args: &[&str]) -> Result<bool, Problem>
     Ok(step("simulation", command(workspace).args(args)))
 }
 
-/// The program, with what makes tokio's own chance come from the seed.
+/// The program, with what makes tokio's own chance come from the seed, and with known faults that wait to be asked for:
+/// one build for both, which without a canary does what the engine does.
 fn command(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo(&[
         "run",
@@ -28,6 +29,6 @@ fn command(workspace: &Workspace) -> Command {
         "larder-sim",
         "--",
     ]);
-    command.env("RUSTFLAGS", "--cfg tokio_unstable");
+    command.env("RUSTFLAGS", "--cfg tokio_unstable --cfg larder_canary");
     command
 }

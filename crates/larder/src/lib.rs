@@ -1,7 +1,12 @@
 //! A multi-tier cache: memory, shared and persistent stores, and the loader behind them.
 
+#[macro_use]
+mod ablation;
+
 mod builder;
 mod cache;
+#[cfg(larder_canary)]
+pub mod canary;
 mod clock;
 pub mod codec;
 mod engine;

@@ -9,7 +9,7 @@ const ENGINE_CRATE: &str = "crates/larder/src/";
 
 /// The modules of the engine's crate, lowest first. A module imports from its own rung and from those below.
 const RUNGS: [&[&str]; 6] = [
-    &["policy", "shim"],
+    &["ablation", "canary", "policy", "shim"],
     &["clock", "key", "options", "schema", "value"],
     &["codec", "envelope", "memory", "message"],
     &["hub", "load", "snapshot", "stats"],

@@ -26,13 +26,14 @@ mod world;
 use std::{
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
 };
 
 use plan::{Cut, Plan};
+use world::Outcome;
 
 pub use check::{Invariant, Violation};
 pub use faults::FaultClass;
@@ -56,6 +57,10 @@ pub struct Simulation {
     chaos: Option<Duration>,
     threads: usize,
     told: Option<Told>,
+    /// Ends with the first seed that fails.
+    hunts: bool,
+    #[cfg(larder_canary)]
+    canary: Option<larder::canary::Canary>,
 }
 
 impl std::fmt::Debug for Simulation {
@@ -72,7 +77,16 @@ impl Simulation {
     #[must_use]
     pub fn seeds(first: u64, seeds: u64) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        Self { first, seeds, chaos: None, threads, told: None }
+        Self {
+            first,
+            seeds,
+            chaos: None,
+            threads,
+            told: None,
+            hunts: false,
+            #[cfg(larder_canary)]
+            canary: None,
+        }
     }
 
     /// Lets each seed have this much simulated chaos. Default: ten minutes.
@@ -89,6 +103,21 @@ impl Simulation {
         self
     }
 
+    /// Begins no further seed once one has failed.
+    #[must_use]
+    pub fn until_found(mut self) -> Self {
+        self.hunts = true;
+        self
+    }
+
+    /// Puts a known fault into the engine.
+    #[cfg(larder_canary)]
+    #[must_use]
+    pub fn with_canary(mut self, canary: Option<larder::canary::Canary>) -> Self {
+        self.canary = canary;
+        self
+    }
+
     /// Tells of each seed when it has ended, on the thread that ran it.
     #[must_use]
     pub fn telling(mut self, told: impl Fn(u64, &[Violation]) + Send + Sync + 'static) -> Self {
@@ -100,7 +129,7 @@ impl Simulation {
     /// need not.
     #[must_use]
     pub fn repeats(&self) -> bool {
-        let hash = || world::run(Plan::of(self.first, self.chaos, Cut::default()), None).hash;
+        let hash = || self.play(self.first, Cut::default(), None).hash;
         hash() == hash()
     }
 
@@ -108,29 +137,41 @@ impl Simulation {
     #[must_use]
     pub fn explain(&self, seed: u64) -> String {
         let plan = || Plan::of(seed, self.chaos, Cut::default());
-        let first = world::run(plan(), None);
+        let first = self.play(seed, Cut::default(), None);
         let Some(violation) = first.violations.first() else {
             return format!("seed {seed}: {}\nno violation, hash {:016x}", plan().summary(), first.hash);
         };
-        let again = world::run(plan(), Some(violation.key.unwrap_or(u32::MAX)));
+        let again = self.play(seed, Cut::default(), Some(violation.key.unwrap_or(u32::MAX)));
         let timeline = timeline::draw(&again.lines, plan().nodes);
         format!("seed {seed}: {}\n{timeline}{violation}", plan().summary())
+    }
+
+    /// Runs one seed on this thread.
+    fn play(&self, seed: u64, cut: Cut, recorded: Option<u32>) -> Outcome {
+        #[cfg(larder_canary)]
+        larder::canary::activate(self.canary);
+        let outcome = world::run(Plan::of(seed, self.chaos, cut), recorded);
+        #[cfg(larder_canary)]
+        larder::canary::activate(None);
+        outcome
     }
 
     /// Runs them all, each on a thread of its own, to its end or its first violation.
     #[must_use]
     pub fn run(&self) -> Report {
         let (next, reports) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+        let found = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..self.threads {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= self.seeds {
+                        if index >= self.seeds || (self.hunts && found.load(Ordering::Relaxed)) {
                             return;
                         }
                         let seed = self.first + index;
-                        let outcome = world::run(Plan::of(seed, self.chaos, Cut::default()), None);
+                        let outcome = self.play(seed, Cut::default(), None);
+                        found.fetch_or(!outcome.violations.is_empty(), Ordering::Relaxed);
                         if let Some(told) = &self.told {
                             told(seed, &outcome.violations);
                         }

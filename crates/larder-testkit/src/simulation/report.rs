@@ -9,6 +9,8 @@ use super::{check::Violation, dice::mix, faults::FaultClass, world::Outcome};
 pub struct Failure {
     /// Which.
     pub seed: u64,
+    /// The how many of those that were run it is.
+    pub nth: u64,
     /// What was broken first.
     pub violation: Violation,
 }
@@ -40,9 +42,9 @@ impl Report {
         let struck = |class: &FaultClass| {
             (*class, outcomes.iter().map(|(_, outcome)| outcome.struck[*class as usize]).sum())
         };
-        let failure = |(seed, outcome): &(u64, Outcome)| {
+        let failure = |(nth, (seed, outcome)): (usize, &(u64, Outcome))| {
             let violation = outcome.violations.first()?.clone();
-            Some(Failure { seed: *seed, violation })
+            Some(Failure { seed: *seed, nth: nth as u64 + 1, violation })
         };
         Self {
             seeds: outcomes.len() as u64,
@@ -52,7 +54,7 @@ impl Report {
             loads: sum(|outcome| outcome.loads),
             struck: FaultClass::ALL.iter().map(struck).collect(),
             hash: outcomes.iter().fold(0, |hash, (seed, outcome)| mix(&[hash, *seed, outcome.hash])),
-            failures: outcomes.iter().filter_map(failure).collect(),
+            failures: outcomes.iter().enumerate().filter_map(failure).collect(),
         }
     }
 }
@@ -69,7 +71,7 @@ impl fmt::Display for Report {
         for (class, count) in self.struck.iter().filter(|(_, count)| *count > 0) {
             writeln!(f, "  {:<20} {count}", class.name())?;
         }
-        for Failure { seed, violation } in &self.failures {
+        for Failure { seed, violation, .. } in &self.failures {
             writeln!(f, "seed {seed}: {violation}")?;
         }
         writeln!(f, "violations             {}", self.failures.len())?;

@@ -386,6 +386,9 @@ impl Core {
                 return Standing::Dead;
             }
         }
+        ablate!(BarriersUnasked => if let Standing::Unknown = self.standing(key, names, entry) {
+            return Standing::Stands;
+        });
         if let Some(index) = self.barriers.drawn_by
             && let Judgement::Unknown(unknown) = self.judge(key, names, entry)
             && self.ask_for(&self.tiers[index], unknown).await.is_err()
@@ -401,6 +404,7 @@ impl Scope {
     /// nobody can judge now is good enough when the load fails, and no better.
     pub(crate) async fn stands(&self, key: &Key, entry: &mut Entry) -> bool {
         let told = self.core.barriers.told();
+        ablate!(ToldTooEarly: told = self.core.barriers.stamp());
         match self.core.standing_by_store(key, &self.space.names, entry).await {
             Standing::Dead => return false,
             Standing::Unknown => _ = self.as_fallback(entry),

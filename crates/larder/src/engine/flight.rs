@@ -46,6 +46,19 @@ pub(crate) struct FlightKey {
     pub(crate) read: TierSet,
 }
 
+#[cfg(larder_canary)]
+impl FlightKey {
+    /// Whatever was invalidated.
+    pub(crate) fn whenever(self) -> Self {
+        Self { noted: ReadVersion::default(), ..self }
+    }
+
+    /// Whatever was cleared.
+    pub(crate) fn across_clears(self) -> Self {
+        Self { noted: self.noted.across_clears(ReadVersion::default()), ..self }
+    }
+}
+
 /// Where a flight landed.
 #[derive(Clone, Debug)]
 pub(crate) struct Landed {
@@ -133,7 +146,7 @@ impl Flights {
             self.aloft.fetch_add(1, Ordering::Relaxed);
         }
         let (sender, receiver) = watch::channel(Phase::Aloft);
-        let shared = self.sharing && aloft < self.max;
+        let shared = self.sharing && aloft < self.max && !ablated!(NoSingleFlight);
         if shared {
             shard.insert(flight_key.clone(), Flight { job, phase: sender.clone() });
         }
@@ -205,7 +218,7 @@ impl Landing {
         if self.shared {
             self.leave(&mut self.flights.shard(&self.flight_key.key));
         }
-        if self.counted {
+        if self.counted && !ablated!(LeakedFlight) {
             self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
         }
         self.sender.send_replace(Phase::Ended(outcome));

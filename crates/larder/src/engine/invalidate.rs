@@ -67,18 +67,23 @@ impl Scope {
     /// Removes keys from every tier of this stack and tells peers; the first failure, if any, and how far the news got.
     pub(crate) async fn remove_in_tiers(&self, spots: &[Spot]) -> (Result<()>, Reach) {
         let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
-        spots.iter().for_each(|spot| self.fence(spot));
+        if !ablated!(BothBumps) {
+            spots.iter().for_each(|spot| self.fence(spot));
+        }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let mut failure = None;
         let authority = self.authority_place();
         let (mut done, mut owed) = (Vec::new(), Vec::new());
         // Lowest first: a walk that finds nothing in a tier must not find the old value below it and bring it back.
         for place in self.store_places().rev() {
+            ablate!(RemoveTopDown: place = self.store_places().end() + 1 - place);
             let removed = self.remove_or_owe(place, keys.clone()).await;
             for (spot, outcome) in spots.iter().zip(removed) {
                 match outcome {
                     Ok(version) if Some(place) == authority => {
-                        self.raise_floor(&spot.key, version);
+                        if !ablated!(PostBump, BothBumps) {
+                            self.raise_floor(&spot.key, version);
+                        }
                         done.push((spot.key.clone(), version));
                     }
                     Ok(_) => {}
@@ -93,7 +98,9 @@ impl Scope {
         }
         for spot in spots {
             let version = if authority.is_none() { self.core.next_version() } else { Version::ZERO };
-            self.fence_at(spot, version);
+            if !ablated!(PostBump, BothBumps) {
+                self.fence_at(spot, version);
+            }
             if authority.is_none() {
                 // Another node's own numbers say nothing here.
                 done.push((spot.key.clone(), Version::ZERO));
@@ -127,6 +134,7 @@ impl Scope {
         let removed = tier.remove(&self.core, keys.iter().map(telling).collect()).await;
         let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
+            Err(_) if ablated!(FailOpenRemove) => keys.iter().map(|_| Ok(Version::ZERO)).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
         let mut owed = Vec::new();
@@ -201,7 +209,7 @@ impl Scope {
             let read = vec![Read { key: spot.key.clone(), lease: None }];
             let Ok(found) = tier.read(&self.core, "read", read).await else { break };
             let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
-            if self.is_outdated(place, &spot.key, stored.version) {
+            if self.is_outdated(place, &spot.key, stored.version) && !ablated!(ExpireRevives) {
                 break;
             }
             let Ok(write) = self.expired(spot, &stored, stamp) else { break };
@@ -291,7 +299,9 @@ impl Core {
                 failure.get_or_insert(error);
             }
         }
-        self.bump_namespaces(prefix);
+        if !ablated!(ClearPostBump) {
+            self.bump_namespaces(prefix);
+        }
         let bus = self.publish(News::cleared(prefix)).await;
         (failure.map_or(Ok(()), Err), bus)
     }
@@ -307,7 +317,9 @@ impl Core {
                 tracing::debug!(target: "larder::invalidate", tier, %error, "what was cleared is not swept up");
             }
         }
-        self.bump_namespaces(prefix);
+        if !ablated!(ClearPostBump) {
+            self.bump_namespaces(prefix);
+        }
         (raised.map(drop), bus)
     }
 
@@ -365,6 +377,9 @@ impl Core {
     }
 
     async fn pay_those(self: &Arc<Self>, place: usize, wanted: impl Fn(&Debt) -> bool) {
+        if ablated!(NeverPays) {
+            return;
+        }
         let tier = self.store(place);
         let Some(_paying) = tier.try_pay() else { return };
         loop {
@@ -434,8 +449,9 @@ impl Core {
 
 /// How many debts are paid in one call.
 const CLAIMS: usize = 500;
-/// How long a clear may take.
-const CLEAR_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a clear may take. One whose answer is lost keeps what is owed to its store from being paid for so long, and
+/// everything recovers within 20 s; one of a large store that takes longer goes on where it was when it is repeated.
+const CLEAR_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 
 fn removal(removed: Removed) -> Result<Version> {
     match removed {

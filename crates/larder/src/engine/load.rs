@@ -51,6 +51,7 @@ impl Scope {
         };
         let took = Duration::from_nanos(self.core.clock.nanos().saturating_sub(began));
         drop(turn);
+        ablate!(NotedAfterLoad: items = self.noted_anew(items));
         match answers {
             Ok(answers) => {
                 guard.disarm();
@@ -61,6 +62,15 @@ impl Scope {
                 self.land_failed(items, &error).await;
             }
         }
+    }
+
+    #[cfg(larder_canary)]
+    fn noted_anew(&self, items: Vec<Item>) -> Vec<Item> {
+        let noted = |item: Item| {
+            let (noted, base) = (self.note(&item.spot.key), self.base_version(&item.spot));
+            Item { noted, base, ..item }
+        };
+        items.into_iter().map(noted).collect()
     }
 
     /// While the authority cannot be asked, only so many loads run at once.
@@ -210,6 +220,7 @@ impl Scope {
         answers: Vec<Loaded<AnyValue>>,
         took: Duration,
     ) {
+        ablate!(ManySwapped: answers = answers.into_iter().rev().collect::<Vec<_>>());
         let mut keep = Vec::with_capacity(items.len());
         for (item, loaded) in items.into_iter().zip(answers) {
             match self.understand(plan, &item, loaded, took) {
@@ -268,6 +279,7 @@ impl Scope {
             return Ok(Understood::Forget(slot));
         }
         Ok(match self.make(slot, lives(&details).or(plan.lives.clone()), extra, took) {
+            Some(making) if ablated!(StampAfterLoad) => Understood::Keep(making),
             // It is as old as its load's beginning.
             Some(making) => Understood::Keep(making.stamped(item.noted.stamp())),
             None => Understood::Forget(Slot::Absent),

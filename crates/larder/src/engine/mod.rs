@@ -303,6 +303,7 @@ impl Core {
     }
 
     pub(crate) fn token(&self) -> Token {
+        ablate!(RepeatedTokens => return Token(1));
         Token(u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64()))
     }
 

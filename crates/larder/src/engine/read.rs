@@ -189,6 +189,8 @@ impl Scope {
             let noted = self.note(&spot.key);
             let flight_key =
                 FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose, read: plan.read };
+            ablate!(FlightEpoch: flight_key = flight_key.whenever());
+            ablate!(FlightClear: flight_key = flight_key.across_clears());
             match self.core.flights.join(flight_key, job, items.is_empty())? {
                 Joined::Follower(job, phase) => {
                     if plan.purpose != Purpose::Refresh {
@@ -233,7 +235,7 @@ impl Scope {
 
     /// What an entry bears that is loaded without asking the authority: it is no older than the last invalidation
     /// that is known, nor than what memory holds, which it may replace.
-    fn base_version(&self, spot: &Spot) -> Version {
+    pub(super) fn base_version(&self, spot: &Spot) -> Version {
         if self.authority_place().is_none() {
             return self.core.current_version();
         }

@@ -32,7 +32,7 @@ impl Core {
 
     /// Owes a store again what this node invalidated lately.
     pub(crate) fn repeat_lately(&self, tier: &Tier) {
-        if !tier.capabilities.shared {
+        if !tier.capabilities.shared || ablated!(Replay, FloorsAndReplay) {
             return;
         }
         let everything = || match self.barriers.are_drawn_by_a_store() {

@@ -324,7 +324,9 @@ impl Scope {
             Slot::Absent => Spans { stale: Duration::ZERO, fallback: Duration::ZERO, ..spans },
         };
         let mine = spans.deadlines(self.core.now());
-        Entry { deadlines: held.entry.deadlines.at_most(mine), ..held.entry.clone() }
+        let deadlines = held.entry.deadlines.at_most(mine);
+        ablate!(PromoteFullTtl: deadlines = mine);
+        Entry { deadlines, ..held.entry.clone() }
     }
 
     /// What may be sealed and opened.

@@ -225,7 +225,8 @@ impl Scope {
     ) -> Put {
         let (version, now) = (entry.version, self.core.now());
         self.put_if(spot, noted, entry, weight, |there| {
-            there.version() < version
+            ablated!(CopyReplacesNewer)
+                || there.version() < version
                 || classify(&there.deadlines(), now) == Life::Dead
                 || (there.version() == version && seen.is_some_and(|seen| seen.slot.is_same(there.slot())))
         })
@@ -240,6 +241,8 @@ impl Scope {
         replaces: impl FnOnce(&Resident<'_>) -> bool,
     ) -> Put {
         let version = entry.version;
+        ablate!(ClearSparesLoads: noted = noted.across_clears(self.note(&spot.key)));
+        ablate!(ClearSparesLoads: entry = Entry { epoch: noted.clears(), ..entry });
         self.put(spot, entry, weight, |there| {
             self.admits(&spot.key, noted, version)
                 && there.is_none_or(|there| !self.is_alive(&there) || replaces(&there))
@@ -290,6 +293,8 @@ impl Scope {
 
     /// Fences memory: no fill that began before now is admitted, and the entry is gone.
     pub(crate) fn fence(&self, spot: &Spot) {
+        ablate!(RemoveExpires => return self.expire_in_memory(spot, Version::ZERO));
+        ablate!(AbsenceOutlivesSet => if self.remembers_absence(spot) { return });
         let remove = || self.in_memory(&spot.key, |memory, name| memory.remove(name));
         drop(self.core.coherence.fence(spot.key.stripe(), remove));
     }
@@ -312,6 +317,12 @@ impl Scope {
         } else {
             self.fence(spot);
         }
+    }
+
+    /// Whether memory holds an absence.
+    #[cfg(larder_canary)]
+    pub(crate) fn remembers_absence(&self, spot: &Spot) -> bool {
+        self.peek(&spot.key).is_some_and(|(entry, _)| matches!(entry.slot, Slot::Absent))
     }
 
     /// Takes note of an invalidation's place in the order. A stripe's floor belongs to the stack's order: a namespace
@@ -338,7 +349,7 @@ impl Scope {
             true => coherence.is_outdated(stripe, version),
             false => coherence.is_below_floor(stripe, version),
         };
-        self.is_in_order() && self.versions_compare(place) && is_outdated()
+        self.is_in_order() && self.versions_compare(place) && !ablated!(ReadFloor) && is_outdated()
     }
 
     fn is_in_order(&self) -> bool {

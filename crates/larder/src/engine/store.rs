@@ -127,7 +127,7 @@ impl Scope {
         if !plan.write.has(place) {
             return;
         }
-        if !self.core.store(place).capabilities.leases {
+        if !self.core.store(place).capabilities.leases || ablated!(LeaseToken) {
             return self.write_guarded(place, keeping).await;
         }
         let mut filling: Vec<(&mut Keeping, Fill)> = keeping
@@ -192,7 +192,7 @@ impl Scope {
             }
             Filled::Refused => {
                 kept.item.leases.retain(|lease| lease.place != place);
-                if Some(place) == self.authority_place() {
+                if Some(place) == self.authority_place() && !ablated!(RefusedFill) {
                     kept.fate = Fate::Fenced;
                 }
                 self.note_fenced(place, &kept.item.spot.key);

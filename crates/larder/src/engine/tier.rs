@@ -124,7 +124,13 @@ impl Tier {
     /// Removes; as many answers as keys.
     pub(crate) async fn remove(&self, core: &Core, removals: Vec<Removal>) -> Result<Vec<Removed>> {
         let count = removals.len();
-        self.call(core, "remove", async { complete(count, self.store.remove(removals).await?) }).await
+        let removed =
+            self.call(core, "remove", async { complete(count, self.store.remove(removals).await?) }).await;
+        ablate!(BreakerSkipsRemove: removed = match removed {
+            Err(_) if self.breaker().state() == TierState::Open => Ok(vec![Removed::Done(Version::ZERO); count]),
+            removed => removed,
+        });
+        removed
     }
 
     fn ended<T>(&self, core: &Core, operation: &'static str, permit: Permit, answer: &Result<T>, nanos: u64) {
@@ -167,7 +173,9 @@ impl Tier {
         let lineage = self.store.lineage();
         if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
             core.sync.iter().for_each(Sync::lose_history);
-            core.forget_all(ClearReason::Lineage);
+            if !ablated!(LineageClear) {
+                core.forget_all(ClearReason::Lineage);
+            }
             core.repeat_lately(self);
             tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");
             core.tell(|| Event::LineageChanged { tier: Arc::clone(&self.name) });
@@ -176,6 +184,7 @@ impl Tier {
 
     /// Takes note that an invalidation did not reach the store.
     pub(crate) fn owe(&self, debts: impl IntoIterator<Item = Debt>) -> usize {
+        ablate!(NoJournal => return 0);
         let mut journal = self.journal();
         let count = debts.into_iter().map(|debt| journal.owe(debt)).count();
         self.owed.store(journal.len(), Ordering::Release);
@@ -188,7 +197,7 @@ impl Tier {
 
     /// Whether the store's copy of a key must not be read until a debt is paid.
     pub(crate) fn owes(&self, key: &Key) -> bool {
-        self.owes_anything() && self.journal().owes(key)
+        self.owes_anything() && !ablated!(ReadsOwed) && self.journal().owes(key)
     }
 
     /// Whether barriers are to be raised before the store's copies are believed.
@@ -237,7 +246,8 @@ impl Tier {
     }
 
     pub(crate) fn trusts(&self, stripe: u16, version: Version) -> bool {
-        self.line(stripe).is_none_or(|from| version.get() >= from.load(Ordering::Acquire))
+        ablated!(DiskTrusted)
+            || self.line(stripe).is_none_or(|from| version.get() >= from.load(Ordering::Acquire))
     }
 
     fn line(&self, stripe: u16) -> Option<&AtomicU64> {

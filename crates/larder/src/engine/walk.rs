@@ -153,6 +153,9 @@ impl Scope {
                     rest.extend(self.take(place, plan, item, token, found).await);
                 }
             }
+            Err(error) if ablated!(FailClosedRead) => {
+                items.into_iter().for_each(|item| item.landing.land(Err(error.clone())));
+            }
             Err(_) => {
                 items.iter().for_each(|_| self.count_tier(place, Outcome::Miss));
                 rest.extend(items.into_iter().map(|item| item.with_access(place, Access::Down)));

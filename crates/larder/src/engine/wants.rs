@@ -126,6 +126,7 @@ impl Answered {
     }
 
     pub(super) fn stale(entry: Entry, place: usize, reason: StaleReason, now: Moment) -> Self {
+        ablate!(StaleUnmarked => return Self::fresh(entry.slot, place));
         let age = entry.deadlines.fresh.until(now);
         Self { slot: Some(entry.slot), stale: Some((reason, age)), place: Some(place), loaded: false }
     }

@@ -110,7 +110,9 @@ impl Scope {
 
     async fn set_everywhere(&self, mut settings: Vec<Setting>, manner: &Manner) -> Result<()> {
         let _order = self.in_order(settings.iter().map(|setting| &setting.spot.key)).await;
-        settings.iter().for_each(|setting| self.fence(&setting.spot));
+        if !ablated!(BothBumps) {
+            settings.iter().for_each(|setting| self.fence(&setting.spot));
+        }
         match self.authority_place() {
             Some(place) => self.set_in(place, manner, &mut settings, true).await,
             None => settings.iter_mut().for_each(|setting| setting.version = self.core.next_version()),
@@ -237,7 +239,10 @@ impl Scope {
     /// Fences memory at the write's place in the order, and keeps the value there if the write is one.
     fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<()> {
         let Setting { spot, making, encoded, mut version, failure, kept } = setting;
-        self.fence_at(&spot, version);
+        ablate!(AbsenceOutlivesSet => if self.remembers_absence(&spot) { return Ok(()) });
+        if !ablated!(PostBump, BothBumps) {
+            self.fence_at(&spot, version);
+        }
         let memory = manner.tiers.has(MEMORY) && self.core.memory.is_some();
         let succeeds = match (&failure, manner.mode) {
             (None, _) => true,

@@ -56,7 +56,7 @@ impl Breaker {
     pub(crate) fn permit(&mut self, now: Moment) -> Permit {
         match self.state {
             State::Closed { .. } => Permit::Go,
-            State::Open { until, pause } if now >= until => self.probe(now, pause),
+            State::Open { until, pause } if now >= until && !ablated!(BreakerStuck) => self.probe(now, pause),
             State::Probing { since, pause } if now >= since.after(self.rule.longest_pause) => {
                 self.probe(now, pause)
             }

@@ -92,6 +92,7 @@ pub(crate) enum Trust {
 
 /// What a read noted before it began. Another value at its end means that an invalidation came between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(larder_canary, derive(Default))]
 pub(crate) struct ReadVersion {
     stripe_epoch: u64,
     clears: u64,
@@ -111,6 +112,12 @@ impl ReadVersion {
     /// The same at a later barrier.
     pub(crate) fn at(self, stamp: Barrier) -> Self {
         Self { stamp, ..self }
+    }
+
+    /// The same, as if all clears had come before it that come before `other`.
+    #[cfg(larder_canary)]
+    pub(crate) fn across_clears(self, other: Self) -> Self {
+        Self { clears: other.clears, matches: other.matches, ..self }
     }
 
     /// The sum of clear counters that an entry put on the strength of this read bears.
@@ -169,6 +176,7 @@ impl Coherence {
     /// Until when no news can have been lost; [`Moment::NEVER`] if none can ever be: one load, which every hit pays.
     #[inline]
     pub(crate) fn sound_until(&self) -> Moment {
+        ablate!(HeartbeatGuard => return Moment::NEVER);
         Moment::from_millis(self.sound_until.load(Ordering::Acquire))
     }
 
@@ -214,7 +222,9 @@ impl Coherence {
         noted: ReadVersion,
         version: Version,
     ) -> bool {
-        self.read_version(stripe, namespace).at(noted.stamp) == noted && !self.is_outdated(stripe, version)
+        let stands = ablated!(MemoryEpoch) || self.read_version(stripe, namespace).at(noted.stamp) == noted;
+        let is_outdated = !ablated!(FillFloor) && self.is_outdated(stripe, version);
+        stands && !is_outdated
     }
 
     /// Whether an entry of this version is older than an invalidation that this node knows of.
@@ -260,6 +270,9 @@ impl Coherence {
 
     /// An invalidation got this place in the order. Floors never sink.
     pub(crate) fn raise_floor(&self, stripe: u16, version: Version) {
+        if ablated!(Floors, FloorsAndReplay) {
+            return;
+        }
         self.stripe(stripe).floor.fetch_max(version.get(), Ordering::AcqRel);
     }
 

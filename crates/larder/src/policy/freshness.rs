@@ -43,7 +43,7 @@ impl Deadlines {
 pub(crate) fn classify(deadlines: &Deadlines, now: Moment) -> Life {
     if now < deadlines.fresh {
         Life::Fresh
-    } else if now < deadlines.stale {
+    } else if now < deadlines.stale || (ablated!(EndlessWindows) && deadlines.stale > deadlines.fresh) {
         Life::Stale
     } else if now < deadlines.fallback {
         Life::Fallback

@@ -1,68 +1,75 @@
-//! Runs simulations: `larder-sim --seeds N [--seed S] [--hours H] [--minutes M]`, or `larder-sim --explain S`.
+//! Runs simulations: `larder-sim --seeds N [--seed S] [--hours H] [--minutes M]`, `larder-sim --explain S`, or, built
+//! with `--cfg larder_canary`, `larder-sim --canary all`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks")]
 
+mod args;
+#[cfg(larder_canary)]
+mod canaries;
+
 use std::{process::ExitCode, time::Duration};
 
+use args::Args;
 use larder_testkit::simulation::Simulation;
 
-/// How much simulated chaos a seed has unless `--minutes` says otherwise.
-const MINUTES: u64 = 10;
-
-/// What is asked for.
-struct Args {
-    seed: u64,
-    seeds: u64,
-    minutes: u64,
-    explain: Option<u64>,
-}
-
 fn main() -> ExitCode {
-    let args = match parse(std::env::args().skip(1)) {
-        Ok(args) => args,
+    match Args::parse(std::env::args().skip(1)).and_then(|args| perform(&args)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             eprintln!("larder-sim: {problem}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    let simulation = || {
-        Simulation::seeds(args.seed, args.seeds).chaos(Duration::from_secs(args.minutes * 60)).telling(
-            |seed, violations| {
-                if let Some(violation) = violations.first() {
-                    println!("seed {seed} fails: {violation}");
-                }
-            },
-        )
-    };
-    if let Some(seed) = args.explain {
-        println!("{}", simulation().explain(seed));
-        return ExitCode::SUCCESS;
     }
-    let report = simulation().run();
+}
+
+/// Does what is asked. False: something was found, and said, or was not found.
+fn perform(args: &Args) -> Result<bool, String> {
+    match (&args.canary, args.explain) {
+        (None, None) => Ok(run(args)),
+        (None, Some(seed)) => {
+            println!("{}", simulation(args).explain(seed));
+            Ok(true)
+        }
+        (Some(names), explained) => with_canaries(args, names, explained),
+    }
+}
+
+fn run(args: &Args) -> bool {
+    let told = simulation(args).telling(|seed, violations| {
+        if let Some(violation) = violations.first() {
+            println!("seed {seed} fails: {violation}");
+        }
+    });
+    let report = told.run();
     println!("{report}");
-    let repeats = cfg!(not(tokio_unstable)) || simulation().repeats();
+    let repeats = cfg!(not(tokio_unstable)) || simulation(args).repeats();
     if !repeats {
         println!("seed {} comes to something else when it is run again", args.seed);
     }
     if let Some(failure) = report.failures.first() {
-        println!("\n{}", simulation().explain(failure.seed));
+        println!("\n{}", simulation(args).explain(failure.seed));
     }
-    if report.failures.is_empty() && repeats { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.failures.is_empty() && repeats
 }
 
-fn parse(mut args: impl Iterator<Item = String>) -> Result<Args, String> {
-    let mut parsed = Args { seed: 1, seeds: 24, minutes: MINUTES, explain: None };
-    while let Some(arg) = args.next() {
-        let value = args.next().ok_or_else(|| format!("`{arg}` wants a number"))?;
-        let number: u64 = value.parse().map_err(|_| format!("`{arg} {value}`: not a number"))?;
-        match arg.as_str() {
-            "--seed" => parsed.seed = number,
-            "--seeds" => parsed.seeds = number,
-            "--minutes" => parsed.minutes = number.max(1),
-            "--hours" => parsed.seeds = number * 60 / parsed.minutes,
-            "--explain" => parsed.explain = Some(number),
-            _ => return Err(format!("I do not know `{arg}`")),
+#[cfg(larder_canary)]
+fn with_canaries(args: &Args, names: &str, explained: Option<u64>) -> Result<bool, String> {
+    let canaries = canaries::named(names)?;
+    if let Some(seed) = explained {
+        for canary in canaries {
+            println!("{}", simulation(args).with_canary(Some(canary)).explain(seed));
         }
+        return Ok(true);
     }
-    Ok(parsed)
+    Ok(canaries::hunt(&canaries, args.seeds, || simulation(args)))
+}
+
+#[cfg(not(larder_canary))]
+fn with_canaries(_: &Args, _: &str, _: Option<u64>) -> Result<bool, String> {
+    Err("there are no canaries in this build; `cargo xtask sim --canary NAME` makes one".to_owned())
+}
+
+fn simulation(args: &Args) -> Simulation {
+    Simulation::seeds(args.seed, args.seeds).chaos(Duration::from_secs(args.minutes * 60))
 }

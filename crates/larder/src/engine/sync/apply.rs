@@ -84,6 +84,7 @@ impl Core {
     fn gap_before(&self, sync: &Sync, place: Option<Place>, message: &Message) -> Option<u64> {
         let mut continuity = sync.continuity();
         let step = match place {
+            _ if ablated!(Gaps) => return None,
             Some(place) => continuity.announced(place),
             // Where a store announces what matters, what else is published may get lost.
             None if sync.carriage == Carriage::Announced => return None,

@@ -53,15 +53,19 @@ impl Core {
         let Ok(pulse) = tier.call(self, "beat", tier.store.beat(beat)).await else { return };
         // No subscription begins between the question and the proof.
         let mut continuity = sync.continuity();
-        if joins != sync.joins.load(Ordering::Acquire) {
+        if joins != sync.joins.load(Ordering::Acquire) && !ablated!(ReconnectOrder) {
             // It may have missed what this beat did not see.
             return sync.nudge.notify_one();
         }
         if sync.proven_join.swap(joins, Ordering::AcqRel) != joins {
             // After the sequences were read: what is put from here on is no older than they are.
             continuity.caught_up(number, &pulse);
-            self.forget_all(ClearReason::Joined);
-        } else if let Proof::Lost { missed } = continuity.pulse(number, &pulse) {
+            if !ablated!(ReconnectOrder) {
+                self.forget_all(ClearReason::Joined);
+            }
+        } else if let Proof::Lost { missed } = continuity.pulse(number, &pulse)
+            && !ablated!(Gaps, LostTail)
+        {
             self.missed_news(sync, missed);
         }
         self.meet_barriers(pulse.barriers);
@@ -89,7 +93,10 @@ impl Core {
         let span = sync.settings.sound + 2 * sync.settings.beat;
         let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let silent = Moment::from_millis(now.as_millis().saturating_sub(span_ms));
-        if self.coherence.is_sound(now) && sync.continuity().forget_silent(silent) {
+        if self.coherence.is_sound(now)
+            && sync.continuity().forget_silent(silent)
+            && !ablated!(SilentPublisher)
+        {
             // What they told last may have been lost, and nobody will ever say.
             self.missed_news(sync, 1);
         }
@@ -103,7 +110,7 @@ impl Core {
         }
         let _no_subscription_begins = sync.continuity();
         let joins = sync.joins.load(Ordering::Acquire);
-        if sync.proven_join.swap(joins, Ordering::AcqRel) != joins {
+        if sync.proven_join.swap(joins, Ordering::AcqRel) != joins && !ablated!(ReconnectOrder) {
             self.forget_all(ClearReason::Joined);
         }
         self.sound_from(sync, sent);
@@ -128,7 +135,9 @@ impl Core {
         sync.heard_since.store(self.now().as_millis(), Ordering::Release);
         sync.joins.fetch_add(1, Ordering::AcqRel);
         // What came before is not to be trusted, however short the gap was.
-        self.coherence.doubt();
+        if !ablated!(ReconnectOrder) {
+            self.coherence.doubt();
+        }
         drop(continuity);
         tracing::info!(target: "larder::sync", bus = &*sync.name, "the bus is heard");
         self.tell(|| Event::BusUp { bus: Arc::clone(&sync.name) });

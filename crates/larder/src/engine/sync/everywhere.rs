@@ -39,6 +39,7 @@ impl Core {
     /// Waits until no peer serves anything from before these places in the order.
     pub(crate) async fn reach_everybody(&self, up_to: Vec<(Sequence, u64)>) -> Result<()> {
         let sync = self.sync_for_everywhere()?;
+        ablate!(EverywhereWait => return Ok(()));
         let began = self.now();
         let question = sync.answers.open();
         let silent = if sync.asks_a_store() {
@@ -178,7 +179,7 @@ fn look_into_books(
         if record.proven > waiting.first {
             return false;
         }
-        let lapsed = waiting.changed.until(now) >= patience;
+        let lapsed = ablated!(EverywhereImpatient) || waiting.changed.until(now) >= patience;
         silent += u64::from(lapsed);
         !lapsed
     });
