@@ -13,6 +13,8 @@ use crate::fault::Fault;
 
 /// How often a node reads the key.
 const READ_EVERY: Duration = Duration::from_micros(200);
+/// How long a node waits before it repeats a write that failed.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What a process of the fleet is started with. The URLs come on its standard input: they may hold a password.
 #[derive(Debug, Args)]
@@ -44,6 +46,9 @@ pub(super) enum Word {
     Removed { everywhere: bool, nanos: u64 },
     /// Something happened that people may want to see.
     Happened { what: String, at: u64 },
+    /// The process ended: said in its place.
+    #[serde(skip)]
+    Ended,
 }
 
 fn tell(word: &Word) {
@@ -113,12 +118,14 @@ async fn read(cache: Cache<str, u64>) {
 async fn obey(cache: &Cache<str, u64>, order: Order) {
     match order {
         Order::Begin { .. } => {}
-        Order::Set { version } => match cache.set("key", version).await {
-            Ok(()) => tell(&Word::Acked { version, at: now_ns() }),
-            Err(error) => {
-                tell(&Word::Happened { what: format!("write failed: {:?}", error.kind()), at: now_ns() })
+        Order::Set { version } => {
+            // As a service would: until it is acknowledged. The parent gives up first.
+            while let Err(error) = cache.set("key", version).await {
+                tell(&Word::Happened { what: format!("write failed: {:?}", error.kind()), at: now_ns() });
+                tokio::time::sleep(WRITE_AGAIN_AFTER).await;
             }
-        },
+            tell(&Word::Acked { version, at: now_ns() });
+        }
         Order::Everywhere => {
             let began = now_ns();
             let everywhere = cache.remove_everywhere("key").await.is_ok_and(|done| done.everywhere);

@@ -62,6 +62,8 @@ impl Peer {
                     return;
                 }
             }
+            // Nobody listens any more if it cannot be told.
+            drop(tell.send((nth, Word::Ended)).await);
         });
         let mut peer = Self { child, orders };
         peer.order(begin).await?;

@@ -26,6 +26,8 @@ struct Run {
     staleness: Staleness,
     began: u64,
     version: u64,
+    /// The node that was killed on purpose.
+    killed: Option<usize>,
     quiet: bool,
 }
 
@@ -60,6 +62,7 @@ pub(super) async fn run(nodes: u8, redis: &str, json: bool) -> Result<u8, Fault>
     (report.everywhere_p50_us, report.everywhere_max_us) = (spans[REMOVALS / 2], spans[REMOVALS - 1]);
 
     if let Some(last) = run.peers.last_mut().filter(|_| nodes > 1) {
+        run.killed = Some(usize::from(nodes) - 1);
         last.kill().await;
         run.say("the last node is killed; one more removal everywhere");
         let (everywhere, nanos) = run.remove_everywhere().await?;
@@ -88,7 +91,7 @@ impl Run {
             peers.push(Peer::start(nth, &words, &begin).await?);
         }
         let staleness = Staleness::new(usize::from(nodes));
-        let mut run = Self { peers, words, staleness, began, version: 0, quiet };
+        let mut run = Self { peers, words, staleness, began, version: 0, killed: None, quiet };
         for _ in 0..nodes {
             run.until("begin", |word| matches!(word, Word::Ready)).await?;
         }
@@ -125,6 +128,9 @@ impl Run {
             let Ok((node, word)) = tokio::time::timeout(PATIENCE, self.words.next()).await else {
                 return Err(Fault::failed(format!("a node took longer than {PATIENCE:?} to {what}")));
             };
+            if matches!(word, Word::Ended) && self.killed != Some(node) {
+                return Err(Fault::failed(format!("node {node} ended; what it said stands above")));
+            }
             self.take(node, &word);
             if wanted(&word) {
                 return Ok(word);
@@ -158,7 +164,7 @@ impl Run {
                 let line = format!("{:>9.3} s  node {node}: {what}", self.seconds(*at));
                 self.say(&line);
             }
-            Word::Ready | Word::Removed { .. } => {}
+            Word::Ready | Word::Removed { .. } | Word::Ended => {}
         }
     }
 
