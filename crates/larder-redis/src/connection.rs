@@ -266,9 +266,12 @@ fn after_retirement(shared: &Shared) -> u64 {
 /// Returns when the connection of this incarnation is out of use.
 async fn watch_over(shared: &Shared, incarnation: u64) {
     let mut phase = shared.phase.subscribe();
+    let moved = shared.dialer.moved();
+    tokio::pin!(moved);
     loop {
         tokio::select! {
             _ = phase.wait_for(|phase| !phase.is_up(incarnation)) => return,
+            () = &mut moved => return shared.retire(incarnation, Phase::Connecting),
             () = shared.abandonment.notified() => {}
         }
         if shared.abandoned.load(Ordering::Acquire) < incarnation {

@@ -34,6 +34,7 @@
 //! | the server dies, resets, cuts off who is too slow (`client-output-buffer-limit`) | [`Left`] at once, [`Joined`] when it is back | the same |
 //! | the connection goes dead without a word | [`Left`] within 1.25 s, by pings | the same |
 //! | `FLUSHALL`, `FLUSHDB` | another history in the next announcement or beat | [`Missed`] |
+//! | sentinels name another primary | [`Left`] when the old one goes, else at the next look, every second; [`Joined`] there | the same |
 //! | slots of a cluster move | [`Left`] when the server says so, else at the next look, every 2 s; [`Joined`] at the new place | the same |
 //!
 //! Between [`Left`] and [`Joined`] nothing is delivered, and whatever happens meanwhile may be missed for good. A
@@ -63,6 +64,7 @@ mod news;
 mod read;
 mod reply;
 mod scripts;
+mod sentinel;
 mod sequence;
 mod settings;
 mod stamp;

@@ -13,7 +13,11 @@ use redis::{
     cluster_routing::{RoutingInfo, SingleNodeRoutingInfo},
 };
 
-use crate::{sequence::ServerIdentity, settings::Topology};
+use crate::{
+    sentinel::{self, Sentinels},
+    sequence::ServerIdentity,
+    settings::Topology,
+};
 
 /// How many calls may wait inside a connection to be written. At the bound, further ones wait before it.
 const CALLS_WAITING: usize = 1_024;
@@ -104,6 +108,8 @@ fn primaries(slots: Value) -> Vec<Node> {
 /// How connections are made.
 pub(crate) struct Dialer {
     nodes: Vec<ConnectionInfo>,
+    /// Who tells where the server is, if the nodes are sentinels.
+    sentinels: Option<Sentinels>,
     #[cfg_attr(
         not(feature = "cluster"),
         expect(dead_code, reason = "without clusters there is one topology")
@@ -122,6 +128,7 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(settings: &crate::RedisSettings, nodes: Vec<ConnectionInfo>) -> Self {
         Self {
+            sentinels: Sentinels::of(settings, &nodes),
             nodes,
             topology: settings.topology,
             connect_timeout: settings.connect_timeout,
@@ -134,6 +141,14 @@ impl Dialer {
     /// Host and port of the first node, for messages.
     pub(crate) fn server(&self) -> String {
         self.nodes.first().map(|node| node.addr().to_string()).unwrap_or_default()
+    }
+
+    /// Returns when the server that was dialed last is no longer the one to dial; without sentinels nobody says so.
+    pub(crate) async fn moved(&self) {
+        match &self.sentinels {
+            Some(sentinels) => sentinels.moved().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Connects and logs in, within the timeout. Names are resolved anew each time. A server that does not know RESP3
@@ -155,7 +170,10 @@ impl Dialer {
         if self.topology == Topology::Cluster {
             return Ok((Link::Cluster(self.dial_cluster(best).await?), None));
         }
-        let first = self.nodes.first().cloned().expect("checked settings name a node");
+        let first = match &self.sentinels {
+            Some(sentinels) => sentinels.primary().await?,
+            None => self.nodes.first().cloned().expect("checked settings name a node"),
+        };
         let login = first.redis_settings().clone();
         let protocol = if login.protocol() == ProtocolVersion::RESP2 { ProtocolVersion::RESP2 } else { best };
         let client = Client::open(first.set_redis_settings(login.set_protocol(protocol)))?;
@@ -165,7 +183,11 @@ impl Dialer {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(CALLS_WAITING)
             .set_write_backpressure_boundary(WRITE_BOUNDARY_BYTES);
-        let mut link = Link::Single(client.get_multiplexed_async_connection_with_config(&config).await?);
+        let mut link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        if self.sentinels.is_some() {
+            sentinel::check_role(&mut link).await?;
+        }
+        let mut link = Link::Single(link);
         let identity = identity(&mut link).await?;
         Ok((link, identity))
     }

@@ -34,11 +34,15 @@ pub struct RedisSettings {
     password: Option<String>,
     #[cfg(feature = "tls")]
     tls: Option<redis::TlsCertificates>,
-    /// Further nodes to learn a cluster's shape from, as URLs; login and TLS are those of the first.
-    /// Default: none.
+    /// Further nodes to learn a cluster's shape from, as URLs; login and TLS are those of the first. Or further
+    /// [sentinels](Self::sentinel). Default: none.
     pub more_nodes: Vec<String>,
     /// Whether there is one server or a cluster of them. Default: `Single`.
     pub topology: Topology,
+    /// The name under which sentinels watch the primary. The URL and `more_nodes` are the sentinels' then, each with the
+    /// login that it asks for; user and password set here, and the first URL's database, are the primary's. Sentinels
+    /// are asked before each connection, and every second whether the primary is still the one. Default: none.
+    pub sentinel: Option<String>,
     /// What all keys begin with, followed by `:`. It tells this application's keys from others'; listing and clearing
     /// need it. At most 256 bytes, without braces and control characters. Default: `larder`.
     pub prefix: String,
@@ -129,6 +133,7 @@ impl RedisSettings {
             tls: None,
             more_nodes: Vec::new(),
             topology: Topology::Single,
+            sentinel: None,
             prefix: "larder".into(),
             allow_unprefixed_clear: false,
             connect_timeout: Duration::from_millis(500),
@@ -177,6 +182,23 @@ impl RedisSettings {
     #[must_use]
     pub fn with_topology(mut self, topology: Topology) -> Self {
         self.topology = topology;
+        self
+    }
+
+    /// Sets [`sentinel`](Self::sentinel).
+    ///
+    /// ```
+    /// use larder_redis::RedisSettings;
+    ///
+    /// let settings = RedisSettings::new("redis://sentinel-1:26379")
+    ///     .with_more_nodes(["redis://sentinel-2:26379", "redis://sentinel-3:26379"])
+    ///     .with_sentinel("cache")
+    ///     .with_password("of-the-primary");
+    /// assert_eq!(settings.sentinel.as_deref(), Some("cache"));
+    /// ```
+    #[must_use]
+    pub fn with_sentinel(mut self, name: impl Into<String>) -> Self {
+        self.sentinel = Some(name.into());
         self
     }
 
@@ -282,6 +304,7 @@ impl fmt::Debug for RedisSettings {
             .field("password", &self.password.as_ref().map(|_| "***"))
             .field("more_nodes", &more_nodes)
             .field("topology", &self.topology)
+            .field("sentinel", &self.sentinel)
             .field("prefix", &self.prefix)
             .field("allow_unprefixed_clear", &self.allow_unprefixed_clear)
             .field("connect_timeout", &self.connect_timeout)

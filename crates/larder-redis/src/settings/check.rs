@@ -61,21 +61,26 @@ impl RedisSettings {
             "partitions is not a power of two from 1 to 16384",
         );
         demand((1..=1_000_000).contains(&self.barriers_max), "barriers_max is not from 1 to 1000000");
+        let named = self.sentinel.as_deref();
         demand(
-            self.more_nodes.is_empty() || self.topology != Topology::Single,
-            "more_nodes are given, but the topology is not a cluster",
+            self.more_nodes.is_empty() || self.topology != Topology::Single || named.is_some(),
+            "more_nodes are given, but the topology is not a cluster, and no sentinel is named",
+        );
+        demand(
+            named.is_none() || self.topology == Topology::Single,
+            "a primary that sentinels watch is named, but the topology is a cluster",
+        );
+        demand(
+            named.is_none_or(|name| !name.is_empty() && !name.contains(|c: char| c.is_control() || c == ' ')),
+            "the name that sentinels know the primary by is empty or holds a space or a control character",
         );
         faults
     }
 
     fn log_in(&self, info: redis::ConnectionInfo) -> Result<redis::ConnectionInfo, String> {
-        let mut login = info.redis_settings().clone();
-        if let Some(user) = &self.user {
-            login = login.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            login = login.set_password(password);
-        }
+        let login = info.redis_settings().clone();
+        // Sentinels have logins of their own.
+        let login = if self.sentinel.is_none() { self.with_login(login) } else { login };
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let info = info.set_redis_settings(login).set_tcp_settings(tcp);
         if !info.addr().is_supported() {
@@ -85,6 +90,23 @@ impl RedisSettings {
             );
         }
         self.secured(info)
+    }
+
+    fn with_login(&self, mut login: redis::RedisConnectionInfo) -> redis::RedisConnectionInfo {
+        if let Some(user) = &self.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password);
+        }
+        login
+    }
+
+    /// How to log in to the primary that the first sentinel's URL leads to.
+    pub(crate) fn primary_login(&self, sentinel: &redis::ConnectionInfo) -> redis::RedisConnectionInfo {
+        let theirs = sentinel.redis_settings();
+        let login = redis::RedisConnectionInfo::default().set_db(theirs.db()).set_protocol(theirs.protocol());
+        self.with_login(login)
     }
 
     #[cfg(feature = "tls")]

@@ -2,20 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use redis::{ConnectionAddr, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
 
 /// Each primary of a cluster, with its partitions.
 pub(super) type Map = BTreeMap<(String, u16), Vec<u16>>;
-
-/// The address of another node that is reached in the same way.
-pub(super) fn at(like: &ConnectionAddr, host: &str, port: u16) -> ConnectionAddr {
-    match like.clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure, tls_params }
-        }
-        _ => ConnectionAddr::Tcp(host.to_owned(), port),
-    }
-}
 
 /// Which primary has which partitions; a server that does not know its own host is where it was reached.
 pub(super) async fn map_of(

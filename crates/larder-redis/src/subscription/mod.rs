@@ -23,6 +23,7 @@ use crate::{
     RedisBusSettings, Topology,
     backoff::{self, PAUSE_LONGEST_MS, PAUSE_REFUSED_MS},
     fault::{self, Verdict},
+    sentinel::Sentinels,
     sequence::Sequences,
 };
 
@@ -52,6 +53,8 @@ pub(crate) struct Subscription<S> {
 struct Shared<S> {
     source: Arc<S>,
     nodes: Vec<ConnectionInfo>,
+    /// Who tells where the server is, if the nodes are sentinels.
+    sentinels: Option<Sentinels>,
     settings: RedisBusSettings,
     server: String,
     chance: Arc<Sequences>,
@@ -69,8 +72,8 @@ impl<S: Source> Subscription<S> {
     ) -> Self {
         let server = nodes.first().map(|node| node.addr().to_string()).unwrap_or_default();
         let (closed, gate) = (watch::Sender::new(false), Mutex::new(None));
-        let source = Arc::new(source);
-        let shared = Arc::new(Shared { source, nodes, settings, server, chance, closed, gate });
+        let (source, sentinels) = (Arc::new(source), Sentinels::of(&settings.server, &nodes));
+        let shared = Arc::new(Shared { source, nodes, sentinels, settings, server, chance, closed, gate });
         Self { shared, supervisor: Mutex::new(None) }
     }
 
@@ -133,7 +136,13 @@ impl<S: Source> Shared<S> {
         let partitions = self.settings.server.partitions;
         let dialed = timeout(self.settings.server.connect_timeout, async {
             match self.settings.server.topology {
-                Topology::Single => Session::single(&self.nodes[0], partitions, &self.source, &gate).await,
+                Topology::Single => {
+                    let node = match &self.sentinels {
+                        Some(sentinels) => sentinels.primary().await?,
+                        None => self.nodes[0].clone(),
+                    };
+                    Session::single(&node, partitions, &self.source, &gate).await
+                }
                 #[cfg(feature = "cluster")]
                 Topology::Cluster => Session::cluster(&self.nodes, partitions, &self.source, &gate).await,
             }
@@ -193,10 +202,19 @@ impl<S: Source> Shared<S> {
             }
             gone()
         };
+        let moved = async {
+            match &self.sentinels {
+                Some(sentinels) => sentinels.moved().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = gate.fallen() => gone(),
             error = lives => error,
+            () = moved => {
+                Error::new(ErrorKind::Unavailable, format!("the sentinels at {} tell of another primary", self.server))
+            }
         }
     }
 }

@@ -9,8 +9,10 @@ use redis::{
 };
 
 #[cfg(feature = "cluster")]
-use super::map::{Map, at, map_of};
+use super::map::{Map, map_of};
 use super::{Source, gate::Gate};
+#[cfg(feature = "cluster")]
+use crate::sentinel::at;
 
 /// The connections of a subscription that stands.
 pub(crate) struct Session {

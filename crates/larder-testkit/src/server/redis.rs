@@ -28,6 +28,8 @@ pub struct RedisOptions {
     pub persistent: bool,
     /// What clients must show. Default: nothing.
     pub password: Option<String>,
+    /// Whether it is a sentinel, which keeps no data but watches others. Default: no.
+    pub sentinel: bool,
     /// Further lines of its configuration file. Default: none.
     pub lines: Vec<String>,
 }
@@ -62,6 +64,17 @@ impl RedisOptions {
         self
     }
 
+    /// Makes it a sentinel that watches a primary under a name, alone decides that it is dead after a second, and puts a
+    /// replica in its place.
+    #[must_use]
+    pub fn watching(mut self, name: &str, primary: &RedisServer) -> Self {
+        let address = primary.address();
+        self.sentinel = true;
+        self.with_line(format!("sentinel monitor {name} {} {} 1", address.ip(), address.port()))
+            .with_line(format!("sentinel down-after-milliseconds {name} 1000"))
+            .with_line(format!("sentinel failover-timeout {name} 5000"))
+    }
+
     /// Starts a server set up so.
     ///
     /// # Panics
@@ -77,8 +90,10 @@ impl RedisOptions {
             format!("port {}", address.port()),
             format!("dir \"{}\"", folder.display()),
             "daemonize no".into(),
-            "save \"\"".into(),
         ];
+        if !self.sentinel {
+            lines.push("save \"\"".into());
+        }
         lines.extend(self.max_memory_bytes.map(|bytes| format!("maxmemory {bytes}")));
         lines.extend(self.eviction.as_ref().map(|policy| format!("maxmemory-policy {policy}")));
         lines.extend(
@@ -233,7 +248,9 @@ impl Program for Redis {
         // It may hold a password.
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
         file.write_all(self.options.config(address, folder).as_bytes())?;
-        fs::canonicalize(path).map(|path| vec![path.display().to_string()])
+        let mut arguments = vec![fs::canonicalize(path)?.display().to_string()];
+        arguments.extend(self.options.sentinel.then(|| "--sentinel".to_owned()));
+        Ok(arguments)
     }
 
     fn probe(&self, address: SocketAddr, pid: u32) -> io::Result<()> {
