@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::install::{Missing, ensure};
 use crate::run::{Problem, Workspace, step_reading};
-use crate::{demo, examples, instructions};
+use crate::{demo, examples, instructions, sim};
 
 /// How many checks passed and failed.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(crate) fn run(workspace: &Workspace, missing: Missing) -> Result<bool, Probl
     cargo_test(workspace, &mut tally);
     examples::run(workspace, &mut tally)?;
     demo::run(workspace, &mut tally)?;
+    sim::check(workspace, &mut tally);
     instructions::check(workspace, &mut tally)?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally.is_clean())

@@ -33,6 +33,8 @@ macro_rules! canaries {
 canaries! {
     /// Memory is fenced before a store removed or wrote a key, not after.
     PostBump = "post-bump",
+    /// A clear whose answer is lost is waited for, and all that is owed with it, for half a minute.
+    HangingClear = "hanging-clear",
     /// Memory is fenced neither before nor after.
     BothBumps = "both-bumps",
     /// Callers share flights that set out before an invalidation.

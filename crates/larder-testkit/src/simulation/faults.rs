@@ -126,6 +126,15 @@ pub(crate) struct Fault {
     pub(crate) strength: f64,
 }
 
+impl Fault {
+    /// What it is, when and how long, for a person to read.
+    pub(crate) fn describe(&self) -> String {
+        let whom = if self.class.strikes_one() { format!(" n{}", self.node) } else { String::new() };
+        let long = if self.for_ms > 0 { format!(" for {} ms", self.for_ms) } else { String::new() };
+        format!("#{} at {} ms: {}{whom}{long}", self.number, self.at_ms, self.class.name())
+    }
+}
+
 /// The faults of a run in their order. Each class has dice of its own: leaving one fault out moves no other.
 pub(crate) fn schedule(seed: u64, rates: &[(FaultClass, u64)], nodes: usize, until_ms: u64) -> Vec<Fault> {
     let mut faults = Vec::new();

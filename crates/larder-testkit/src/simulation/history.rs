@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use super::plan::Step;
+
 /// More lines than anybody reads; the oldest go.
 const LINES_MAX: usize = 20_000;
 
@@ -25,6 +27,7 @@ pub(crate) struct History {
     /// The key whose lines are kept.
     recorded: Option<u32>,
     lines: Mutex<Vec<Line>>,
+    steps: Mutex<Vec<Step>>,
 }
 
 impl History {
@@ -63,6 +66,17 @@ impl History {
             lines.drain(..LINES_MAX / 2);
         }
         lines.push(Line { at_ms, node, text: text() });
+    }
+
+    /// Keeps a step of a writer, if a key is recorded.
+    pub(crate) fn step(&self, step: Step) {
+        if self.recorded.is_some() {
+            self.steps.lock().expect("no panics under this lock").push(step);
+        }
+    }
+
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.steps.lock().expect("no panics under this lock").clone()
     }
 
     pub(crate) fn lines(&self) -> Vec<Line> {

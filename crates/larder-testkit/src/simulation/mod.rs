@@ -16,8 +16,10 @@ mod network;
 mod node;
 mod origin;
 mod plan;
+mod regressions;
 mod report;
 mod server;
+mod shrink;
 mod timeline;
 mod value;
 mod workload;
@@ -37,6 +39,7 @@ use world::Outcome;
 
 pub use check::{Invariant, Violation};
 pub use faults::FaultClass;
+pub use regressions::{Regression, regressions};
 pub use report::{Failure, Report};
 
 /// Who is told of each seed that ended, with what it broke.
@@ -133,17 +136,20 @@ impl Simulation {
         hash() == hash()
     }
 
-    /// Runs one seed again and tells its plan, and the history of the key that its first violation is about.
+    /// Runs one seed again and tells its plan; if it fails, the little that its failure needs, and the history of the key
+    /// that it is about.
     #[must_use]
     pub fn explain(&self, seed: u64) -> String {
-        let plan = || Plan::of(seed, self.chaos, Cut::default());
-        let first = self.play(seed, Cut::default(), None);
+        let plan = |cut| Plan::of(seed, self.chaos, cut);
+        let (whole, first) = (plan(Cut::default()), self.play(seed, Cut::default(), None));
         let Some(violation) = first.violations.first() else {
-            return format!("seed {seed}: {}\nno violation, hash {:016x}", plan().summary(), first.hash);
+            return format!("seed {seed}: {}\nno violation, hash {:016x}", whole.summary(), first.hash);
         };
-        let again = self.play(seed, Cut::default(), Some(violation.key.unwrap_or(u32::MAX)));
-        let timeline = timeline::draw(&again.lines, plan().nodes);
-        format!("seed {seed}: {}\n{timeline}{violation}", plan().summary())
+        let shrunk = shrink::shrink(&whole, violation, &|cut, recorded| self.play(seed, cut, recorded));
+        let again = self.play(seed, shrunk.cut.clone(), Some(shrunk.violation.key.unwrap_or(u32::MAX)));
+        let needs = shrink::describe(&whole, &plan(shrunk.cut.clone()), again.steps.len(), &shrunk);
+        let timeline = timeline::draw(&again.lines, whole.nodes);
+        format!("seed {seed}: {}\n{violation}\n{needs}{timeline}{}", whole.summary(), shrunk.violation)
     }
 
     /// Runs one seed on this thread.

@@ -75,7 +75,7 @@ pub(crate) async fn load(
     let mut dice = Dice::of(&[loader.dice]);
     let _loading = world.loading(loader.node, key, loader.forced);
     suffer(&world, &mut dice).await?;
-    let row = world.row(key);
+    let row = world.loaded_row(key);
     world.note(Some(key), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
     linger(&world, &mut dice).await;
     if row.absent {
@@ -104,7 +104,7 @@ pub(crate) async fn load_many(
     suffer(&world, &mut dice).await?;
     let mut loaded = HashMap::new();
     for key in &keys {
-        let row = world.row(whole(key));
+        let row = world.loaded_row(whole(key));
         world.note(Some(whole(key)), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
         if !row.absent {
             loaded.insert(*key, SimValue::new(world.plan.seed, whole(key), row.version));

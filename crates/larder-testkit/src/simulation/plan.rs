@@ -20,8 +20,22 @@ pub(crate) struct Cut {
     pub(crate) verbs: BTreeSet<Verb>,
     /// Readers and writers, by number.
     pub(crate) actors: BTreeSet<u32>,
+    /// What writers do, one by one.
+    pub(crate) steps: BTreeSet<Step>,
+    /// Nobody does anything to any other key.
+    pub(crate) key: Option<u32>,
     /// Chaos ends here.
     pub(crate) until_ms: Option<u64>,
+    /// And so does the run: nothing is healed.
+    pub(crate) is_left_sick: bool,
+}
+
+/// Something that one actor of one incarnation of a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Step {
+    pub(crate) node: usize,
+    pub(crate) incarnation: u32,
+    pub(crate) nth: u64,
 }
 
 macro_rules! verbs {
@@ -148,6 +162,15 @@ impl Plan {
         };
         self.faults = all.into_iter().filter(stays).collect();
         self.verbs.retain(|(verb, _)| !cut.verbs.contains(verb));
+    }
+
+    /// Whether an actor leaves out what it would do to a key.
+    pub(crate) fn leaves_out(&self, verb: Verb, key: u32, step: Step) -> bool {
+        let touches = |only: u32| match verb {
+            Verb::Clear => self.place_of(only).0 == self.place_of(key).0,
+            _ => only == key,
+        };
+        self.cut.key.is_some_and(|only| !touches(only)) || self.cut.steps.contains(&step)
     }
 
     /// Whether a key's values are set rather than removed and loaded.

@@ -8,10 +8,10 @@ use larder::{
 
 use super::{
     check::{Ended, Invariant, Seen, Story},
-    dice::Dice,
+    dice::{Dice, mix},
     node::{Node, namespace_name},
     origin::{Loader, load, load_many},
-    plan::Verb,
+    plan::{Step, Verb},
     value::SimValue,
     world::{Act, Phase, World},
 };
@@ -24,7 +24,13 @@ const MANY: u64 = 6;
 pub(crate) struct Actor {
     world: Arc<World>,
     node: Arc<Node>,
+    /// What its rests are drawn from.
+    pace: Dice,
+    /// What a step is drawn from.
     dice: Dice,
+    who: u64,
+    /// How many steps it has begun.
+    nth: u64,
     /// What it does, with the sums of how often.
     verbs: Vec<(Verb, u64)>,
 }
@@ -47,18 +53,34 @@ impl Actor {
                 (*verb, sum)
             })
             .collect();
-        Self { dice: Dice::of(&who), world, node, verbs }
+        let (pace, dice) = (Dice::of(&who), Dice::of(&who));
+        Self { world, node, pace, dice, who: mix(&who), nth: 0, verbs }
+    }
+
+    /// What it does next is drawn from dice of its own: what is left out moves nothing else.
+    fn begin_step(&mut self) {
+        self.nth += 1;
+        self.dice = Dice::of(&[self.who, self.nth]);
+    }
+
+    fn leaves_out(&self, verb: Verb, key: u32) -> bool {
+        self.world.plan.leaves_out(verb, key, self.step())
+    }
+
+    fn step(&self) -> Step {
+        Step { node: self.node.index, incarnation: self.node.incarnation, nth: self.nth }
     }
 
     /// Reads until all is over.
     pub(crate) async fn read(mut self) {
         let (burst, think_ms) = (self.world.plan.burst, self.world.plan.think_ms);
         while self.world.phase() != Phase::Over && !self.verbs.is_empty() {
-            for _ in 0..self.dice.between(1, 2 * burst - 1) {
+            for _ in 0..self.pace.between(1, 2 * burst - 1) {
+                self.begin_step();
                 let verb = self.verb();
                 self.read_once(verb).await;
             }
-            tokio::time::sleep(Duration::from_millis(self.dice.between(1, 2 * think_ms))).await;
+            tokio::time::sleep(Duration::from_millis(self.pace.between(1, 2 * think_ms))).await;
         }
     }
 
@@ -66,7 +88,8 @@ impl Actor {
     pub(crate) async fn write(mut self) {
         let write_ms = self.world.plan.write_ms;
         while self.world.phase() == Phase::Chaos && !self.verbs.is_empty() {
-            tokio::time::sleep(Duration::from_millis(self.dice.between(1, 2 * write_ms))).await;
+            tokio::time::sleep(Duration::from_millis(self.pace.between(1, 2 * write_ms))).await;
+            self.begin_step();
             let verb = self.verb();
             self.write_once(verb).await;
         }
@@ -93,10 +116,13 @@ impl Actor {
     }
 
     async fn read_once(&mut self, verb: Verb) {
-        if verb == Verb::LoadMany {
-            return self.read_many().await;
-        }
         let key = self.key();
+        if self.leaves_out(verb, key) {
+            return;
+        }
+        if verb == Verb::LoadMany {
+            return self.read_many(key).await;
+        }
         let node = Arc::clone(&self.node);
         let (cache, id) = node.cache(&self.world, key);
         let ticket = self.world.begin(&node, key);
@@ -132,9 +158,10 @@ impl Actor {
         self.world.end(&node, verb, key, ticket, (&answer, asked), story);
     }
 
-    async fn read_many(&mut self) {
-        let mut keys: Vec<u32> = (0..self.dice.between(1, MANY)).map(|_| self.key()).collect();
-        let namespace = self.world.plan.place_of(keys[0]).0;
+    async fn read_many(&mut self, first: u32) {
+        let mut keys: Vec<u32> = (1..self.dice.between(1, MANY)).map(|_| self.key()).collect();
+        keys.push(first);
+        let namespace = self.world.plan.place_of(first).0;
         keys.retain(|key| self.world.plan.place_of(*key).0 == namespace);
         let node = Arc::clone(&self.node);
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
@@ -166,6 +193,10 @@ impl Actor {
 
     async fn write_once(&mut self, verb: Verb) {
         let key = self.key();
+        if self.leaves_out(verb, key) {
+            return;
+        }
+        self.world.history.step(self.step());
         match verb {
             Verb::Clear => return self.clear(key).await,
             Verb::RemoveMany => return self.remove_many(key).await,

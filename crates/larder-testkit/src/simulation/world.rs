@@ -20,7 +20,7 @@ use super::{
     network::Network,
     node::{Node, namespace_name},
     origin::Origin,
-    plan::{Plan, Verb},
+    plan::{Plan, Step, Verb},
     server::Done,
     workload::{Actor, seen},
 };
@@ -68,7 +68,7 @@ pub(crate) struct Act {
 }
 
 /// What came of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) hash: u64,
     pub(crate) simulated: Duration,
@@ -78,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) struck: Vec<u64>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) lines: Vec<Line>,
+    /// What writers did, if a key was recorded.
+    pub(crate) steps: Vec<Step>,
 }
 
 /// Runs a plan to its end, or to the first violation.
@@ -133,7 +135,7 @@ impl World {
             tokio::time::sleep(Duration::from_millis(250)).await;
             self.inspect();
         }
-        if !self.has_failed() {
+        if !self.has_failed() && !self.plan.cut.is_left_sick {
             directing.heal(self).await;
             self.phase.store(Phase::Healed as u8, Ordering::Relaxed);
             super::heal::recover(self).await;
@@ -152,6 +154,7 @@ impl World {
             struck: self.network.struck.counts(),
             violations: std::mem::take(&mut checker.violations),
             lines: self.history.lines(),
+            steps: self.history.steps(),
         }
     }
 
@@ -211,6 +214,14 @@ impl World {
 
     pub(crate) fn row(&self, key: u32) -> Row {
         self.checker().row(key)
+    }
+
+    /// What a loader reads of a key.
+    pub(crate) fn loaded_row(&self, key: u32) -> Row {
+        let (mut checker, now_ms) = (self.checker(), self.elapsed_ms());
+        let row = checker.row(key);
+        checker.made(key, row.version, now_ms);
+        row
     }
 
     /// When something was last done to a key at the shared store.
@@ -291,6 +302,7 @@ impl World {
         let mut checker = self.checker();
         checker.fenced(node.index, key);
         let version = checker.commit(key, absent);
+        checker.made(key, version, self.elapsed_ms());
         drop(checker);
         self.history.note(self.elapsed_ms(), Some(node.index), Some(key), || {
             format!("commits v{version}{}", if absent { " (absent)" } else { "" })

@@ -334,7 +334,9 @@ impl Core {
     async fn clear_in(&self, place: usize, prefix: &KeyPrefix) -> Result<u64> {
         let tier = self.store(place);
         // A scan takes as long as there are keys; the store's own timeouts bound each of its steps.
-        tier.call_within(CLEAR_LIMIT, self, "clear", tier.store.clear(prefix.clone())).await
+        let limit = CLEAR_LIMIT;
+        ablate!(HangingClear: limit = CLEAR_LIMIT * 2);
+        tier.call_within(limit, self, "clear", tier.store.clear(prefix.clone())).await
     }
 
     fn bump_namespaces(&self, prefix: &KeyPrefix) {

@@ -5,13 +5,33 @@ use std::time::Instant;
 use larder::canary::Canary;
 use larder_testkit::simulation::Simulation;
 
-/// Those that this names: one, several with commas between, or `all`.
+/// The name of all.
+pub(crate) const ALL: &str = "all";
+/// The name of those that are found within seconds.
+const QUICK: &str = "quick";
+
+/// Those that are found within seconds.
+const QUICKLY_FOUND: &[Canary] = &[
+    Canary::PostBump,
+    Canary::BothBumps,
+    Canary::FlightEpoch,
+    Canary::MemoryEpoch,
+    Canary::FailOpenRemove,
+    Canary::BreakerSkipsRemove,
+    Canary::NoJournal,
+    Canary::ReadsOwed,
+    Canary::NeverPays,
+];
+
+/// Those that this names: one, several with commas between, `quick` or `all`.
 ///
 /// # Errors
 /// There is none of this name.
 pub(crate) fn named(names: &str) -> Result<Vec<Canary>, String> {
-    if names == "all" {
-        return Ok(Canary::ALL.to_vec());
+    match names {
+        ALL => return Ok(Canary::ALL.to_vec()),
+        QUICK => return Ok(QUICKLY_FOUND.to_vec()),
+        _ => {}
     }
     let named = |name: &str| {
         let found = Canary::ALL.iter().find(|canary| canary.name() == name).copied();
@@ -21,6 +41,17 @@ pub(crate) fn named(names: &str) -> Result<Vec<Canary>, String> {
         })
     };
     names.split(',').map(named).collect()
+}
+
+/// Runs the seeds without any, to see that what is found later is what was put in. False if something was found.
+pub(crate) fn nothing_is_found(simulation: &Simulation) -> bool {
+    let report = simulation.run();
+    let found = report.failures.first();
+    match found {
+        None => println!("without a canary nothing is found in {} seeds", report.seeds),
+        Some(failure) => println!("without a canary seed {} fails: {}", failure.seed, failure.violation),
+    }
+    found.is_none()
 }
 
 /// Looks for each of them in its seeds, and says where it was found. False if one was not.

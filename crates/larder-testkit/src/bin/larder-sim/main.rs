@@ -10,7 +10,7 @@ mod canaries;
 use std::{process::ExitCode, time::Duration};
 
 use args::Args;
-use larder_testkit::simulation::Simulation;
+use larder_testkit::simulation::{Regression, Simulation, regressions};
 
 fn main() -> ExitCode {
     match Args::parse(std::env::args().skip(1)).and_then(|args| perform(&args)) {
@@ -26,13 +26,29 @@ fn main() -> ExitCode {
 /// Does what is asked. False: something was found, and said, or was not found.
 fn perform(args: &Args) -> Result<bool, String> {
     match (&args.canary, args.explain) {
-        (None, None) => Ok(run(args)),
+        (None, None) => Ok(run_regressions() & run(args)),
         (None, Some(seed)) => {
             println!("{}", simulation(args).explain(seed));
             Ok(true)
         }
         (Some(names), explained) => with_canaries(args, names, explained),
     }
+}
+
+/// The seeds that once found something.
+fn run_regressions() -> bool {
+    let mut went_well = true;
+    for Regression { seed, minutes, commit, found } in regressions() {
+        let report = Simulation::seeds(seed, 1).chaos(Duration::from_secs(minutes * 60)).run();
+        match report.failures.first() {
+            None => println!("regression seed {seed}: ok ({found}; mended by {commit})"),
+            Some(failure) => {
+                went_well = false;
+                println!("regression seed {seed} ({minutes} minutes) fails: {}", failure.violation);
+            }
+        }
+    }
+    went_well
 }
 
 fn run(args: &Args) -> bool {
@@ -62,7 +78,8 @@ fn with_canaries(args: &Args, names: &str, explained: Option<u64>) -> Result<boo
         }
         return Ok(true);
     }
-    Ok(canaries::hunt(&canaries, args.seeds, || simulation(args)))
+    let sound = names != canaries::ALL || canaries::nothing_is_found(&simulation(args));
+    Ok(canaries::hunt(&canaries, args.seeds, || simulation(args)) && sound)
 }
 
 #[cfg(not(larder_canary))]

@@ -1,11 +1,12 @@
 //! The checker: knows what the origin committed and what every node was promised, and judges each answer as it comes.
 
+mod lives;
 mod loads;
 mod reads;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::plan::{Plan, Verb};
 pub(crate) use loads::Loading;
@@ -38,6 +39,8 @@ invariants! {
     Bound = "I5 bound",
     /// One load of a key at a time in a node.
     OneLoad = "I8 one load",
+    /// No copy outlives the deadlines of its entry.
+    Deadlines = "K5 honest deadlines",
     /// A stale answer is within its window.
     Window = "I11 stale window",
     /// Once faults are healed everything recovers by itself.
@@ -95,6 +98,8 @@ pub(crate) struct Truth {
     acked: u64,
     /// When, in the order of the history, the store last lost some of that.
     lost: u64,
+    /// When each version was last made; those are forgotten that nobody may answer any more.
+    made: BTreeMap<u64, u64>,
 }
 
 /// What a node was promised of a key.
@@ -135,6 +140,8 @@ pub(crate) struct Rules {
     pub(crate) window_ms: u64,
     /// For how long after an acknowledged invalidation others may answer older values.
     pub(crate) bound_ms: Option<u64>,
+    /// For how long after it was made a value may be answered.
+    pub(crate) life_ms: Option<u64>,
     /// Whether `expire` can be held to its windows: wall clocks agree and do not step.
     pub(crate) clocks_stand: bool,
     /// Whether anybody expires entries.
@@ -176,6 +183,7 @@ impl Rules {
             seed: plan.seed,
             window_ms: plan.window_ms(),
             bound_ms: plan.local_life_ms().map(|life| life + load_limit_ms + 2_000),
+            life_ms: lives::longest_ms(plan),
             clocks_stand: !plan.has(F::ClockStep) && plan.skew_ms == 0,
             expires: plan.verbs.iter().any(|(verb, _)| *verb == Verb::Expire),
             origin_fails: loader_faults.into_iter().any(|class| plan.has(class)),

@@ -111,6 +111,10 @@ fn judge(
             if let Some(fault) = unsound(rules, truth, key, value) {
                 return Some((Invariant::Integrity, fault));
             }
+            let outlived = |life_ms| truth.outlived(value.version, life_ms, ticket.began_ms);
+            if let Some(fault) = rules.life_ms.and_then(outlived) {
+                return Some((Invariant::Deadlines, fault));
+            }
             (value.version, "the value")
         }
     };

@@ -10,6 +10,7 @@ fn rules() -> Rules {
         seed: SEED,
         window_ms: 1_000,
         bound_ms: Some(5_000),
+        life_ms: None,
         clocks_stand: true,
         expires: false,
         origin_fails: false,
@@ -159,4 +160,17 @@ fn a_read_that_fails_although_the_origin_is_well_is_found() {
     assert!(checker.violations.is_empty());
     read(&mut checker, 0, 1, Seen::Failed(&error, false), Story::default());
     assert_eq!(found(&checker), [Invariant::FailOpen]);
+}
+
+#[test]
+fn a_copy_that_outlives_its_entry_is_found_and_one_that_was_made_anew_is_not() {
+    let mut checker = Checker::new(1, 1, Rules { life_ms: Some(1_000), ..rules() });
+    checker.reborn(0);
+    checker.commit(0, false);
+    checker.made(0, 1, 0);
+    checker.made(0, 1, 500);
+    read(&mut checker, 0, 1_500, Seen::Value(&value(1)), cached());
+    assert!(found(&checker).is_empty());
+    read(&mut checker, 0, 1_501, Seen::Value(&value(1)), cached());
+    assert_eq!(found(&checker), [Invariant::Deadlines]);
 }
