@@ -47,8 +47,6 @@ canaries! {
     RepeatedTokens = "repeated-tokens",
     /// Memory is filled whatever came between.
     MemoryEpoch = "memory-epoch",
-    /// Memory is filled with what is older than an invalidation.
-    FillFloor = "fill-floor",
     /// What a store holds is believed though it is older than an invalidation.
     ReadFloor = "read-floor",
     /// A removal that a store did not execute is answered Ok.
@@ -61,7 +59,7 @@ canaries! {
     ReadsOwed = "reads-owed",
     /// What is owed is never paid.
     NeverPays = "never-pays",
-    /// A removal settles what came to be owed while it ran.
+    /// A removal settles what is owed of other keys.
     SettlesAnything = "settles-anything",
     /// No floor is raised.
     Floors = "floors",
@@ -89,7 +87,7 @@ canaries! {
     RefusedFill = "refused-fill",
     /// A copy replaces what is newer in memory.
     CopyReplacesNewer = "copy-replaces-newer",
-    /// A removal takes the faster store first.
+    /// A removal takes the faster store first, and no floor is asked about what that holds.
     RemoveTopDown = "remove-top-down",
     /// Stale windows never end.
     EndlessWindows = "endless-windows",

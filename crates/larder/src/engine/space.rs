@@ -347,7 +347,7 @@ impl Scope {
         let (coherence, stripe) = (&self.core.coherence, key.stripe());
         let is_outdated = || match self.core.authority_place() == Some(place) {
             true => coherence.is_outdated(stripe, version),
-            false => coherence.is_below_floor(stripe, version),
+            false => !ablated!(RemoveTopDown) && coherence.is_below_floor(stripe, version),
         };
         self.is_in_order() && self.versions_compare(place) && !ablated!(ReadFloor) && is_outdated()
     }

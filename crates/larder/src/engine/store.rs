@@ -192,8 +192,9 @@ impl Scope {
             }
             Filled::Refused => {
                 kept.item.leases.retain(|lease| lease.place != place);
-                if Some(place) == self.authority_place() && !ablated!(RefusedFill) {
+                if Some(place) == self.authority_place() {
                     kept.fate = Fate::Fenced;
+                    ablate!(RefusedFill => self.keep_anyway(kept));
                 }
                 self.note_fenced(place, &kept.item.spot.key);
             }
@@ -206,6 +207,14 @@ impl Scope {
                 self.note_rejected(place, &kept.item.spot.key, &error);
             }
         }
+    }
+
+    #[cfg(larder_canary)]
+    fn keep_anyway(&self, kept: &mut Keeping) {
+        let key = &kept.item.spot.key;
+        kept.fate = Fate::MemoryOnly;
+        kept.version = self.core.coherence.floor(key.stripe());
+        kept.item.noted = self.note(key);
     }
 
     /// A store without leases: written if no invalidation came between, and taken back if one comes during it.

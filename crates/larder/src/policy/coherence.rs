@@ -223,8 +223,7 @@ impl Coherence {
         version: Version,
     ) -> bool {
         let stands = ablated!(MemoryEpoch) || self.read_version(stripe, namespace).at(noted.stamp) == noted;
-        let is_outdated = !ablated!(FillFloor) && self.is_outdated(stripe, version);
-        stands && !is_outdated
+        stands && !self.is_outdated(stripe, version)
     }
 
     /// Whether an entry of this version is older than an invalidation that this node knows of.

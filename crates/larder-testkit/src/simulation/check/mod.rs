@@ -281,10 +281,12 @@ impl Checker {
         let truth = &mut self.truths[key as usize];
         (truth.acked, truth.bounded, truth.lost) = (0, 0, ordinal);
         truth.bounds.clear();
+        let others_expire = self.rules.expires && self.views.len() > 1;
         for view in self.views.iter_mut().map(|views| &mut views[key as usize]) {
             (view.loose, view.plain) = (0, 0);
-            if self.rules.expires {
-                // An expiry gives what the failover brought back a new version, which passes everybody's floors.
+            if others_expire {
+                // An expiry gives what the failover brought back a new version, which passes everybody's floors, if the
+                // node that expires knows nothing of the invalidation.
                 view.hard = 0;
             }
             view.soft.clear();
