@@ -1,14 +1,18 @@
 //! Larder: a stack of one memory tier, its entries with all the deadlines that a policy can give them.
 
-use std::{future::Future, hint::black_box, sync::Arc};
+use std::{future::Future, hint::black_box, sync::Arc, time::Duration};
 
-use larder::{Cache, Error, Memory, Policy, Settings, Stack, hours, minutes};
+use larder::{Cache, Error, Memory, Policy, Settings, Stack, StackBuilder, hours, minutes};
+use larder_testkit::MemoryBus;
 
 use super::{Asks, Gets, Loads, Puts, Writes, elsewhere, here, write_below};
 use crate::{
     measure::Who,
     workload::{Key, Value},
 };
+
+/// Two beats of a node.
+const PROVEN_AFTER: Duration = Duration::from_millis(600);
 
 /// The main read.
 pub(crate) const GET: Who = Who { name: "larder", how: "get" };
@@ -30,10 +34,21 @@ impl<K: Key> Get<K> {
 
     /// The same, with these settings of the stack.
     pub(crate) fn with(entries: u64, settings: Settings) -> Self {
-        let memory = Memory::max_entries(entries);
+        Self::of(Stack::builder().memory(Memory::max_entries(entries)).settings(settings))
+    }
+
+    /// The same, in a node that hears others over a bus.
+    pub(crate) fn in_a_fleet(entries: u64) -> Self {
+        let bus = MemoryBus::new("news");
+        let cache = Self::of(Stack::builder().memory(Memory::max_entries(entries)).bus(bus));
+        // Until it has heard itself, its memory is not proven, and nothing is served from it.
+        std::thread::sleep(PROVEN_AFTER);
+        cache
+    }
+
+    fn of(builder: StackBuilder) -> Self {
         let policy = Policy::ttl(hours(1)).stale_while_revalidate(minutes(5)).stale_if_error(hours(2));
-        let built =
-            elsewhere(async move { Stack::builder().memory(memory).settings(settings).build().await });
+        let built = elsewhere(async move { builder.build().await });
         let stack = built.expect("the settings are the defaults or differ in one");
         Self(stack.cache("product").policy(policy).build_in_memory().expect("a memory tier is there"))
     }
