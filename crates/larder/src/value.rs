@@ -36,6 +36,11 @@ impl std::fmt::Debug for Slot {
     }
 }
 
+/// What a text costs beyond its bytes: where it is, how the allocator keeps it, and the place of its floor.
+const TEXT_OVERHEAD_BYTES: usize = 36;
+/// What an entry with anything extra has of its own: the extra itself, its terms, and what allocating them takes.
+const EXTRA_OVERHEAD_BYTES: usize = 256;
+
 /// An entry as the memory tier and the engine see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -58,6 +63,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// What it takes in memory beside its key, its value and a place: its tags and what its origin said of it. Most
+    /// entries have nothing of the kind.
+    pub(crate) fn extra_bytes(&self) -> u64 {
+        self.extra.as_deref().map_or(0, |extra| {
+            let texts = extra.tags.iter().chain(&extra.etag).chain(&extra.last_modified);
+            let bytes = texts.map(|text| text.len() + TEXT_OVERHEAD_BYTES).sum::<usize>();
+            (bytes + EXTRA_OVERHEAD_BYTES) as u64
+        })
+    }
+
     pub(crate) fn is_tagged(&self) -> bool {
         self.extra.as_deref().is_some_and(|extra| !extra.tags.is_empty())
     }

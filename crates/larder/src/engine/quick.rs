@@ -124,6 +124,8 @@ impl Scope {
 
     /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.
     pub(crate) fn quick(&self, key: &Key) -> Quick {
+        // Before the lookup: memory may be cleared and proven between the two.
+        let trust = self.core.trust();
         let told = self.core.barriers.told();
         let alive =
             |there: Resident<'_>| self.is_alive(&there).then(|| (there.entry(), self.clears_floors(&there)));
@@ -137,7 +139,7 @@ impl Scope {
         }
         let now = self.core.now();
         let life = classify(&entry.deadlines, now);
-        match self.core.trust() {
+        match trust {
             Trust::Sound => {}
             Trust::Marked => return self.quick_marked(key, entry, life, now),
             Trust::Unsound => return self.quick_miss(None),

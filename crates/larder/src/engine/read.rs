@@ -68,7 +68,8 @@ impl Scope {
 
     /// Answers without a value that is fresh, and without a loader: with what there is to fall back on, or a miss.
     fn without(&self, key: &Key, own: Option<Entry>, wants: &Wants) -> Result<Answered> {
-        let Some(entry) = own else {
+        let is_alive = |entry: &Entry| classify(&entry.deadlines, self.core.now()) != Life::Dead;
+        let Some(entry) = own.filter(is_alive) else {
             self.note_miss(key);
             return Ok(Answered::miss());
         };

@@ -172,12 +172,14 @@ impl Scope {
 
     /// The entry that memory holds, unless it is dead or may not be served; leaves no trace.
     pub(crate) fn peek_sound(&self, key: &Key) -> Option<(Entry, Life)> {
+        // Before the lookup: memory may be cleared and proven between the two.
+        let trust = self.core.trust();
         let (mut entry, life) = self.peek(key)?;
         if entry.is_tagged() && !self.stands_in_memory(key, &mut entry) {
             return None;
         }
         let life = if life == Life::Fresh { classify(&entry.deadlines, self.core.now()) } else { life };
-        match self.core.trust() {
+        match trust {
             Trust::Sound => Some((entry, life)),
             // Good enough when nothing better is at hand, and no better.
             Trust::Marked => Some((entry, Life::Fallback)),

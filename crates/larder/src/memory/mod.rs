@@ -11,8 +11,9 @@
 //! What the tier calls *under* a shard's lock (`admit`, `update`, `hit`, `peek`, `dead`, `page`) must be short and must not
 //! call the tier. What leaves the tier is dropped after the lock is free: a value's `Drop` is the user's code.
 //!
-//! A call does a bounded number of steps under a lock, but for one: when a shard's hash table grows, shrinks or is full
-//! of marks of removals, it is built anew, which takes as long as the shard has entries.
+//! A call does a bounded number of steps under a lock, with two exceptions. When a shard's hash table (or the list of its
+//! terms) grows, shrinks or is full of marks of removals, it is built anew, which takes as long as the shard has entries.
+//! And an entry that is much heavier than others lets as many of them leave as it needs room.
 //!
 //! The tier knows nothing of time: whether an entry is dead is for its callers to say.
 
@@ -224,7 +225,8 @@ impl MemoryTier {
         admit: impl FnOnce(Option<Resident<'_>>, &mut Entry) -> bool,
         evicted: impl FnMut(&Gone),
     ) -> Put {
-        let weight = weight.saturating_add(name.len() as u64).saturating_add(Memory::ENTRY_OVERHEAD_BYTES);
+        let beside = name.len() as u64 + entry.extra_bytes() + Memory::ENTRY_OVERHEAD_BYTES;
+        let weight = weight.saturating_add(beside);
         let mut exchange = Exchange::new(entry);
         let put = self.write(name.hash).put_if(name, weight, admit, &mut exchange);
         exchange.evicted.iter().for_each(evicted);

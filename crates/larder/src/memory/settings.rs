@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 /// There is always a bound: in bytes, in entries, or both. Neither is ever exceeded, not even for a moment.
 ///
 /// **What an entry weighs**: what the weigher says of its value, plus the length of its key, plus
-/// [`ENTRY_OVERHEAD_BYTES`](Self::ENTRY_OVERHEAD_BYTES) for the bookkeeping. A weigher may answer anything: zero costs
+/// [`ENTRY_OVERHEAD_BYTES`](Self::ENTRY_OVERHEAD_BYTES) for the bookkeeping, plus what its tags take, some 300 bytes for
+/// the first. A weigher may answer anything: zero costs
 /// nothing beyond key and bookkeeping, and an entry of 4 GiB or more is not kept.
 ///
 /// **Shards.** The tier is split into shards so that threads do not wait for each other; each has an equal share of the

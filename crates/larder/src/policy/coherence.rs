@@ -51,31 +51,44 @@ pub(crate) struct Coherence {
     lapsed: AtomicBool,
 }
 
-/// Which floors of a sequence have done their duty: those up to a version, but for a span that never will.
+/// Which floors of a sequence have done their duty: those up to a version. But once history was lost, what is older than
+/// the loss is only believed where no floor rose since the last that had settled before it.
 #[derive(Default, Debug)]
 struct SettledFloors {
     upto: AtomicU64,
+    /// The highest floor of any stripe.
+    highest: AtomicU64,
     doubted_above: AtomicU64,
-    doubted_upto: AtomicU64,
+    /// Zero if history was never lost.
+    doubted_below: AtomicU64,
 }
 
 impl SettledFloors {
-    fn include(&self, floor: u64) -> bool {
-        let is_doubted = floor > self.doubted_above.load(Ordering::Acquire)
-            && floor <= self.doubted_upto.load(Ordering::Acquire);
-        floor <= self.upto.load(Ordering::Acquire) && !is_doubted
+    fn raise(&self, floor: u64) {
+        self.highest.fetch_max(floor, Ordering::AcqRel);
+    }
+
+    /// Whether an entry below this floor is too old.
+    fn reject(&self, version: u64, floor: u64) -> bool {
+        // In this order: a span that is doubted is told of before anything above it settles.
+        let is_settled = floor <= self.upto.load(Ordering::Acquire);
+        let is_doubted = version < self.doubted_below.load(Ordering::Acquire)
+            && floor > self.doubted_above.load(Ordering::Acquire);
+        !is_settled || is_doubted
     }
 
     fn settle(&self, upto: u64) {
         self.upto.fetch_max(upto, Ordering::AcqRel);
     }
 
-    /// Nothing more up to `upto` ever settles. Of several spans one is made that covers all.
-    fn doubt(&self, upto: u64) {
-        if self.doubted_upto.load(Ordering::Acquire) == 0 {
+    /// History was lost, and goes on behind `tip`. What was drawn before and had not settled never does, whoever
+    /// drew it: this node may have heard of more than what the store has now.
+    fn doubt(&self, tip: u64) {
+        if self.doubted_below.load(Ordering::Acquire) == 0 {
             self.doubted_above.store(self.upto.load(Ordering::Acquire), Ordering::Release);
         }
-        self.doubted_upto.fetch_max(upto, Ordering::AcqRel);
+        let highest = self.highest.load(Ordering::Acquire).max(tip);
+        self.doubted_below.fetch_max(highest.saturating_add(1), Ordering::AcqRel);
     }
 }
 
@@ -234,8 +247,7 @@ impl Coherence {
     /// The same of an entry that the authority holds: one that it held on to for long enough is believed.
     pub(crate) fn is_outdated(&self, stripe: u16, version: Version) -> bool {
         let floor = self.floor(stripe).get();
-        let sequence = usize::from(stripe) % self.settled.len();
-        version.get() < floor && !self.settled[sequence].include(floor)
+        version.get() < floor && self.sequence(stripe).reject(version.get(), floor)
     }
 
     /// Takes note of what the authority will not lose any more, or has lost perhaps. One caller at a time.
@@ -272,12 +284,18 @@ impl Coherence {
         if ablated!(Floors, FloorsAndReplay) {
             return;
         }
+        // Whoever sees the floor has it counted.
+        self.sequence(stripe).raise(version.get());
         self.stripe(stripe).floor.fetch_max(version.get(), Ordering::AcqRel);
     }
 
     /// Makes everything in memory unreachable and every fill under way refused, at the price of one addition.
     pub(crate) fn bump_all(&self) {
         self.clears.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn sequence(&self, stripe: u16) -> &SettledFloors {
+        &self.settled[usize::from(stripe) % self.settled.len()]
     }
 
     fn stripe(&self, stripe: u16) -> &Stripe {
@@ -326,11 +344,20 @@ mod tests {
         assert!(coherence.is_below_floor(3, Version::new(9)), "other tiers may have missed the removal");
         coherence.raise_floor(3, Version::new(11));
         assert!(coherence.is_outdated(3, Version::new(9)), "a younger one counts");
-        coherence.settle(&Settled::Never(vec![Version::ZERO, Version::new(20)]));
+        coherence.settle(&Settled::Never(vec![Version::ZERO, Version::new(5)]));
         settle(0, 30);
-        assert!(coherence.is_outdated(3, Version::new(9)), "history was lost before it had settled");
+        assert!(
+            coherence.is_outdated(3, Version::new(9)),
+            "history was lost before the last floor had settled"
+        );
         coherence.raise_floor(3, Version::new(21));
-        assert!(!coherence.is_outdated(3, Version::new(9)), "the store has outlived this one");
+        assert!(
+            coherence.is_outdated(3, Version::new(9)),
+            "a younger one hides the older, which still stands"
+        );
+        assert!(!coherence.is_outdated(3, Version::new(12)), "what was written since the loss is believed");
+        coherence.raise_floor(5, Version::new(8));
+        assert!(!coherence.is_outdated(5, Version::new(7)), "this one had settled before it");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) enum Settled {
     AsBefore,
     /// All that was drawn up to here.
     UpTo(Vec<Version>),
-    /// Nothing more of what was drawn up to here ever will.
+    /// Nothing more of what was drawn before history was lost ever will; now it is here.
     Never(Vec<Version>),
 }
 

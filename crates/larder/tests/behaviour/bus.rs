@@ -305,3 +305,61 @@ async fn what_a_failover_brings_back_is_doubted_however_long_ago_it_happened() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_that_is_written_later_does_not_make_what_a_failover_brought_back_believed() {
+    let (key, neighbour) = neighbours();
+    let mut found = Vec::new();
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        two.cache.set(&key, 7).await.unwrap();
+        sleep(secs(60)).await;
+        let replica = fleet.store.snapshot();
+        two.cache.remove(&key).await.unwrap();
+        arrive().await;
+        two.stack.shutdown(secs(1)).await.unwrap();
+        fleet.store.fail_over_to(&replica);
+        sleep(secs(2)).await;
+        assert_eq!(get(&one.cache, key).await, None, "{way:?}: doubted at first");
+        sleep(secs(3)).await;
+        one.cache.set(&neighbour, 8).await.unwrap();
+        for second in 0..60 {
+            if let Some(value) = get(&one.cache, key).await {
+                found.push((way, second, value));
+                break;
+            }
+            sleep(secs(1)).await;
+        }
+    }
+    assert!(found.is_empty(), "removed, and believed again: {found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_that_was_lost_is_doubted_also_beyond_where_the_history_goes_on() {
+    let mut found = Vec::new();
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        two.cache.set(&1, 7).await.unwrap();
+        sleep(secs(60)).await;
+        let replica = fleet.store.snapshot();
+        for other in 100..110 {
+            two.cache.remove(&other).await.unwrap();
+        }
+        two.cache.remove(&1).await.unwrap();
+        arrive().await;
+        two.stack.shutdown(secs(1)).await.unwrap();
+        fleet.store.fail_over_to(&replica);
+        sleep(secs(2)).await;
+        for second in 0..120 {
+            if let Some(value) = get(&one.cache, 1).await {
+                found.push((way, second, value));
+                break;
+            }
+            one.cache.set(&2, second).await.unwrap();
+            sleep(secs(1)).await;
+        }
+    }
+    assert!(found.is_empty(), "removed, and believed again: {found:?}");
+}

@@ -1,8 +1,9 @@
 //! What bounds the tier, and what its entries weigh.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{super::*, support::*};
+use crate::value::Extra;
 
 #[test]
 fn an_entry_heavier_than_the_bound_is_not_kept_and_takes_its_predecessor_along() {
@@ -171,4 +172,16 @@ fn keys_made_to_collide_in_a_known_hash_do_not_collide_here() {
         agree += u32::from(name(&one, &key).hash == name(&other, &key).hash);
     }
     assert_eq!((hashes.len(), agree), (100_000, 0));
+}
+
+#[test]
+fn tags_weigh_what_they_take() {
+    let tier = tier(Memory::max_bytes(1 << 20));
+    let tags: Vec<Box<str>> = (0..64).map(|n| format!("{n:0>256}").into()).collect();
+    let extra = Some(Arc::new(Extra { tags, ..Extra::default() }));
+    let tagged = |number| Entry { extra: extra.clone(), ..entry(number) };
+    for number in 0..1_000_u64 {
+        tier.put_if(&name(&tier, &number.to_le_bytes()), tagged(number), 0, |_| true, |_| {});
+    }
+    assert!((50..=64).contains(&tier.len()), "{} entries of more than 16 KiB in one MiB", tier.len());
 }
