@@ -98,6 +98,8 @@ pub enum ClearReason {
     Overflow,
     /// A peer told so: it had more news than it could keep, or said something that this release does not understand.
     Told,
+    /// News told so, or were lost, within a second of the last time: the clear was held back until that was over.
+    Held,
     /// A store lost history.
     Lineage,
 }

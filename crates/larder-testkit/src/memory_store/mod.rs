@@ -454,7 +454,6 @@ impl Store for MemoryStore {
         let (mut state, now) = (self.open_for_scan()?, self.now());
         let cleared = state.live_keys(&prefix, Bound::Unbounded, now).count() as u64;
         state.slots.retain(|key, _| !prefix.covers(key));
-        self.next(&mut state, None)?;
         Ok(cleared)
     }
 

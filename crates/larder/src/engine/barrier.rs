@@ -19,9 +19,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use larder_core::{
-    Barrier, ClearReason, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp, Tip,
-};
+use larder_core::{Barrier, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp, Tip};
 
 use super::{Core, Scope, Tier, invalidate::Reach};
 use crate::{
@@ -55,6 +53,8 @@ pub(crate) struct Barriers {
     /// Up to which number all barriers have been taken in. The stamp may be above it: a store that is asked for some names
     /// tells how far it is, while the news of others are on their way.
     told: AtomicU64,
+    /// What the stamp was at the last beat: the store has drawn it by the next.
+    at_last_beat: AtomicU64,
     /// Until when knowledge counts that nobody keeps up to date, in milliseconds of the node's clock.
     known_until: AtomicU64,
 }
@@ -79,6 +79,7 @@ impl Barriers {
             floors: TagFloors::default(),
             stamp: AtomicU64::new(0),
             told: AtomicU64::new(0),
+            at_last_beat: AtomicU64::new(0),
             drawn_by,
             known_until: AtomicU64::new(u64::MAX),
         }
@@ -270,11 +271,25 @@ impl Core {
         }
     }
 
-    /// The same at a beat: the store may have begun anew.
-    pub(super) fn meet_barriers(&self, tip: Tip) {
-        if self.barriers.drawn_by.is_some() && self.barriers.drawn_by == self.authority {
-            self.begin_at(tip);
+    /// The same at a beat: the store may have begun anew. False if a number was heard before that nobody drew: what bears
+    /// it would outlive every barrier, and is to be forgotten.
+    #[must_use]
+    pub(super) fn meet_barriers(&self, tip: Tip) -> bool {
+        if self.barriers.drawn_by.is_none() || self.barriers.drawn_by != self.authority {
+            return true;
         }
+        self.begin_at(tip);
+        let heard = self.barriers.at_last_beat.swap(self.barriers.stamp().get(), Ordering::AcqRel);
+        if heard <= tip.number {
+            return true;
+        }
+        let mut table = self.barriers.table();
+        table.unlearn(Barrier::new(tip.number));
+        self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
+        self.barriers.at_last_beat.store(0, Ordering::Release);
+        self.barriers.told.fetch_min(tip.number, Ordering::AcqRel);
+        self.barriers.floors.lower(Barrier::new(tip.number));
+        false
     }
 
     /// While a history goes on, news and answers tell more than its last number.
@@ -319,7 +334,7 @@ impl Core {
                 // Memory asks the floors.
                 Some(Name::Tag(..) | Name::Rules(_)) => {}
                 // A newer release raised something that is not understood here.
-                None => self.forget_all(ClearReason::Told),
+                None => self.clear_as_told(),
             }
         }
     }
@@ -363,6 +378,10 @@ impl Core {
     fn judge(&self, key: &Key, names: &NamespaceNames, entry: &Entry) -> Judgement {
         let tags = entry.extra.as_deref().map_or(&[][..], |extra| &extra.tags);
         let mut table = self.barriers.table();
+        if self.barriers.drawn_by.is_some() && entry.stamp > table.stamp() {
+            // Another node heard of more, or of what nobody drew: the store knows.
+            return Judgement::Unknown(Vec::new());
+        }
         match table.judge(key.as_bytes(), entry.stamp, names, tags) {
             Judgement::Unknown(unknown) if self.barriers.drawn_by.is_none() => {
                 learn_that_nothing_stands(&mut table, &unknown);

@@ -23,6 +23,8 @@ const MAGIC: [u8; 2] = *b"LN";
 const FORMAT: u8 = 1;
 const SIGNED: u8 = 1;
 const CHECKSUM_BYTES: usize = 8;
+/// More than any message has: 256 keys, or 129 barriers with their notes.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// What one node tells the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,9 @@ impl Message {
     /// Reads a message. With a secret only what it signed is read; without one a signature is not needed, and not
     /// checked.
     pub(crate) fn decode(bytes: &Bytes, secret: Option<&BusSecret>) -> Result<Self, Unreadable> {
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(Unreadable::Foreign);
+        }
         let signed = match bytes.get(..4) {
             Some(&[first, second, _, flags]) if [first, second] == MAGIC => flags & SIGNED != 0,
             _ => return Err(Unreadable::Foreign),
@@ -121,8 +126,11 @@ impl Message {
             return Err(Unreadable::Foreign);
         }
         let mut fields = Fields::new(bytes.slice(4..body));
-        if bytes[2] != FORMAT {
-            return Err(Unreadable::Newer);
+        match bytes[2] {
+            FORMAT => {}
+            version if version > FORMAT => return Err(Unreadable::Newer),
+            // There never was an older one.
+            _ => return Err(Unreadable::Foreign),
         }
         let publisher = NodeId(fields.u128()?);
         let number = fields.u64()?;

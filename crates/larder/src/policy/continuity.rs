@@ -11,13 +11,19 @@
 //! life tells its last number in the same way; one that falls silent is forgotten, and what it told last may be lost.
 //!
 //! After a gap memory is cleared, and what is missed so is taken in by being forgotten: the numbers are set to the
-//! newest known.
+//! newest known. What came over the bus clears memory once a second and no more, since anybody who can publish can make
+//! a gap; until a clear that is held back was made, nothing counts as taken in.
+//!
+//! A number that was heard may be a lie too, and one far ahead would hide every later gap. The store knows better: what
+//! was heard before it was asked it has drawn, or nobody has, and the numbers are set to its own.
 //!
 //! This is a state machine without clock, chance or I/O.
 
 use std::collections::BTreeMap;
 
 use larder_core::{Moment, NodeId, Place, Pulse, Sequence, Tip};
+
+use super::pace::Pace;
 
 /// More publishers than any fleet has; beyond, they are all forgotten at once, as after a gap.
 const PUBLISHERS_MAX: usize = 4_096;
@@ -54,7 +60,13 @@ pub(crate) struct Continuity {
     awaited: Option<(u64, Vec<(Sequence, Tip)>)>,
     /// The latest beat whose news have all been taken in.
     proven: u64,
+    /// What was heard, at the last beat, of sequences whose numbers the store had not drawn when it was asked.
+    ahead: BTreeMap<Sequence, u64>,
+    /// The sequences of which more was heard than the store has drawn, and how far it is.
+    lies: Vec<(Sequence, u64)>,
     publishers: BTreeMap<NodeId, Publisher>,
+    /// The clears of memory that were asked for by what came over the bus.
+    clears: Pace,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +102,11 @@ impl Continuity {
     pub(crate) fn published(&mut self, from: NodeId, number: u64, alive: bool, now: Moment) -> Step {
         let known = self.publishers.get(&from).map(|publisher| publisher.last);
         let step = match known {
-            Some(last) if number > last + u64::from(!alive) => {
+            Some(last) if number > last.saturating_add(u64::from(!alive)) => {
                 Step::Gap { missed: number - last - u64::from(!alive) }
             }
+            // It never told as much as was heard in its name.
+            Some(last) if alive && number < last => Step::Gap { missed: 1 },
             Some(last) if number <= last => Step::Repeated,
             Some(_) => Step::Follows,
             // What it told before it was known here may matter: one clear for each new publisher.
@@ -103,7 +117,7 @@ impl Continuity {
             self.publishers.clear();
             return Step::Gap { missed: 1 };
         }
-        let last = known.unwrap_or(0).max(number);
+        let last = if alive { number } else { known.unwrap_or(0).max(number) };
         self.publishers.insert(from, Publisher { last, heard: now });
         step
     }
@@ -125,7 +139,7 @@ impl Continuity {
     pub(crate) fn pulse(&mut self, beat: u64, pulse: &Pulse) -> Proof {
         let tips = tips(pulse);
         self.settle();
-        let missed = self.missing(beat, &tips);
+        let missed = self.missing(beat, &tips) + self.unlearn(&tips);
         if missed > 0 {
             self.catch_up(beat, tips);
             return Proof::Lost { missed };
@@ -138,6 +152,29 @@ impl Continuity {
         }
         self.settle();
         Proof::Sound
+    }
+
+    /// Forgets what was heard of sequences that the store has not drawn so far, although it was heard before the store
+    /// was asked: at the beat before. Answers of how many.
+    fn unlearn(&mut self, tips: &[(Sequence, Tip)]) -> u64 {
+        let before = std::mem::take(&mut self.ahead);
+        for (sequence, tip) in tips {
+            let Some(taken) = self.taken.get(sequence).filter(|taken| taken.history == tip.history) else {
+                continue;
+            };
+            if before.get(sequence).is_some_and(|heard| *heard > tip.number) {
+                self.taken.remove(sequence);
+                self.lies.push((*sequence, tip.number));
+            } else if taken.number > tip.number {
+                self.ahead.insert(*sequence, taken.number);
+            }
+        }
+        self.lies.len() as u64
+    }
+
+    /// The sequences whose numbers were set back by the last beat, and to what.
+    pub(crate) fn take_lies(&mut self) -> Vec<(Sequence, u64)> {
+        std::mem::take(&mut self.lies)
     }
 
     /// How many news are lost, by what a beat tells.
@@ -173,11 +210,30 @@ impl Continuity {
         self.proven = beat;
     }
 
+    /// Asks to clear memory because of what came over the bus. False if that was done within the last second: then it is
+    /// [due](Self::clear_due) once that is over.
+    pub(crate) fn ask_to_clear(&mut self, now: Moment) -> bool {
+        self.clears.ask(now).is_some()
+    }
+
+    /// When memory is to be cleared, if that was held back.
+    pub(crate) fn clear_due(&self) -> Option<Moment> {
+        self.clears.due()
+    }
+
+    /// Memory was cleared, for whatever reason.
+    pub(crate) fn cleared(&mut self, now: Moment) {
+        if self.clear_due().is_some() {
+            self.clears.done(now);
+        }
+    }
+
     /// Whether the news up to these places have been taken in.
     pub(crate) fn has_taken_in(&self, places: &[(Sequence, u64)]) -> bool {
-        places
-            .iter()
-            .all(|(sequence, number)| self.taken.get(sequence).is_some_and(|tip| tip.number >= *number))
+        self.clear_due().is_none()
+            && places
+                .iter()
+                .all(|(sequence, number)| self.taken.get(sequence).is_some_and(|tip| tip.number >= *number))
     }
 
     /// The latest beat whose news have all been taken in.
@@ -187,6 +243,9 @@ impl Continuity {
     }
 
     fn settle(&mut self) {
+        if self.clear_due().is_some() {
+            return;
+        }
         let reached = |(sequence, tip): &(Sequence, Tip)| {
             self.taken.get(sequence).is_some_and(|taken| taken.number >= tip.number)
         };
@@ -285,6 +344,55 @@ mod tests {
         assert!(continuity.forget_silent(later));
         assert_eq!(continuity.publishers().collect::<Vec<_>>(), [(one, later)]);
         assert!(!continuity.forget_silent(later));
+    }
+
+    #[test]
+    fn row_65_a_number_that_was_never_drawn_is_believed_until_the_store_was_asked_again() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(5));
+        assert!(matches!(continuity.announced(place(u64::MAX)), Step::Gap { .. }));
+        assert_eq!(continuity.announced(place(u64::MAX)), Step::Repeated);
+        assert_eq!(
+            continuity.pulse(2, &pulse(5)),
+            Proof::Sound,
+            "it may have come since the store was asked"
+        );
+        assert_eq!(continuity.pulse(3, &pulse(6)), Proof::Lost { missed: 1 }, "nobody drew it");
+        assert_eq!(continuity.take_lies(), [(KEYS, 6)]);
+        assert_eq!(continuity.announced(place(7)), Step::Follows);
+        assert_eq!(continuity.announced(place(9)), Step::Gap { missed: 1 }, "and losses are seen again");
+        // What is merely ahead of the store's answer is not suspected.
+        for beat in 4..9 {
+            assert_eq!(continuity.announced(place(beat + 6)), Step::Follows);
+            assert_eq!(continuity.pulse(beat, &pulse(beat + 5)), Proof::Sound);
+        }
+    }
+
+    #[test]
+    fn row_65_a_publisher_in_whose_name_much_was_heard_corrects_that_by_its_next_sign_of_life() {
+        let (mut continuity, now, one) = (Continuity::default(), Moment::default(), NodeId(1));
+        assert_eq!(continuity.published(one, 1, false, now), Step::Follows);
+        assert!(matches!(continuity.published(one, u64::MAX, false, now), Step::Gap { .. }));
+        assert_eq!(continuity.published(one, 2, false, now), Step::Repeated);
+        assert_eq!(continuity.published(one, 2, true, now), Step::Gap { missed: 1 }, "it told two");
+        assert_eq!(continuity.published(one, 3, false, now), Step::Follows);
+        assert_eq!(continuity.published(one, 5, false, now), Step::Gap { missed: 1 });
+    }
+
+    #[test]
+    fn while_a_clear_is_held_back_nothing_counts_as_taken_in() {
+        let (mut continuity, at) = (Continuity::default(), Moment::from_millis);
+        continuity.caught_up(1, &pulse(5));
+        assert!(continuity.ask_to_clear(at(0)));
+        assert_eq!(continuity.announced(place(7)), Step::Gap { missed: 1 });
+        assert!(!continuity.ask_to_clear(at(10)));
+        assert_eq!(continuity.clear_due(), Some(at(1_000)));
+        assert!(!continuity.has_taken_in(&[(KEYS, 7)]));
+        assert_eq!(continuity.pulse(2, &pulse(7)), Proof::Sound);
+        assert_eq!(continuity.proven(), 1);
+        continuity.cleared(at(1_000));
+        assert!(continuity.has_taken_in(&[(KEYS, 7)]));
+        assert_eq!(continuity.proven(), 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod continuity;
 pub(crate) mod expiry;
 pub(crate) mod freshness;
 pub(crate) mod journal;
+pub(crate) mod pace;
 pub(crate) mod pattern;
 pub(crate) mod ring;
 pub(crate) mod settled;

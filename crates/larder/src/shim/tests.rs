@@ -104,6 +104,11 @@ impl AtomicU64 {
         turn();
         self.0.fetch_max(number, order)
     }
+
+    pub(crate) fn fetch_min(&self, number: u64, order: Ordering) -> u64 {
+        turn();
+        self.0.fetch_min(number, order)
+    }
 }
 
 #[test]

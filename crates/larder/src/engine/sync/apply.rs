@@ -13,35 +13,47 @@ use super::{
 use crate::{
     engine::{Core, Spot},
     message::{Message, News, Unreadable},
-    policy::{barrier::Verb, continuity::Step, journal::Debt, pattern::KeyPattern},
+    policy::{
+        barrier::Verb,
+        continuity::{Continuity, Step},
+        journal::Debt,
+        pattern::KeyPattern,
+    },
     stats::BusCounters,
 };
 
 /// Takes in what is delivered until the core is dropped or shut down.
 pub(super) async fn take_in(core: Weak<Core>, inbox: Arc<Mailbox>, ending: CancellationToken) {
+    let mut clear_in = None;
     loop {
         let mail = tokio::select! {
             biased;
             () = ending.cancelled() => break,
             mail = inbox.next() => mail,
+            () = tokio::time::sleep(clear_in.unwrap_or_default()), if clear_in.is_some() => Mail::default(),
         };
         let Some(core) = core.upgrade() else { break };
-        core.take_mail(mail);
+        let Some(sync) = &core.sync else { break };
+        core.take_mail(sync, mail);
+        clear_in = sync.continuity().clear_due().map(|due| core.now().until(due));
     }
     inbox.close();
 }
 
 impl Core {
-    fn take_mail(self: &Arc<Self>, mail: Mail) {
-        let Some(sync) = &self.sync else { return };
+    fn take_mail(self: &Arc<Self>, sync: &Sync, mail: Mail) {
+        self.clear_if_due(sync);
         if mail.overflowed {
-            self.forget_all(ClearReason::Overflow);
+            self.clear_soon(sync, ClearReason::Overflow);
         }
         for signal in mail.signals {
             match signal {
                 Signal::Joined => self.joined(sync),
                 Signal::Left(error) => self.left(sync, error),
-                Signal::Missed => self.missed_news(sync, 1),
+                Signal::Missed => {
+                    self.note_missed(sync, 1);
+                    self.clear_soon(sync, ClearReason::Gap);
+                }
                 Signal::Blocked => self.tell(|| Event::BusBlocked { bus: Arc::clone(&sync.name) }),
                 Signal::Touched(keys) => keys.iter().for_each(|key| self.drop_copy(key, Version::ZERO)),
                 Signal::News { place, message } => self.take_message(sync, place, &message),
@@ -55,16 +67,15 @@ impl Core {
             Ok(message) => message,
             Err(why) => return self.not_understood(sync, place, why),
         };
-        if let Some(missed) = self.gap_before(sync, place, &message) {
-            self.missed_news(sync, missed);
-        }
         if message.publisher == sync.node {
             self.take_own_news(sync, place, &message);
         } else {
             BusCounters::add(&sync.counters.taken_in);
             self.take_news(sync, place, &message);
         }
-        if let Some(Place { sequence: Sequence::Barriers, number, .. }) = place {
+        // Taken in first, then counted: a beat may answer a peer meanwhile.
+        let is_whole = self.count_in(sync, place, &message);
+        if let (Some(Place { sequence: Sequence::Barriers, number, .. }), true) = (place, is_whole) {
             self.barriers.told_up_to(number);
         }
     }
@@ -80,22 +91,52 @@ impl Core {
         }
     }
 
-    /// How many news were lost before this message.
-    fn gap_before(&self, sync: &Sync, place: Option<Place>, message: &Message) -> Option<u64> {
+    /// Takes note of a message's number. False while news are known to be missing.
+    fn count_in(&self, sync: &Sync, place: Option<Place>, message: &Message) -> bool {
         let mut continuity = sync.continuity();
         let step = match place {
-            _ if ablated!(Gaps) => return None,
+            _ if ablated!(Gaps) => return true,
             Some(place) => continuity.announced(place),
             // Where a store announces what matters, what else is published may get lost.
-            None if sync.carriage == Carriage::Announced => return None,
+            None if sync.carriage == Carriage::Announced => return true,
             None => {
                 let alive = matches!(message.news, News::Alive { .. });
                 continuity.published(message.publisher, message.number, alive, self.now())
             }
         };
-        match step {
-            Step::Gap { missed } => Some(missed),
-            Step::Follows | Step::Repeated => None,
+        if let Step::Gap { missed } = step {
+            self.note_missed(sync, missed);
+            self.clear_or_hold_back(&mut continuity, ClearReason::Gap);
+        }
+        continuity.clear_due().is_none()
+    }
+
+    /// Clears memory because of what came over the bus, which says not of what: at once, but not twice in a second. Until
+    /// then nobody is told that the news were taken in.
+    fn clear_soon(&self, sync: &Sync, reason: ClearReason) {
+        self.clear_or_hold_back(&mut sync.continuity(), reason);
+    }
+
+    /// The same for what does not know of the bus.
+    pub(crate) fn clear_as_told(&self) {
+        match &self.sync {
+            Some(sync) => self.clear_soon(sync, ClearReason::Told),
+            None => self.forget_all(ClearReason::Told),
+        }
+    }
+
+    fn clear_or_hold_back(&self, continuity: &mut Continuity, reason: ClearReason) {
+        if continuity.ask_to_clear(self.now()) {
+            self.forget_all(reason);
+        }
+    }
+
+    /// Clears memory if that was held back for long enough.
+    fn clear_if_due(&self, sync: &Sync) {
+        let (mut continuity, now) = (sync.continuity(), self.now());
+        if continuity.clear_due().is_some_and(|due| due <= now) {
+            self.forget_all(ClearReason::Held);
+            continuity.cleared(now);
         }
     }
 
@@ -104,35 +145,41 @@ impl Core {
     fn not_understood(&self, sync: &Sync, place: Option<Place>, why: Unreadable) {
         BusCounters::add(&sync.counters.rejected);
         let newer = why == Unreadable::Newer;
-        tracing::warn!(target: "larder::sync", bus = &*sync.name, newer, "a message was not understood");
-        self.tell(|| Event::BusMessageRejected { bus: Arc::clone(&sync.name), newer });
-        if let Some(place) = place {
-            let _ = sync.continuity().announced(place);
+        if let Some(more) = sync.complain(|complaints| &mut complaints.rejected, self.now()) {
+            tracing::warn!(target: "larder::sync", bus = &*sync.name, newer, more, "a message was not understood");
         }
+        self.tell(|| Event::BusMessageRejected { bus: Arc::clone(&sync.name), newer });
+        let mut continuity = sync.continuity();
         if newer || place.is_some() {
-            self.forget_all(ClearReason::Told);
+            self.clear_or_hold_back(&mut continuity, ClearReason::Told);
+        }
+        if let Some(place) = place {
+            let _ = continuity.announced(place);
         }
     }
 
     fn take_news(self: &Arc<Self>, sync: &Sync, place: Option<Place>, message: &Message) {
         let announced = place.map(|place| Version::new(place.number));
+        // Where no store draws versions another node's say nothing here.
+        let known = |version: Version| if self.authority.is_some() { version } else { Version::ZERO };
+        let version_of = |version: Version| announced.unwrap_or(known(version));
         match &message.news {
             News::Alive { .. } => {}
             News::Dropped(keys) => {
                 for (key, version) in keys {
+                    self.drop_copy(key, version_of(*version));
                     self.heard_of(sync, key, *version);
-                    self.drop_copy(key, announced.unwrap_or(*version));
                 }
             }
             News::Owed(keys) => keys.iter().for_each(|key| self.distrust_store(key)),
             News::Expired(keys) => {
                 for (key, version) in keys {
+                    self.expire_copy(key, version_of(*version));
                     self.heard_of(sync, key, *version);
-                    self.expire_copy(key, announced.unwrap_or(*version));
                 }
             }
             News::Freed(key) => self.wakes.wake(key),
-            News::Everything => self.forget_all(ClearReason::Told),
+            News::Everything => self.clear_soon(sync, ClearReason::Told),
             News::Asked { question, up_to } => {
                 sync.asked.ask(message.publisher, *question, up_to.clone());
             }
@@ -143,7 +190,7 @@ impl Core {
             News::Matched { prefix, pattern } if pattern == "*" => self.bump_under(prefix),
             News::Matched { prefix, pattern } => match KeyPattern::reread(pattern) {
                 Some(keys) => self.drop_matching(prefix, Some(&keys), Verb::Remove),
-                None => self.forget_all(ClearReason::Told),
+                None => self.clear_soon(sync, ClearReason::Told),
             },
             News::Raised { at, barriers } => {
                 let at = place.map_or(*at, |place| Barrier::new(place.number));
@@ -151,12 +198,12 @@ impl Core {
             }
             News::Refreshed(keys) => {
                 for (key, version) in keys {
+                    self.refresh_copy(sync, key, version_of(*version));
                     self.heard_of(sync, key, *version);
-                    self.refresh_copy(sync, key, announced.unwrap_or(*version));
                 }
             }
             // What this release does not do yet it does not trust memory after.
-            News::Primed(_) => self.forget_all(ClearReason::Told),
+            News::Primed(_) => self.clear_soon(sync, ClearReason::Told),
         }
     }
 

@@ -2,10 +2,14 @@
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 
-use larder_core::{Beat, ClearReason, Error, Event, Moment, Store};
+use larder_core::{Beat, ClearReason, Error, Event, Moment, Sequence, Store, Version};
 
 use super::{Carriage, Sync};
-use crate::{engine::Core, policy::continuity::Proof, stats::BusCounters};
+use crate::{
+    engine::Core,
+    policy::continuity::{Continuity, Proof},
+    stats::BusCounters,
+};
 
 /// A node that was silent for so many times the span of soundness is forgotten by the store.
 const FORGOTTEN_AFTER: u32 = 10;
@@ -61,14 +65,19 @@ impl Core {
             // After the sequences were read: what is put from here on is no older than they are.
             continuity.caught_up(number, &pulse);
             if !ablated!(ReconnectOrder) {
-                self.forget_all(ClearReason::Joined);
+                self.clear_now(&mut continuity, ClearReason::Joined);
             }
         } else if let Proof::Lost { missed } = continuity.pulse(number, &pulse)
             && !ablated!(Gaps, LostTail)
         {
-            self.missed_news(sync, missed);
+            self.note_missed(sync, missed);
+            self.lower_floors(&continuity.take_lies());
+            self.clear_now(&mut continuity, ClearReason::Gap);
         }
-        self.meet_barriers(pulse.barriers);
+        if !self.meet_barriers(pulse.barriers) {
+            self.note_missed(sync, 1);
+            self.clear_now(&mut continuity, ClearReason::Gap);
+        }
         self.coherence.settle(&sync.settling().pulse(sent, &pulse.sequences));
         self.sound_from(sync, sent);
         drop(continuity);
@@ -76,13 +85,30 @@ impl Core {
         self.answer_questions(sync);
     }
 
-    /// Takes note that news were lost.
-    pub(super) fn missed_news(&self, sync: &Sync, missed: u64) {
+    /// Takes note that news were lost. Memory is to be cleared then.
+    pub(super) fn note_missed(&self, sync: &Sync, missed: u64) {
         BusCounters::add(&sync.counters.gaps);
-        tracing::warn!(target: "larder::sync", bus = &*sync.name, missed, "news were lost");
+        if let Some(more) = sync.complain(|complaints| &mut complaints.gaps, self.now()) {
+            tracing::warn!(target: "larder::sync", bus = &*sync.name, missed, more, "news were lost");
+        }
         self.tell(|| Event::BusGap { bus: Arc::clone(&sync.name), missed });
-        self.forget_all(ClearReason::Gap);
         self.wakes.wake_all();
+    }
+
+    /// Versions were heard in these sequences that nobody drew.
+    fn lower_floors(&self, lies: &[(Sequence, u64)]) {
+        let sequences = self.authority.map_or(1, |at| self.tiers[at].capabilities.sequences.max(1));
+        for (sequence, tip) in lies {
+            if let Sequence::Keys(nth) = sequence {
+                self.coherence.lower_floors(|stripe| stripe % sequences == *nth, Version::new(*tip));
+            }
+        }
+    }
+
+    /// Clears memory by what this node found out itself.
+    fn clear_now(&self, continuity: &mut Continuity, reason: ClearReason) {
+        self.forget_all(reason);
+        continuity.cleared(self.now());
     }
 
     /// Without a store to ask: a node that hears its own signs of life hears the others.
@@ -93,13 +119,13 @@ impl Core {
         let span = sync.settings.sound + 2 * sync.settings.beat;
         let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let silent = Moment::from_millis(now.as_millis().saturating_sub(span_ms));
-        if self.coherence.is_sound(now)
-            && sync.continuity().forget_silent(silent)
-            && !ablated!(SilentPublisher)
-        {
+        let mut continuity = sync.continuity();
+        if self.coherence.is_sound(now) && continuity.forget_silent(silent) && !ablated!(SilentPublisher) {
             // What they told last may have been lost, and nobody will ever say.
-            self.missed_news(sync, 1);
+            self.note_missed(sync, 1);
+            self.clear_now(&mut continuity, ClearReason::Gap);
         }
+        drop(continuity);
         sync.outbox.alive(now);
     }
 
@@ -108,10 +134,11 @@ impl Core {
         if sync.asks_a_store() || sync.carriage != Carriage::Published {
             return;
         }
-        let _no_subscription_begins = sync.continuity();
+        // No subscription begins meanwhile.
+        let mut continuity = sync.continuity();
         let joins = sync.joins.load(Ordering::Acquire);
         if sync.proven_join.swap(joins, Ordering::AcqRel) != joins && !ablated!(ReconnectOrder) {
-            self.forget_all(ClearReason::Joined);
+            self.clear_now(&mut continuity, ClearReason::Joined);
         }
         self.sound_from(sync, sent);
     }

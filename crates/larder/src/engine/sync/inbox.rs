@@ -22,9 +22,13 @@ pub(super) struct Mailbox {
 struct Queue {
     signals: VecDeque<Signal>,
     overflowed: bool,
+    /// How often a signal was looked at to make room: the price of a burst.
+    #[cfg(test)]
+    looked_at: u64,
 }
 
 /// What was taken out of the mailbox.
+#[derive(Default)]
 pub(super) struct Mail {
     /// In the order in which they came.
     pub(super) signals: VecDeque<Signal>,
@@ -44,7 +48,7 @@ impl Mailbox {
             {
                 let mut queue = self.queue();
                 if queue.overflowed || !queue.signals.is_empty() {
-                    let Queue { signals, overflowed } = std::mem::take(&mut *queue);
+                    let Queue { signals, overflowed, .. } = std::mem::take(&mut *queue);
                     return Mail { signals, overflowed };
                 }
             }
@@ -55,6 +59,16 @@ impl Mailbox {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         *self.queue() = Queue::default();
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.queue().signals.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn looked_at(&self) -> u64 {
+        self.queue().looked_at
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -69,6 +83,10 @@ impl Inbox for Mailbox {
         }
         let mut queue = self.queue();
         if queue.signals.len() >= self.max {
+            #[cfg(test)]
+            {
+                queue.looked_at += queue.signals.len() as u64;
+            }
             // Whether the bus is heard must not be forgotten, whatever else is.
             queue.signals.retain(|signal| matches!(signal, Signal::Joined | Signal::Left(_)));
             let excess = queue.signals.len().saturating_sub(self.max / 2);

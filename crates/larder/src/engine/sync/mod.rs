@@ -22,6 +22,8 @@ mod inbox;
 mod outbox;
 mod questions;
 mod reload;
+#[cfg(test)]
+mod tests;
 mod wakes;
 
 use std::{
@@ -34,7 +36,7 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Bus, ClearReason, DynBus, Error, ErrorKind, Event, Key, NodeId, Result, Sequence, Store, Version,
+    Bus, ClearReason, DynBus, Error, ErrorKind, Event, Key, Moment, NodeId, Result, Sequence, Store, Version,
 };
 use tokio::sync::Notify;
 
@@ -50,7 +52,7 @@ use super::{Core, Scope, Tier, invalidate::Reach};
 use crate::{
     message::{Message, News},
     options::BusSettings,
-    policy::{continuity::Continuity, settled::Settling},
+    policy::{continuity::Continuity, pace::Pace, settled::Settling},
     stats::{BusCounters, BusStats},
 };
 
@@ -63,6 +65,13 @@ pub(crate) enum Carriage {
     Published,
     /// A server tells by itself what changed.
     Noticed,
+}
+
+/// What floods of messages would fill a log with.
+#[derive(Default)]
+struct Complaints {
+    rejected: Pace,
+    gaps: Pace,
 }
 
 /// A stack's bus.
@@ -89,6 +98,7 @@ pub(crate) struct Sync {
     /// Since when, in milliseconds of the node's clock.
     heard_since: AtomicU64,
     pub(crate) counters: BusCounters,
+    complaints: Mutex<Complaints>,
     /// Asks for a beat now.
     nudge: Arc<Notify>,
     beats: AtomicU64,
@@ -120,6 +130,7 @@ impl Sync {
             hears: AtomicBool::new(false),
             heard_since: AtomicU64::new(u64::MAX),
             counters: BusCounters::default(),
+            complaints: Mutex::default(),
             nudge: Arc::default(),
             beats: AtomicU64::new(0),
             bus,
@@ -153,6 +164,12 @@ impl Sync {
     /// A store lost history, or may have.
     pub(crate) fn lose_history(&self) {
         self.settling().lose();
+    }
+
+    /// Whether to log one of these now; then with how many were not logged before it.
+    fn complain(&self, of: impl FnOnce(&mut Complaints) -> &mut Pace, now: Moment) -> Option<u64> {
+        let mut complaints = self.complaints.lock().expect("no panics under this lock: times are compared");
+        of(&mut complaints).ask(now)
     }
 
     /// Whether beats ask a store, rather than listen to the node's own echo.

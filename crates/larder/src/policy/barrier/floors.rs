@@ -10,7 +10,10 @@ use super::{
     name::{Scope, tag_text},
     note::rules_under,
 };
-use crate::shim::{AtomicU64, Ordering};
+use crate::{
+    policy::coherence::DRAWN_MEANWHILE,
+    shim::{AtomicU64, Ordering},
+};
 
 const FLOORS: u64 = 4_096;
 
@@ -68,6 +71,14 @@ impl TagFloors {
                 }
                 Some(Name::Entries(..) | Name::Keys(_)) | None => {}
             }
+        }
+    }
+
+    /// Numbers were heard that nobody drew: floors far beyond `tip` sink to it.
+    pub(crate) fn lower(&self, tip: Barrier) {
+        let beyond = tip.get().saturating_add(DRAWN_MEANWHILE);
+        for floor in self.0.iter().filter(|floor| floor.load(Ordering::Relaxed) > beyond) {
+            floor.fetch_min(tip.get(), Ordering::Relaxed);
         }
     }
 

@@ -190,6 +190,12 @@ impl Table {
         self.tip = self.tip.max(Barrier::new(tip.number));
     }
 
+    /// A number was heard that nobody drew, beyond the store's own: nothing of it stays.
+    pub(crate) fn unlearn(&mut self, tip: Barrier) {
+        self.forget_all();
+        self.tip = self.tip.min(tip);
+    }
+
     /// News may have been missed: until the store is asked, nothing is known but the floor.
     pub(crate) fn forget_all(&mut self) {
         self.names.clear();
