@@ -31,7 +31,7 @@ pub use cache::{
 pub use clock::{SystemClock, SystemRng};
 #[cfg(feature = "simulation")]
 pub use engine::TaskGate;
-pub use engine::{Inspection, Invalidated, Matched, Reach, TierCopy, TierHealth};
+pub use engine::{CleanedUp, Inspection, Invalidated, Matched, Reach, TierCopy, TierHealth};
 #[cfg(feature = "encryption")]
 pub use envelope::{Encryption, SecretKey};
 pub use hub::Subscription;
@@ -46,8 +46,8 @@ pub use memory::{Eviction, Memory};
 #[cfg(feature = "signing")]
 pub use options::BusSecret;
 pub use options::{
-    BusSettings, Partition, Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy, TierSettings,
-    WarmOptions, WriteMode, WriteOptions, hours, millis, minutes, parse_span, secs,
+    BusSettings, CleanupOptions, Partition, Policy, Problem, ReadOptions, Settings, TierChoice, TierPolicy,
+    TierSettings, WarmOptions, WriteMode, WriteOptions, hours, millis, minutes, parse_span, secs,
 };
 pub use policy::pattern::KeyPattern;
 pub use stack::Stack;

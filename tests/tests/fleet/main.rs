@@ -2,6 +2,7 @@
 
 mod bus;
 mod cluster;
+mod epochs;
 mod failover;
 mod loads;
 mod outage;

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     codec::Postcard,
-    engine::{Core, MEMORY, Scope, Space, Wants},
+    engine::{Core, Epoch, MEMORY, Scope, Space, Wants},
     key::CacheKey,
     memory::MemoryTier,
     options::{Policy, Problem, Problems},
-    policy::coherence::NamespaceFence,
+    policy::{barrier::NamespaceNames, coherence::NamespaceFence, epoch::SEGMENT_BYTES_MAX},
     stats::Counts,
     value::Shape,
 };
@@ -31,6 +31,7 @@ pub struct CacheBuilder<K: ?Sized, V, C = Postcard> {
     codec: C,
     readers: Vec<Reader>,
     schema: Option<u64>,
+    epoch: Option<u64>,
     custom: Custom<V>,
     keys: PhantomData<fn(&K)>,
 }
@@ -54,6 +55,7 @@ impl<K: ?Sized + 'static, V: Send + Sync + 'static> CacheBuilder<K, V> {
             codec: Postcard,
             readers: Vec::new(),
             schema: None,
+            epoch: None,
             custom,
             keys: PhantomData,
         }
@@ -69,8 +71,17 @@ impl<K: CacheKey + ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBu
 
     /// Which codec writes values for stores. Default: [`Postcard`].
     pub fn codec<D: Codec>(self, codec: D) -> CacheBuilder<K, V, D> {
-        let Self { core, name, policy, readers, schema, custom, keys, .. } = self;
-        CacheBuilder { core, name, policy, codec, readers, schema, custom, keys }
+        let Self { core, name, policy, readers, schema, epoch, custom, keys, .. } = self;
+        CacheBuilder { core, name, policy, codec, readers, schema, epoch, custom, keys }
+    }
+
+    /// Gives the namespace a number that its keys bear in stores (`user:,7:42`): entries of other numbers are not answered,
+    /// whoever stored them, and [`Cache::raise_epoch`] leaves all of them behind at once. Processes that are given different
+    /// numbers, such as two releases side by side, neither see nor invalidate each other's entries, except by what covers
+    /// the whole namespace: clears and tags. The number takes up to 22 bytes of a key's length. Default: none.
+    pub fn epoch(mut self, number: u64) -> Self {
+        self.epoch = Some(number);
+        self
     }
 
     /// What an entry costs in memory, in bytes or whatever unit the memory tier was given; the key and a fixed
@@ -106,8 +117,8 @@ impl<K: CacheKey + ?Sized + 'static, V: Send + Sync + 'static, C: Codec> CacheBu
     }
 
     fn making(self, shape: Arc<dyn Shape>, memory_only: bool) -> Making {
-        let Self { core, name, policy, .. } = self;
-        Making { core, name, policy, shape, memory_only, is_numbered: K::IS_NUMBER }
+        let Self { core, name, policy, epoch, .. } = self;
+        Making { core, name, policy, shape, memory_only, epoch, is_numbered: K::IS_NUMBER }
     }
 }
 
@@ -137,9 +148,10 @@ where
     /// `Invalid`, naming every setting that cannot be used and what to do; also when the namespace exists with other
     /// types. `Rejected` when the name cannot be a namespace.
     pub fn build(self) -> Result<Cache<K, V>> {
-        let Self { core, name, policy, custom, codec, readers, schema, .. } = self;
+        let Self { core, name, policy, custom, codec, readers, schema, epoch, .. } = self;
         let shape = Arc::new(Storable::new(custom, codec, readers, schema));
-        let making = Making { core, name, policy, shape, memory_only: false, is_numbered: K::IS_NUMBER };
+        let is_numbered = K::IS_NUMBER;
+        let making = Making { core, name, policy, shape, memory_only: false, epoch, is_numbered };
         making.build(Problems::default(), Taken::IsAFault)
     }
 }
@@ -150,6 +162,7 @@ struct Making {
     policy: Policy,
     shape: Arc<dyn Shape>,
     memory_only: bool,
+    epoch: Option<u64>,
     is_numbered: bool,
 }
 
@@ -187,6 +200,7 @@ pub(crate) fn nested<K: ?Sized + 'static, V: Send + Sync + 'static>(
         policy: outer.space.policy.clone(),
         shape: Arc::clone(&outer.space.shape),
         memory_only: outer.space.memory_only,
+        epoch: None,
         is_numbered: outer.space.is_numbered,
     };
     making.build(Problems::default(), Taken::IsShared)
@@ -197,10 +211,13 @@ fn space(id: u32, name: Namespace, types: (TypeId, TypeId), making: &Making) -> 
     let is_drawn = policy.early_refresh_beta > 0.0;
     let tier_spans =
         making.core.tier_names.iter().map(|tier| (policy.spans(tier, None), policy.jitter_in(tier)));
+    let prefix = KeyPrefix::of(&name);
     Space {
         id,
-        prefix: KeyPrefix::of(&name),
-        names: crate::policy::barrier::NamespaceNames::of(&name),
+        prefix_bytes: prefix.as_bytes().len() + making.epoch.map_or(0, |_| SEGMENT_BYTES_MAX),
+        prefix,
+        epoch: making.epoch.map(Epoch::new),
+        names: NamespaceNames::of(&name, making.epoch.is_some()),
         name,
         is_drawn,
         hits_are_plain: !is_drawn && !making.core.memory.as_ref().is_some_and(MemoryTier::hits_reorder),

@@ -89,7 +89,7 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
 
     #[inline]
     pub(super) fn write(&self, key: &K, text: &mut KeyText) -> Result<()> {
-        write_key(self.scope.space.prefix.as_bytes().len(), key, text)?;
+        write_key(self.scope.space.prefix_bytes, key, text)?;
         debug_assert!(agree::<K>(key.short(), text), "`CacheKey::short` must say what `write_key` writes");
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod builder;
+mod epoch;
 mod hit;
 mod invalidate;
 mod many;

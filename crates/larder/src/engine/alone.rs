@@ -42,7 +42,7 @@ impl Scope {
         let Some(entry) = self.make_here(slot, lives, extra) else {
             return Err(no_absences().at_key(&self.key(text)));
         };
-        let (coherence, stripe) = (&self.core.coherence, self.space.prefix.stripe(text));
+        let (coherence, stripe) = (&self.core.coherence, self.space.stripe(text));
         let (name, mut evicted) = (self.named(memory, text), Evicted::new(self));
         let put = self.weigh(&entry.slot, None).map(|weight| {
             let complete = |coming: &mut Entry| {
@@ -64,7 +64,7 @@ impl Scope {
 
     /// Removes a key from `memory`, which is [`alone`](Self::alone).
     pub(crate) fn remove_alone(&self, memory: &MemoryTier, text: &KeyText) -> Invalidated {
-        let stripe = self.space.prefix.stripe(text);
+        let stripe = self.space.stripe(text);
         drop(self.core.coherence.fence(stripe, || memory.remove(&self.named(memory, text))));
         self.count(Count::removes, 1);
         self.core.tell(|| Event::Removed { namespace: self.name(), keys: vec![self.key(text)] });

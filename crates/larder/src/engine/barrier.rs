@@ -15,7 +15,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ use crate::{
         barrier::{
             Judgement, Name, NamespaceNames, Plan, Raising, Table, TagFloors, Target, Verb, key_rules,
         },
+        epoch,
         expiry::LONGEST,
         journal::Debt,
     },
@@ -57,6 +58,8 @@ pub(crate) struct Barriers {
     at_last_beat: AtomicU64,
     /// Until when knowledge counts that nobody keeps up to date, in milliseconds of the node's clock.
     known_until: AtomicU64,
+    /// Epochs may have been raised unheard.
+    epochs_doubted: AtomicBool,
 }
 
 /// Whether an entry may be served.
@@ -82,6 +85,7 @@ impl Barriers {
             at_last_beat: AtomicU64::new(0),
             drawn_by,
             known_until: AtomicU64::new(u64::MAX),
+            epochs_doubted: AtomicBool::new(false),
         }
     }
 
@@ -93,6 +97,21 @@ impl Barriers {
 
     pub(crate) fn are_drawn_by_a_store(&self) -> bool {
         self.drawn_by.is_some()
+    }
+
+    /// The index of that store.
+    pub(crate) fn drawn_by(&self) -> Option<usize> {
+        self.drawn_by
+    }
+
+    /// Epochs may have been raised unheard: the next beat asks.
+    pub(super) fn doubt_epochs(&self) {
+        self.epochs_doubted.store(true, Ordering::Release);
+    }
+
+    /// Whether that is so; whoever asks sees to it.
+    pub(super) fn take_epoch_doubt(&self) -> bool {
+        self.epochs_doubted.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn floors(&self) -> &TagFloors {
@@ -112,6 +131,7 @@ impl Barriers {
     /// News may have been missed: nothing is known until the store is asked.
     pub(crate) fn forget(&self) {
         self.table().forget_all();
+        self.doubt_epochs();
     }
 
     /// Takes in barriers that were raised at this place.
@@ -246,7 +266,7 @@ impl Core {
     }
 
     /// Asks the store where these barriers stand.
-    async fn ask_for(&self, tier: &Tier, names: Vec<Bytes>) -> Result<()> {
+    pub(super) async fn ask_for(&self, tier: &Tier, names: Vec<Bytes>) -> Result<larder_core::Barriers> {
         let asked = self.barriers.table().asking();
         let began = self.now();
         let barriers = tier.call(self, "barriers", tier.store.barriers(names.clone())).await?;
@@ -257,7 +277,7 @@ impl Core {
         if !self.is_told() && self.barriers.known_until.load(Ordering::Acquire) == u64::MAX {
             self.barriers.known_until.store(began.after(UNTOLD).as_millis(), Ordering::Release);
         }
-        Ok(())
+        Ok(barriers)
     }
 
     /// Learns how far the store's barriers are, before anything is loaded. A store begins them at some number, and an
@@ -297,6 +317,7 @@ impl Core {
         let mut table = self.barriers.table();
         if !table.knows(tip.history) {
             table.met(tip);
+            self.barriers.doubt_epochs();
             self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
         }
     }
@@ -316,7 +337,7 @@ impl Core {
     }
 
     /// Does to memory what barriers at this place say.
-    fn apply_barriers(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
+    pub(super) fn apply_barriers(&self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
         self.barriers.take_in(at, barriers);
         self.bump_what_they_cover(at, barriers);
     }
@@ -331,6 +352,7 @@ impl Core {
                         self.drop_matching(covered.prefix(), rule.keys.as_ref(), rule.verb);
                     }
                 }
+                Some(Name::Epoch(covered)) => self.heard_of_epoch(covered.prefix()),
                 // Memory asks the floors.
                 Some(Name::Tag(..) | Name::Rules(_)) => {}
                 // A newer release raised something that is not understood here.
@@ -382,10 +404,11 @@ impl Core {
             // Another node heard of more, or of what nobody drew: the store knows.
             return Judgement::Unknown(Vec::new());
         }
-        match table.judge(key.as_bytes(), entry.stamp, names, tags) {
+        let text = epoch::without(key.as_bytes());
+        match table.judge(&text, entry.stamp, names, tags) {
             Judgement::Unknown(unknown) if self.barriers.drawn_by.is_none() => {
                 learn_that_nothing_stands(&mut table, &unknown);
-                table.judge(key.as_bytes(), entry.stamp, names, tags)
+                table.judge(&text, entry.stamp, names, tags)
             }
             judgement => judgement,
         }

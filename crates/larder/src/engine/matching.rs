@@ -34,6 +34,7 @@ use crate::{
     options::WriteMode,
     policy::{
         barrier::{Scope as Covered, Target, Verb},
+        epoch,
         pattern::KeyPattern,
     },
     stats::Count,
@@ -240,15 +241,20 @@ impl Core {
         listed: &mut BTreeSet<Key>,
     ) -> Result<()> {
         let tier = self.store(place);
-        let beginning = prefix.extended(&keys.escaped_prefix());
+        // Where keys bear an epoch, what they begin with stands behind it.
+        let of_prefix = |space: &Arc<Space>| space.prefix.as_bytes().starts_with(prefix.as_bytes());
+        let bear_epochs = self.spaces().iter().any(|space| space.epoch.is_some() && of_prefix(space));
+        let beginning = if bear_epochs { prefix.clone() } else { prefix.extended(&keys.escaped_prefix()) };
         let mut next = Some(Cursor::START);
         while let Some(cursor) = next {
             let scan = tier.store.scan(beginning.clone(), cursor, BATCH);
             let page = tier.call(self, "scan", scan).await?;
             for entry in page.entries {
-                let text = entry.key.strip_prefix(prefix.as_bytes());
+                let whole = epoch::without(&entry.key);
+                let text = whole.strip_prefix(prefix.as_bytes());
                 if text.is_some_and(|text| keys.matches_escaped(text))
                     && let Ok(key) = Key::from_escaped(entry.key.clone())
+                    && !self.is_over(&key)
                 {
                     listed.insert(key);
                 }
@@ -257,6 +263,12 @@ impl Core {
             next = page.next;
         }
         Ok(())
+    }
+
+    /// Whether a key is of an epoch of its namespace that is over.
+    fn is_over(&self, key: &Key) -> bool {
+        let spaces = self.spaces.read().expect("no panics under this lock");
+        spaces.of(key).is_some_and(|space| space.is_over(key))
     }
 
     fn check_found(&self, listed: &BTreeSet<Key>) -> Result<()> {

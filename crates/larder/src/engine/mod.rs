@@ -2,6 +2,7 @@
 
 mod alone;
 mod barrier;
+mod epoch;
 mod flight;
 mod inspect;
 mod invalidate;
@@ -38,6 +39,7 @@ use larder_core::{Clock, DynBus, Error, ErrorKind, Event, Key, Moment, NodeId, R
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use epoch::Epoch;
 pub(crate) use load::check_tags;
 pub(crate) use seal::{Lives, fraction};
 pub(crate) use space::{Scope, Space, Spot};
@@ -50,6 +52,7 @@ pub(crate) use upkeep::start;
 pub(crate) use wants::{Answered, Quick, Wants};
 pub(crate) use write::{Manner, NewValue};
 pub use {
+    epoch::CleanedUp,
     inspect::{Inspection, TierCopy, TierHealth},
     invalidate::{Invalidated, Reach},
     matching::Matched,

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use larder_core::Key;
 
 use super::Space;
+use crate::policy::epoch;
 
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -29,9 +30,8 @@ impl Registry {
 
     /// The namespace that a key belongs to, if this process has it.
     pub(crate) fn of(&self, key: &Key) -> Option<&Arc<Space>> {
-        let text = key.as_bytes();
-        let end = text.iter().rposition(|&byte| byte == b':')?;
-        self.at(&text[..=end])
+        let parted = epoch::parted(key.as_bytes())?;
+        self.at(parted.prefix)
     }
 
     /// Adds a namespace whose number is the count of those there are.

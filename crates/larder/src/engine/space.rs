@@ -7,7 +7,7 @@ use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
 use smallvec::SmallVec;
 use tokio::sync::MutexGuard;
 
-use super::{Core, MEMORY, Wants};
+use super::{Core, Epoch, MEMORY, Wants};
 use crate::{
     memory::{Gone, MemoryTier, Name, Put, Resident},
     options::Policy,
@@ -25,7 +25,11 @@ use crate::{
 pub(crate) struct Space {
     pub(crate) id: u32,
     pub(crate) name: Namespace,
+    /// What the names of barriers and of nested namespaces go on from. Keys may bear an epoch behind it.
     pub(crate) prefix: KeyPrefix,
+    /// How long what stands before a key's own text is at most.
+    pub(crate) prefix_bytes: usize,
+    pub(crate) epoch: Option<Epoch>,
     /// Under which names barriers on its entries stand.
     pub(crate) names: NamespaceNames,
     /// Readers of a fresh value draw whether to refresh it: no hit is plain.
@@ -80,13 +84,25 @@ impl Evicted {
 impl Space {
     /// The key whose text behind the namespace is `text`.
     pub(crate) fn key(&self, text: &[u8]) -> Key {
-        let whole = [self.prefix.as_bytes(), text].concat();
+        let whole = [self.key_prefix().as_bytes(), text].concat();
         Key::from_escaped(whole).expect("what memory holds was a key, neither empty nor too long")
     }
 
     /// The key that `text` was written for.
     pub(crate) fn key_of(&self, text: &KeyText) -> Key {
-        self.prefix.key(text).expect("whoever wrote it saw to its length")
+        match &self.epoch {
+            None => self.prefix.key(text),
+            Some(_) => self.key_prefix().key(text),
+        }
+        .expect("whoever wrote it saw to its length")
+    }
+
+    /// The stripe of that key, without making it.
+    pub(crate) fn stripe(&self, text: &KeyText) -> u16 {
+        match &self.epoch {
+            None => self.prefix.stripe(text),
+            Some(_) => self.key_prefix().stripe(text),
+        }
     }
 }
 
@@ -146,7 +162,7 @@ impl Scope {
         ask: impl FnOnce(&MemoryTier, &Name<'_>) -> Option<R>,
     ) -> Option<R> {
         let memory = self.core.memory.as_ref()?;
-        let text = &key.as_bytes()[self.space.prefix.as_bytes().len()..];
+        let text = self.space.text_in(key)?;
         match self.space.is_numbered.then(|| ShortText::number_in(text)).flatten() {
             Some(number) => ask(memory, &memory.short_name(self.space.id, number).into()),
             None => ask(memory, &memory.name(self.space.id, &KeyText::from_escaped(text))),

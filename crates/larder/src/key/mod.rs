@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | one entity | namespace `user`, key `42_u64` | `user:42` |
 //! | a version segment: raising it leaves every old key behind at once, without a scan | namespace `user:v2` | `user:v2:42` |
+//! | the same, to be raised while the process runs | namespace `user` with [`epoch`](crate::CacheBuilder::epoch) 2 | `user:,2:42` |
 //! | a page of a user's list | namespace `user:posts`, key `(user, page)` | `user:posts:42,1` |
 //! | a list by its filters | namespace `product:list`, key `Args(filters)` | `product:list:<'sort'='price'>` |
 //! | one global entry | namespace `settings`, key `"all"` | `settings:all` |

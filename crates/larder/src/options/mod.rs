@@ -1,6 +1,7 @@
 //! What a user may set: how entries age, how one call differs, how the stack behaves.
 
 mod bus;
+mod cleanup;
 mod policy;
 mod problem;
 mod read;
@@ -10,6 +11,7 @@ mod span;
 mod write;
 
 pub use bus::{BusSettings, Partition};
+pub use cleanup::CleanupOptions;
 pub use policy::{Policy, TierPolicy};
 pub use problem::Problem;
 pub(crate) use problem::Problems;

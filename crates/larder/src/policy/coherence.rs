@@ -30,8 +30,8 @@ use super::settled::Settled;
 use crate::shim::{AtomicBool, AtomicU64, Ordering};
 
 const STRIPES: usize = 1 << 16;
-/// More numbers than can be drawn between an answer of the store and its being read.
-pub(crate) const DRAWN_MEANWHILE: u64 = 4_096;
+/// More numbers than a store can lose in a failover, or draw while its answer is read.
+pub(crate) const FAR: u64 = 1 << 32;
 
 #[derive(Default)]
 struct Stripe {
@@ -294,7 +294,7 @@ impl Coherence {
     /// Versions were heard that nobody drew. Where `is_meant`, floors far beyond `tip` sink to it; else the entries of a
     /// stripe would be older than its floor for as long as the process lives.
     pub(crate) fn lower_floors(&self, is_meant: impl Fn(u16) -> bool, tip: Version) {
-        let beyond = tip.get().saturating_add(DRAWN_MEANWHILE);
+        let beyond = tip.get().saturating_add(FAR);
         for (stripe, of) in self.stripes.iter().enumerate() {
             if is_meant(stripe as u16) && of.floor.load(Ordering::Acquire) > beyond {
                 of.floor.fetch_min(tip.get(), Ordering::AcqRel);

@@ -4,6 +4,7 @@ pub(crate) mod barrier;
 pub(crate) mod breaker;
 pub(crate) mod coherence;
 pub(crate) mod continuity;
+pub(crate) mod epoch;
 pub(crate) mod expiry;
 pub(crate) mod freshness;
 pub(crate) mod journal;

@@ -363,3 +363,34 @@ async fn a_tail_that_was_lost_is_doubted_also_beyond_where_the_history_goes_on()
     }
     assert!(found.is_empty(), "removed, and believed again: {found:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_tells_itself_and_hears_in_order_is_no_gap() {
+    for way in WAYS {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(2)).await;
+        let cleared = |node: &Node| node.stack.stats().bus.unwrap().clears;
+        let before = (cleared(&one), cleared(&two));
+        one.cache.set(&1, 7).await.unwrap();
+        one.cache.expire(&2).await.unwrap();
+        one.cache.remove(&3).await.unwrap();
+        one.cache.invalidate_tag("t").await.unwrap();
+        sleep(secs(2)).await;
+        assert_eq!((cleared(&one), cleared(&two)), before, "{way:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_67_a_node_keeps_what_it_set_when_it_hears_of_it() {
+    for way in WAYS {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        one.cache.set(&1, 7).await.unwrap();
+        arrive().await;
+        assert!(one.cache.peek(&1).unwrap().is_hit(), "{way:?}");
+        two.cache.set(&1, 8).await.unwrap();
+        arrive().await;
+        assert!(!one.cache.peek(&1).unwrap().is_hit(), "{way:?}: the other has the same names");
+    }
+}

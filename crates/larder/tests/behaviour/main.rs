@@ -7,6 +7,7 @@ mod barriers;
 mod bus;
 mod cancel;
 mod crowd;
+mod epochs;
 mod flights;
 mod freshness;
 mod lives;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use larder::{
-    Answer, Cache, Error, ErrorKind, Invalidated, Lookup, ReadOptions, Result, Stack, TagMatch, WriteOptions,
+    Answer, Cache, CleanupOptions, Error, ErrorKind, Invalidated, Lookup, ReadOptions, Result, Stack,
+    TagMatch, WriteOptions,
 };
 use larder_promises::{Origin, Row};
 use larder_testkit::Recorder;
@@ -45,6 +46,12 @@ impl Node {
                 self.cache.invalidate_tags_everywhere(&[word(1)?], TagMatch::Any).await.map(reached)
             }
             "fill" => self.fill(number(1)?, number(2)?, word(3)?, number(4)?).await,
+            "raise_epoch" => self.cache.raise_epoch().await.map(|_| "ok".into()),
+            "epoch" => Ok(self.cache.epoch().unwrap_or_default().to_string()),
+            "clean_up" => {
+                let cleaned = self.cache.clean_up_epoch(number(1)?, &CleanupOptions::new()).await?;
+                Ok(cleaned.entries.to_string())
+            }
             "sweep" => self.sweep(number(1)?, number(2)?).await,
             "stats" => Ok(self.stats()),
             "seen" => Ok(self.recorder.count(word(1)?).to_string()),

@@ -41,7 +41,15 @@ pub(crate) async fn node(args: &[String], questions: Arc<Questions>) -> Result<N
         .build()
         .await?;
     let policy = Policy::ttl(minutes(5)).load_limit(span("load_limit_ms", 30_000));
-    let cache = stack.cache("row").policy(policy).build()?;
+    let row = stack.cache("row").policy(policy);
+    let cache = match args.get("epoch").and_then(|number| number.parse().ok()) {
+        None => row.build()?,
+        Some(number) => {
+            let cache = row.epoch(number).build()?;
+            patiently(async || cache.follow_epoch().await).await?;
+            cache
+        }
+    };
     Ok(Node { stack, cache, recorder, questions })
 }
 

@@ -74,6 +74,7 @@ impl Core {
             self.take_news(sync, place, &message);
         }
         // Taken in first, then counted: a beat may answer a peer meanwhile.
+        self.heard_of(sync, &message.news);
         let is_whole = self.count_in(sync, place, &message);
         if let (Some(Place { sequence: Sequence::Barriers, number, .. }), true) = (place, is_whole) {
             self.barriers.told_up_to(number);
@@ -145,7 +146,7 @@ impl Core {
     fn not_understood(&self, sync: &Sync, place: Option<Place>, why: Unreadable) {
         BusCounters::add(&sync.counters.rejected);
         let newer = why == Unreadable::Newer;
-        if let Some(more) = sync.complain(|complaints| &mut complaints.rejected, self.now()) {
+        if let Some(more) = sync.pace(|paces| &mut paces.rejected, self.now()) {
             tracing::warn!(target: "larder::sync", bus = &*sync.name, newer, more, "a message was not understood");
         }
         self.tell(|| Event::BusMessageRejected { bus: Arc::clone(&sync.name), newer });
@@ -168,14 +169,12 @@ impl Core {
             News::Dropped(keys) => {
                 for (key, version) in keys {
                     self.drop_copy(key, version_of(*version));
-                    self.heard_of(sync, key, *version);
                 }
             }
             News::Owed(keys) => keys.iter().for_each(|key| self.distrust_store(key)),
             News::Expired(keys) => {
                 for (key, version) in keys {
                     self.expire_copy(key, version_of(*version));
-                    self.heard_of(sync, key, *version);
                 }
             }
             News::Freed(key) => self.wakes.wake(key),
@@ -199,7 +198,6 @@ impl Core {
             News::Refreshed(keys) => {
                 for (key, version) in keys {
                     self.refresh_copy(sync, key, version_of(*version));
-                    self.heard_of(sync, key, *version);
                 }
             }
             // What this release does not do yet it does not trust memory after.
@@ -207,19 +205,29 @@ impl Core {
         }
     }
 
-    /// A key that a publisher told of under a version of the store's: it need not come again.
-    fn heard_of(&self, sync: &Sync, key: &Key, version: Version) {
-        if version > Version::ZERO
-            && let Some(authority) = self.authority
-        {
-            let sequences = self.tiers[authority].capabilities.sequences.max(1);
-            sync.continuity().heard_of(Sequence::Keys(key.stripe() % sequences), version.get());
+    /// What a publisher, this node too, told of under numbers of the store's: they need not come again.
+    fn heard_of(&self, sync: &Sync, news: &News) {
+        let Some(authority) = self.authority else { return };
+        let sequences = self.tiers[authority].capabilities.sequences.max(1);
+        let mut continuity = sync.continuity();
+        match news {
+            News::Dropped(keys) | News::Expired(keys) | News::Refreshed(keys) => {
+                for (key, version) in keys.iter().filter(|(_, version)| *version > Version::ZERO) {
+                    continuity.heard_of(Sequence::Keys(key.stripe() % sequences), version.get());
+                }
+            }
+            News::Raised { at, .. } if *at > Barrier::ZERO && self.barriers.drawn_by() == Some(authority) => {
+                continuity.heard_of(Sequence::Barriers, at.get());
+            }
+            _ => {}
         }
     }
 
     /// A peer removed or replaced a key: no copy from before is served, and no fill from before is kept.
     fn drop_copy(self: &Arc<Self>, key: &Key, version: Version) {
         match self.scope_of(key) {
+            // Nothing here is of it, nor will be again.
+            Some(scope) if scope.space.is_over(key) => {}
             Some(scope) => scope.drop_copy(&Spot { key: key.clone() }, version),
             // Nobody here has that namespace yet; who opens it later shall know.
             None => {

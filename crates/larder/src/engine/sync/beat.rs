@@ -43,6 +43,7 @@ impl Core {
             }
             Carriage::Announced | Carriage::Published => self.prove_by_echo(sync),
         }
+        self.keep_up_epochs().await;
     }
 
     /// Asks the authority how far its sequences are.
@@ -88,7 +89,7 @@ impl Core {
     /// Takes note that news were lost. Memory is to be cleared then.
     pub(super) fn note_missed(&self, sync: &Sync, missed: u64) {
         BusCounters::add(&sync.counters.gaps);
-        if let Some(more) = sync.complain(|complaints| &mut complaints.gaps, self.now()) {
+        if let Some(more) = sync.pace(|paces| &mut paces.gaps, self.now()) {
             tracing::warn!(target: "larder::sync", bus = &*sync.name, missed, more, "news were lost");
         }
         self.tell(|| Event::BusGap { bus: Arc::clone(&sync.name), missed });

@@ -67,11 +67,12 @@ pub(crate) enum Carriage {
     Noticed,
 }
 
-/// What floods of messages would fill a log with.
+/// What a flood of messages may cause once a second: lines in a log, beats out of turn.
 #[derive(Default)]
-struct Complaints {
+struct Paces {
     rejected: Pace,
     gaps: Pace,
+    beats: Pace,
 }
 
 /// A stack's bus.
@@ -98,7 +99,7 @@ pub(crate) struct Sync {
     /// Since when, in milliseconds of the node's clock.
     heard_since: AtomicU64,
     pub(crate) counters: BusCounters,
-    complaints: Mutex<Complaints>,
+    paces: Mutex<Paces>,
     /// Asks for a beat now.
     nudge: Arc<Notify>,
     beats: AtomicU64,
@@ -130,7 +131,7 @@ impl Sync {
             hears: AtomicBool::new(false),
             heard_since: AtomicU64::new(u64::MAX),
             counters: BusCounters::default(),
-            complaints: Mutex::default(),
+            paces: Mutex::default(),
             nudge: Arc::default(),
             beats: AtomicU64::new(0),
             bus,
@@ -166,10 +167,10 @@ impl Sync {
         self.settling().lose();
     }
 
-    /// Whether to log one of these now; then with how many were not logged before it.
-    fn complain(&self, of: impl FnOnce(&mut Complaints) -> &mut Pace, now: Moment) -> Option<u64> {
-        let mut complaints = self.complaints.lock().expect("no panics under this lock: times are compared");
-        of(&mut complaints).ask(now)
+    /// Whether to do one of these now; then how often it was not done before.
+    fn pace(&self, of: impl FnOnce(&mut Paces) -> &mut Pace, now: Moment) -> Option<u64> {
+        let mut paces = self.paces.lock().expect("no panics under this lock: times are compared");
+        of(&mut paces).ask(now)
     }
 
     /// Whether beats ask a store, rather than listen to the node's own echo.
@@ -224,6 +225,15 @@ impl Core {
         self.sync.iter().for_each(|sync| BusCounters::add(&sync.counters.clears));
         tracing::info!(target: "larder::sync", ?reason, "memory was cleared");
         self.tell(|| Event::MemoryCleared { reason });
+    }
+
+    /// Asks for a beat out of turn.
+    pub(crate) fn beat_soon(&self) {
+        if let Some(sync) = &self.sync
+            && sync.pace(|paces| &mut paces.beats, self.now()).is_some()
+        {
+            sync.nudge.notify_one();
+        }
     }
 
     /// What a store announces when it executes a write or removal of this key; `None` if it announces nothing.

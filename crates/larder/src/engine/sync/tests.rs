@@ -7,8 +7,8 @@ use std::sync::{
 
 use bytes::Bytes;
 use larder_core::{
-    Barrier, Beat, Bus, BusCapabilities, Clock, Event, Inbox, Key, NodeId, Place, Result, Sequence, Signal,
-    Store, Version,
+    Barrier, Beat, Bus, BusCapabilities, Clock, Event, Inbox, Key, Moment, NodeId, Place, Result, Sequence,
+    Signal, Store, Version,
 };
 use larder_testkit::{Letterbox, MemoryBus, MemoryStore, PausedClock, SeededRng};
 
@@ -229,7 +229,12 @@ async fn row_63_a_million_messages_of_random_bytes_are_counted_dropped_and_logge
     let _logged = tracing::subscriber::set_default(lines.clone());
     let random = SeededRng::new(63);
     let (cleared, began) = (node.clears(), fleet.clock.now());
-    let huge = Bytes::from(vec![b'L'; 64 << 20]);
+    // A whole one, but for what is appended.
+    let alive = News::Alive { sent: Moment::default() };
+    let mut huge = Message { publisher: NodeId(666), number: 0, news: alive }.encode(None).to_vec();
+    huge.resize(5 << 20, 0);
+    huge.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&huge).to_le_bytes());
+    let huge = Bytes::from(huge);
     for batch in 0..1_000 {
         for n in 0..1_000 {
             let mut bytes = random.bytes(random.below(60) as usize);
@@ -238,7 +243,7 @@ async fn row_63_a_million_messages_of_random_bytes_are_counted_dropped_and_logge
             if n % 2 == 0 && bytes.len() > 4 {
                 bytes[..4].copy_from_slice(b"LN\x01\x00");
             }
-            let message = if n == 0 { huge.clone() } else { bytes.into() };
+            let message = if n + batch == 0 { huge.clone() } else { bytes.into() };
             node.deliver(Signal::News { place: None, message });
         }
         if batch % 100 == 0 {
@@ -324,6 +329,25 @@ async fn row_65_what_was_loaded_after_a_barrier_that_nobody_raised_does_not_outl
         node.cache.set_with(&1, 9, &tagged).await.expect("it is set");
         assert!(node.is_in_memory(1) && peer.get(1).await == Some(9), "and all goes on");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_65_an_epoch_that_nobody_raised_is_not_gone_on_to() {
+    let fleet = Fleet::new();
+    let node = fleet.node().await;
+    let build = || node.stack.cache::<u64, u64>("user").epoch(3).build();
+    let cache = build().expect("a valid cache");
+    cache.follow_epoch().await.expect("the store keeps it");
+    let scope = crate::policy::barrier::Scope::of(&larder_core::Namespace::new("user").expect("a name"));
+    let (name, note) = (crate::policy::barrier::epoch_name(&scope), crate::policy::epoch::note(u64::MAX));
+    for at in [Barrier::ZERO, Barrier::new(u64::MAX)] {
+        node.tell(None, News::Raised { at, barriers: vec![(name.clone(), note.clone())] });
+        tokio::time::sleep(secs(2)).await;
+        assert_eq!(cache.epoch(), Some(3));
+    }
+    assert_eq!(cache.raise_epoch().await.expect("it is raised"), 4);
+    cache.set(&1, 7).await.expect("it is set");
+    assert!(cache.get(&1).await.expect("an answer").is_hit());
 }
 
 #[tokio::test(start_paused = true)]
@@ -418,9 +442,13 @@ async fn row_69_what_a_burst_left_out_is_made_up_for_by_one_clear() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn row_70_a_users_hook_that_panics_stops_no_news() {
+async fn row_70_a_users_hook_that_panics_stops_no_news_and_is_called_again() {
     let fleet = Fleet::new();
-    let hook = |event: &Event| assert!(!event.name().starts_with("bus_"), "a hook's own fault");
+    let (seen, sightings) = std::sync::mpsc::channel();
+    let hook = move |event: &Event| {
+        assert!(!event.name().starts_with("bus_"), "a hook's own fault");
+        let _ = seen.send(event.name());
+    };
     let (node, peer) = (fleet.node_watched("n", hook).await, fleet.node().await);
     for value in 0..20_u64 {
         node.deliver(Signal::News { place: None, message: "not ours".into() });
@@ -429,4 +457,7 @@ async fn row_70_a_users_hook_that_panics_stops_no_news() {
         arrive().await;
         assert!(!node.is_in_memory(1), "round {value}");
     }
+    node.cache.clear().await.expect("it is cleared");
+    drop(node);
+    assert!(sightings.iter().any(|name| name == "cleared"));
 }

@@ -11,7 +11,7 @@ use super::{
     note::rules_under,
 };
 use crate::{
-    policy::coherence::DRAWN_MEANWHILE,
+    policy::coherence::FAR,
     shim::{AtomicU64, Ordering},
 };
 
@@ -69,14 +69,14 @@ impl TagFloors {
                 Some(Name::Rules(scope)) => {
                     self.raise_rules(&scope, name, Standing { at, note: note.clone() })
                 }
-                Some(Name::Entries(..) | Name::Keys(_)) | None => {}
+                Some(Name::Entries(..) | Name::Keys(_) | Name::Epoch(_)) | None => {}
             }
         }
     }
 
     /// Numbers were heard that nobody drew: floors far beyond `tip` sink to it.
     pub(crate) fn lower(&self, tip: Barrier) {
-        let beyond = tip.get().saturating_add(DRAWN_MEANWHILE);
+        let beyond = tip.get().saturating_add(FAR);
         for floor in self.0.iter().filter(|floor| floor.load(Ordering::Relaxed) > beyond) {
             floor.fetch_min(tip.get(), Ordering::Relaxed);
         }

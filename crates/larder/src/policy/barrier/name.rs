@@ -43,6 +43,8 @@ pub(crate) enum Name {
     Rules(Scope),
     /// The rules over keys.
     Keys(Scope),
+    /// The epoch of a namespace, which the note says. To entries it is a removal.
+    Epoch(Scope),
 }
 
 impl Scope {
@@ -145,6 +147,7 @@ fn put_name(kind: u8, scope: &Scope, tag: Option<&str>) -> Bytes {
 
 const RULES: u8 = b'r';
 const KEYS: u8 = b'k';
+const EPOCH: u8 = b'e';
 
 fn entries_name(verb: Verb, scope: &Scope) -> Bytes {
     let kind = match verb {
@@ -170,6 +173,11 @@ fn keys_name(scope: &Scope) -> Bytes {
     put_name(KEYS, scope, None)
 }
 
+/// The name that a namespace's epoch stands under.
+pub(crate) fn epoch_name(scope: &Scope) -> Bytes {
+    put_name(EPOCH, scope, None)
+}
+
 /// What the names of a tag in a scope have in common, whatever the verb.
 pub(super) fn tag_text(scope: &Scope, tag: &str) -> Bytes {
     tag_name(Verb::Remove, scope, tag).slice(2..)
@@ -189,6 +197,7 @@ impl Name {
             b'n' | b'N' => Scope::read(rest).map(|scope| Self::Entries(verb, scope)),
             RULES => Scope::read(rest).map(Self::Rules),
             KEYS => Scope::read(rest).map(Self::Keys),
+            EPOCH => Scope::read(rest).map(Self::Epoch),
             b't' | b'T' => {
                 let space = rest.iter().position(|&byte| byte == b' ')?;
                 let tag = std::str::from_utf8(&rest[space + 1..]).ok()?;
@@ -210,7 +219,8 @@ pub(crate) struct NamespaceNames {
 }
 
 impl NamespaceNames {
-    pub(crate) fn of(namespace: &Namespace) -> Self {
+    /// `has_epoch`: the namespace's own may be raised.
+    pub(crate) fn of(namespace: &Namespace, has_epoch: bool) -> Self {
         let within = namespace.as_str().match_indices(':').map(|(end, _)| &namespace.as_str()[..end]);
         let covering = within.filter_map(|outer| Namespace::new(outer).ok()).map(|outer| Scope::of(&outer));
         let own = Scope::of(namespace);
@@ -218,9 +228,10 @@ impl NamespaceNames {
         let all = |scope: Scope| {
             [entries_name(Verb::Remove, &scope), entries_name(Verb::Expire, &scope), keys_name(&scope)]
         };
+        let epoch = has_epoch.then(|| epoch_name(&own));
         let scopes = [Scope::Stack, own];
         let rules = [rules_name(&scopes[0]), rules_name(&scopes[1])];
-        Self { entries: chain.flat_map(all).collect(), rules, scopes }
+        Self { entries: chain.flat_map(all).chain(epoch).collect(), rules, scopes }
     }
 
     /// In which scopes a tag of an entry is looked for.

@@ -28,7 +28,7 @@ fn scope(name: &str) -> Scope {
 }
 
 fn names(name: &str) -> NamespaceNames {
-    NamespaceNames::of(&namespace(name))
+    NamespaceNames::of(&namespace(name), false)
 }
 
 fn tag(scope: Scope, tag: &str) -> Target {
