@@ -67,7 +67,7 @@ canaries! {
     Replay = "replay",
     /// Neither.
     FloorsAndReplay = "floors-and-replay",
-    /// Memory is kept when a store lost its history.
+    /// Nobody minds that a store lost its history: memory is kept.
     LineageClear = "lineage-clear",
     /// A copy in memory lives as long as a fresh load.
     PromoteFullTtl = "promote-full-ttl",

@@ -82,7 +82,7 @@ impl Continuity {
         let step = match self.taken.get(&sequence) {
             // Nothing was asked for yet: whoever joined clears before it serves.
             None => Step::Follows,
-            Some(tip) if tip.history != history => Step::Gap { missed: 1 },
+            Some(tip) if tip.history != history && !ablated!(LineageClear) => Step::Gap { missed: 1 },
             Some(tip) if number <= tip.number => return Step::Repeated,
             Some(tip) if number == tip.number + 1 => Step::Follows,
             Some(tip) => Step::Gap { missed: number - tip.number - 1 },
@@ -181,7 +181,7 @@ impl Continuity {
     fn missing(&self, beat: u64, tips: &[(Sequence, Tip)]) -> u64 {
         let taken = |sequence: &Sequence| self.taken.get(sequence).copied();
         let another_history = |(sequence, tip): &&(Sequence, Tip)| {
-            taken(sequence).is_some_and(|taken| taken.history != tip.history)
+            !ablated!(LineageClear) && taken(sequence).is_some_and(|taken| taken.history != tip.history)
         };
         let changed = tips.iter().filter(another_history).count() as u64;
         let overdue = match &self.awaited {
