@@ -65,7 +65,7 @@ canaries! {
     Floors = "floors",
     /// What a store forgot in a failover is not done again.
     Replay = "replay",
-    /// Neither.
+    /// No floor is raised, and what a store forgot is not done again.
     FloorsAndReplay = "floors-and-replay",
     /// Nobody minds that a store lost its history: memory is kept.
     LineageClear = "lineage-clear",
