@@ -126,7 +126,6 @@ fn goals(key: &str, entries: u64) -> Vec<Pair> {
             [plain].into_iter().chain(timed).chain(moka).chain([borrowed]).collect()
         }
         ("u64", 1_000) => vec![pair("P2", larder::GET, quick_cache::PLAIN, 1.6)],
-        ("text", _) => vec![pair("P5", larder::GET, quick_cache::PLAIN, 1.0)],
-        _ => Vec::new(),
+        _ => vec![pair("P5", larder::GET, quick_cache::PLAIN, 1.0)],
     }
 }
