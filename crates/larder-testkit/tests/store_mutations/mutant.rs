@@ -1,6 +1,4 @@
-//! The store suite finds what is broken: each mutation of the reference breaks the promise that it should.
-
-#![expect(clippy::unwrap_used, reason = "a wrong assumption of a test may panic")]
+//! The reference store, broken in one way.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,178 +15,14 @@ use larder_core::{
     KeyPrefix, LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal,
     Removed, Result, Stamp, Store, Token, Version, Write, Written,
 };
-use larder_testkit::{MemoryStore, PausedClock, Report, StoreConformance};
+use larder_testkit::MemoryStore;
 use tokio::task::yield_now;
+
+use crate::mutations::{Mutation, Mutation::*};
 
 const LONG: Duration = Duration::from_secs(900);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mutation {
-    FillIgnoresToken,
-    FillKeepsLease,
-    FillDropsItsVersion,
-    WriteKeepsLease,
-    RemoveKeepsLease,
-    ClearKeepsLeases,
-    PrefixWithoutSeparator,
-    VersionsGoBack,
-    RemovalWithoutVersion,
-    VersionsPerKey,
-    AnswersOutOfOrder,
-    LargeBatchesAreCut,
-    ExactlyReplacesNewer,
-    ConditionIgnored,
-    SwapIsNotAtomic,
-    EntriesNeverEnd,
-    LeasesNeverEnd,
-    RenewalDoesNothing,
-    RenewalNeedsNoToken,
-    ReleaseNeedsNoToken,
-    ReleaseDoesNothing,
-    LeaseDespiteHit,
-    TokensAreCut,
-    KeysAreCut,
-    KeysFoldCase,
-    StarRemovesAll,
-    EmptyValueIsNothing,
-    HandlesHaveCachesOfTheirOwn,
-    CloseDoesNothing,
-    EmptyBatchHangs,
-    EmptyBatchPanics,
-    ScanStopsAfterAPage,
-    ScanCountsItsWay,
-    ListsWhatItSaysItCannot,
-    DroppedCallBlocksTheStore,
-    DroppedAnswerGoesToTheNext,
-    LineageWanders,
-    RemovalsShareAVersion,
-    NobodyIsAwaited,
-    EverybodyIsAwaited,
-    BeatsAreForgotten,
-    BeatsAreCut,
-    LeavingDoesNothing,
-    LeavingTakesAllAlong,
-    SilenceIsForever,
-    TtlIsIgnored,
-    TipsStandStill,
-    TipsAreMissing,
-    BarrierTipStandsStill,
-    HistoryWanders,
-    RaiseDropsItsNote,
-    RaiseForgetsAllButTheFirst,
-    RaiseOneByOne,
-    RaiseExpectsNothing,
-    RaiseExpectsTheLast,
-    RaiseIsNotAtomic,
-    BarrierNamesFoldCase,
-    BarriersOutOfOrder,
-    BarriersEndEarly,
-}
-
-use Mutation::*;
-
-/// Each mutation with words of a promise that it breaks.
-const EXPECTED: &[(Mutation, &str)] = &[
-    (FillIgnoresToken, "a fill without a lease"),
-    (FillKeepsLease, "uses the lease up"),
-    (FillDropsItsVersion, "stored under the version it names"),
-    (WriteKeepsLease, "a write voids the lease"),
-    (RemoveKeepsLease, "a removal voids the lease"),
-    (ClearKeepsLeases, "a clear voids the leases"),
-    (PrefixWithoutSeparator, "stops at the separator"),
-    (VersionsGoBack, "only rise"),
-    (RemovalWithoutVersion, "only rise"),
-    (VersionsPerKey, "draw from one sequence"),
-    (AnswersOutOfOrder, "in the order of the questions"),
-    (LargeBatchesAreCut, "a thousand keys"),
-    (ExactlyReplacesNewer, "never replaces a newer entry"),
-    (ConditionIgnored, "and else changes nothing"),
-    (SwapIsNotAtomic, "of many swaps at one version"),
-    (EntriesNeverEnd, "and no longer"),
-    (LeasesNeverEnd, "a lease ends by itself"),
-    (RenewalDoesNothing, "makes it last from now"),
-    (RenewalNeedsNoToken, "renewing without the lease"),
-    (ReleaseNeedsNoToken, "releasing another's does nothing"),
-    (ReleaseDoesNothing, "a released lease is free"),
-    (LeaseDespiteHit, "a hit is returned instead of a lease"),
-    (TokensAreCut, "tokens are compared whole"),
-    (KeysAreCut, "keys are compared whole"),
-    (KeysFoldCase, "keys are compared whole"),
-    (StarRemovesAll, "keys are literal"),
-    (EmptyValueIsNothing, "values are opaque"),
-    (HandlesHaveCachesOfTheirOwn, "through any handle"),
-    (CloseDoesNothing, "every call answers `Closed`"),
-    (EmptyBatchHangs, "an empty batch"),
-    (EmptyBatchPanics, "an empty batch"),
-    (ScanStopsAfterAPage, "a scan lists every entry"),
-    (ScanCountsItsWay, "a scan lists what stands throughout"),
-    (ListsWhatItSaysItCannot, "answer `Unsupported`"),
-    (DroppedCallBlocksTheStore, "that is dropped leaves the store usable"),
-    (DroppedAnswerGoesToTheNext, "nobody gets the answer"),
-    (LineageWanders, "lineage do not change"),
-    (RemovalsShareAVersion, "each removal of a batch"),
-    (NobodyIsAwaited, "whether somebody else asked for its lease"),
-    (NobodyIsAwaited, "giving a lease back tells"),
-    (EverybodyIsAwaited, "whether somebody else asked for its lease"),
-    (EverybodyIsAwaited, "giving a lease back tells"),
-    (BeatsAreForgotten, "as its last beat left it"),
-    (BeatsAreCut, "kept whole"),
-    (LeavingDoesNothing, "a node that leaves"),
-    (LeavingTakesAllAlong, "a node that leaves"),
-    (SilenceIsForever, "falls silent is forgotten"),
-    (TtlIsIgnored, "beats often enough"),
-    (TipsStandStill, "how far each sequence is"),
-    (TipsAreMissing, "how far each sequence is"),
-    (BarrierTipStandsStill, "tells the last barrier"),
-    (HistoryWanders, "how far each sequence is"),
-    (HistoryWanders, "the tip is the last number"),
-    (RaiseDropsItsNote, "with its last note"),
-    (RaiseForgetsAllButTheFirst, "raised together"),
-    (RaiseOneByOne, "raised together"),
-    (RaiseExpectsNothing, "expected another place"),
-    (RaiseExpectsTheLast, "expected the right place"),
-    (RaiseIsNotAtomic, "of many raises"),
-    (BarrierNamesFoldCase, "names and notes are opaque"),
-    (BarriersOutOfOrder, "never raised do not stand"),
-    (BarriersEndEarly, "as long as it was told to be kept"),
-];
-
-async fn judged(mutation: Option<Mutation>) -> Report {
-    let shared = MemoryStore::new(PausedClock::new());
-    let wandering = Arc::new(AtomicU64::new(1_000));
-    let make = async || Mutant {
-        inner: shared.clone(),
-        mutation,
-        calls: AtomicU64::new(0),
-        leases: Mutex::default(),
-        cached: Mutex::default(),
-        answers: Mutex::default(),
-        busy: Arc::default(),
-        wandering: Arc::clone(&wandering),
-    };
-    StoreConformance::new(make).with_limit(Duration::from_secs(30)).report().await
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_wrapper_without_a_mutation_breaks_nothing() {
-    judged(None).await.assert_kept();
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_mutation_is_found_under_the_promise_it_breaks() {
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut missed = Vec::new();
-    for &(mutation, promise) in EXPECTED {
-        let report = judged(Some(mutation)).await;
-        if !report.broken().iter().any(|(broken, _)| broken.contains(promise)) {
-            missed.push(format!("{mutation:?} does not break `{promise}`: {report}"));
-        }
-    }
-    drop(std::panic::take_hook());
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
-}
-
-struct Mutant {
+pub(crate) struct Mutant {
     inner: MemoryStore,
     mutation: Option<Mutation>,
     calls: AtomicU64,
@@ -201,6 +35,19 @@ struct Mutant {
 }
 
 impl Mutant {
+    pub(crate) fn new(inner: MemoryStore, mutation: Option<Mutation>, wandering: Arc<AtomicU64>) -> Self {
+        Self {
+            inner,
+            mutation,
+            calls: AtomicU64::new(0),
+            leases: Mutex::default(),
+            cached: Mutex::default(),
+            answers: Mutex::default(),
+            busy: Arc::default(),
+            wandering,
+        }
+    }
+
     fn is(&self, mutation: Mutation) -> bool {
         self.mutation == Some(mutation)
     }
