@@ -8,7 +8,7 @@ use larder_core::{Event, Found, LeaseFor, LeaseRequest, Read, Store, Token};
 use larder_testkit::{Fault, Op, PausedClock, When};
 
 use crate::{
-    bus::{Fleet, Way, arrive},
+    bus::{Fleet, Node, Way, arrive},
     support::{self, Origin, Watch, get, key, load, memory_only, memory_with, no_loader, quiet, sleep},
 };
 
@@ -23,14 +23,25 @@ async fn versions(cache: &Cache<u64, u64>) -> Vec<u64> {
     cache.inspect(&1).await.unwrap().copies.iter().map(|copy| copy.version.get()).collect()
 }
 
+/// Two nodes of a fleet, the first of which has loaded a seven.
+async fn one_with_seven(way: Way) -> (Node, Node, Origin) {
+    let fleet = Fleet::new(way);
+    let (one, two, origin) = (fleet.node().await, fleet.node().await, Origin::default());
+    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    (one, two, origin)
+}
+
+/// The same, and both hold it.
+async fn both_with_seven(way: Way) -> (Node, Node, Origin) {
+    let (one, two, origin) = one_with_seven(way).await;
+    assert_eq!(load(&two.cache, 1, no_loader()).await, 7);
+    (one, two, origin)
+}
+
 #[tokio::test(start_paused = true)]
 async fn r7_r13_r21_a_refresh_replaces_the_value_everywhere_and_the_old_one_is_served_until_then() {
     for way in STORED {
-        let fleet = Fleet::new(way);
-        let (one, two) = (fleet.node().await, fleet.node().await);
-        let origin = Origin::default();
-        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
-        assert_eq!(load(&two.cache, 1, no_loader()).await, 7);
+        let (one, two, origin) = both_with_seven(way).await;
         let before = versions(&one.cache).await;
         let (refreshed, ()) = tokio::join!(one.cache.refresh(&1, origin.slow(8, secs(20))), async {
             for _ in 0..19 {
@@ -63,11 +74,7 @@ async fn r7_r13_r21_a_refresh_replaces_the_value_everywhere_and_the_old_one_is_s
 #[tokio::test(start_paused = true)]
 async fn a_peer_serves_its_copy_for_as_long_as_the_new_value_cannot_be_read() {
     for way in STORED {
-        let fleet = Fleet::new(way);
-        let (one, two) = (fleet.node().await, fleet.node().await);
-        let origin = Origin::default();
-        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
-        assert_eq!(load(&two.cache, 1, no_loader()).await, 7);
+        let (one, two, origin) = both_with_seven(way).await;
         two.faults.inject(Op::Read, When::Always, Fault::Error);
         assert_eq!(one.cache.refresh(&1, origin.gives(8)).await.unwrap(), done(8));
         for _ in 0..20 {
@@ -83,10 +90,7 @@ async fn a_peer_serves_its_copy_for_as_long_as_the_new_value_cannot_be_read() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_holds_no_copy_reads_nothing_and_keeps_no_older_one_that_is_on_its_way() {
     for way in STORED {
-        let fleet = Fleet::new(way);
-        let (one, two) = (fleet.node().await, fleet.node().await);
-        let origin = Origin::default();
-        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+        let (one, two, origin) = one_with_seven(way).await;
         two.faults.reset_counts();
         assert_eq!(one.cache.refresh(&1, origin.gives(8)).await.unwrap(), done(8));
         arrive().await;
@@ -199,10 +203,7 @@ async fn an_invalidation_during_a_refresh_wins_and_its_result_is_kept_nowhere() 
 
 #[tokio::test(start_paused = true)]
 async fn an_invalidation_between_the_two_steps_of_storing_wins_too() {
-    let fleet = Fleet::new(Way::Announced);
-    let (one, two) = (fleet.node().await, fleet.node().await);
-    let origin = Origin::default();
-    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    let (one, two, origin) = one_with_seven(Way::Announced).await;
     one.faults.delay(Op::Write, millis(100));
     let (refreshed, ()) = tokio::join!(one.cache.refresh(&1, origin.gives(8)), async {
         sleep(millis(50)).await;
@@ -265,11 +266,7 @@ async fn a_caller_that_leaves_does_not_stop_the_refresh() {
 #[tokio::test(start_paused = true)]
 async fn r15_r18_while_the_shared_store_is_down_a_refresh_loads_for_this_node_alone_and_its_loader_is_told() {
     for way in STORED {
-        let fleet = Fleet::new(way);
-        let (one, two) = (fleet.node().await, fleet.node().await);
-        let origin = Origin::default();
-        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
-        assert_eq!(load(&two.cache, 1, no_loader()).await, 7);
+        let (one, two, origin) = both_with_seven(way).await;
         for op in [Op::Read, Op::Fill, Op::Write] {
             one.faults.fail(op);
         }
@@ -291,11 +288,7 @@ async fn r15_r18_while_the_shared_store_is_down_a_refresh_loads_for_this_node_al
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_between_the_two_steps_leaves_the_new_value_and_peers_hear_of_it() {
     for way in STORED {
-        let fleet = Fleet::new(way);
-        let (one, two) = (fleet.node().await, fleet.node().await);
-        let origin = Origin::default();
-        assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
-        assert_eq!(load(&two.cache, 1, no_loader()).await, 7);
+        let (one, two, origin) = both_with_seven(way).await;
         one.faults.fail(Op::Write);
         assert_eq!(one.cache.refresh(&1, origin.gives(8)).await.unwrap(), done(8));
         arrive().await;
