@@ -11,15 +11,14 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use larder_core::{Bus, BusCapabilities, Error, ErrorKind, Inbox, Result, Signal};
-use redis::{PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
+use redis::{ConnectionInfo, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
 
 use crate::{
     RedisBusSettings, Topology,
     connection::Connection,
     layout::BOOKS_AT,
-    link::{Dialer, Link},
+    link::Link,
     news::{self, Channels},
-    sequence::Sequences,
     subscription::{Source, Subscription},
 };
 
@@ -63,20 +62,17 @@ impl RedisBus {
     /// When called outside a tokio runtime.
     pub async fn connect(settings: impl Into<RedisBusSettings>) -> Result<Self> {
         let settings = settings.into();
-        let nodes = settings.check()?;
-        let server = &settings.server;
-        let channels = Channels::new(server, nodes.first().map_or(0, |node| node.redis_settings().db()));
-        let chance = Arc::new(Sequences::new(0));
-        let dialer = Dialer::new(server, nodes.clone());
-        let opened = Connection::open(dialer, server.command_timeout, server.lazy, Arc::clone(&chance));
-        let connection = opened.await?;
-        let channel = Channel {
-            channels: channels.clone(),
-            sharded: server.topology != Topology::Single,
+        let channel = |nodes: &[ConnectionInfo]| Channel {
+            channels: Channels::new(
+                &settings.server,
+                nodes.first().map_or(0, |node| node.redis_settings().db()),
+            ),
+            sharded: settings.server.topology != Topology::Single,
             max_message_bytes: settings.max_message_bytes,
             malformed: AtomicU64::new(0),
         };
-        let subscription = Subscription::new(channel, nodes, settings.clone(), chance);
+        let (subscription, connection) = Subscription::beside_connection(&settings, channel).await?;
+        let channels = subscription.source().channels.clone();
         Ok(Self { subscription, connection, channels, settings })
     }
 

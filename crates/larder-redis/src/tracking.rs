@@ -10,8 +10,7 @@ use crate::{
     RedisBusSettings,
     connection::Connection,
     layout::{Kind, Layout},
-    link::{Dialer, Link},
-    sequence::Sequences,
+    link::Link,
     subscription::{Source, Subscription},
 };
 
@@ -53,14 +52,9 @@ impl TrackingBus {
     /// When called outside a tokio runtime.
     pub async fn connect(settings: impl Into<RedisBusSettings>) -> Result<Self> {
         let settings = settings.into();
-        let nodes = settings.check()?;
         let server = &settings.server;
-        let chance = Arc::new(Sequences::new(0));
-        let dialer = Dialer::new(server, nodes.clone());
-        let opened = Connection::open(dialer, server.command_timeout, server.lazy, Arc::clone(&chance));
-        let connection = opened.await?;
         let tracked = Tracked { layout: Layout::new(&server.prefix, server.partitions) };
-        let subscription = Subscription::new(tracked, nodes, settings.clone(), chance);
+        let (subscription, connection) = Subscription::beside_connection(&settings, |_| tracked).await?;
         Ok(Self { subscription, connection, settings })
     }
 }

@@ -22,7 +22,9 @@ use self::{gate::Gate, session::Session};
 use crate::{
     RedisBusSettings, Topology,
     backoff::{self, PAUSE_LONGEST_MS, PAUSE_REFUSED_MS},
+    connection::Connection,
     fault::{self, Verdict},
+    link::Dialer,
     sentinel::Sentinels,
     sequence::Sequences,
 };
@@ -64,7 +66,20 @@ struct Shared<S> {
 }
 
 impl<S: Source> Subscription<S> {
-    pub(crate) fn new(
+    /// A subscription that is yet to be started, and the connection beside it, on which its bus publishes and asks.
+    pub(crate) async fn beside_connection(
+        settings: &RedisBusSettings,
+        source: impl FnOnce(&[ConnectionInfo]) -> S,
+    ) -> Result<(Self, Connection)> {
+        let (nodes, server) = (settings.check()?, &settings.server);
+        let chance = Arc::new(Sequences::new(0));
+        let dialer = Dialer::new(server, nodes.clone());
+        let opened = Connection::open(dialer, server.command_timeout, server.lazy, Arc::clone(&chance));
+        let connection = opened.await?;
+        Ok((Self::new(source(&nodes), nodes, settings.clone(), chance), connection))
+    }
+
+    fn new(
         source: S,
         nodes: Vec<ConnectionInfo>,
         settings: RedisBusSettings,
