@@ -21,6 +21,15 @@ const QUICKLY_FOUND: &[Canary] = &[
     Canary::NoJournal,
     Canary::ReadsOwed,
     Canary::NeverPays,
+    Canary::LeaseToken,
+    Canary::SettlesAnything,
+    Canary::NotedAfterLoad,
+    Canary::RemoveExpires,
+    Canary::AbsenceOutlivesSet,
+    Canary::RefusedFill,
+    Canary::BreakerStuck,
+    Canary::LeakedFlight,
+    Canary::FailClosedRead,
 ];
 
 /// Those that this names: one, several with commas between, `quick` or `all`.
