@@ -400,8 +400,8 @@ impl Core {
     fn judge(&self, key: &Key, names: &NamespaceNames, entry: &Entry) -> Judgement {
         let tags = entry.extra.as_deref().map_or(&[][..], |extra| &extra.tags);
         let mut table = self.barriers.table();
-        if self.barriers.drawn_by.is_some() && entry.stamp > table.stamp() {
-            // Another node heard of more, or of what nobody drew: the store knows.
+        if self.sync.is_some() && self.barriers.drawn_by.is_some() && entry.stamp > table.stamp() {
+            // Another node heard of more, or, on the bus, of what nobody drew: the store knows.
             return Judgement::Unknown(Vec::new());
         }
         let text = epoch::without(key.as_bytes());
