@@ -131,7 +131,16 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The clear goes on; nobody waits for the others.
     pub async fn clear_everywhere(&self) -> Result<Invalidated> {
-        self.raise_everywhere(vec![Target::Entries(self.covered())]).await
+        if self.scope.core.barriers.are_drawn_by_a_store() {
+            return self.raise_everywhere(vec![Target::Entries(self.covered())]).await;
+        }
+        self.scope.core.check_open()?;
+        self.scope.core.sync_for_everywhere()?;
+        // A number that this node drew for itself would leave what the stores hold.
+        let mut invalidated = self.scope.clear(WriteMode::Strict).await?;
+        self.scope.core.reach_everybody(Vec::new()).await?;
+        invalidated.everywhere = true;
+        Ok(invalidated)
     }
 
     fn covered(&self) -> Covered {

@@ -262,6 +262,13 @@ impl Core {
         let ahead = self.barriers.next();
         self.barriers.floors.raised(ahead, barriers);
         self.barriers.table().raised_ahead(ahead, barriers);
+        for (name, _) in barriers {
+            if let Some(Name::Tag(_, covered, _)) = Name::read(name) {
+                // The number was drawn by nobody, so a load that began before does not bear another one: whoever comes
+                // from here on must be kept from sharing it.
+                self.refuse_fills_under(covered.prefix());
+            }
+        }
         self.bump_what_they_cover(ahead, barriers);
     }
 

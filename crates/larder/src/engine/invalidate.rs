@@ -173,11 +173,11 @@ impl Scope {
             // No fill that began before is admitted; the entry itself stays.
             self.core.coherence.bump(spot.key.stripe());
             let authority = self.authority_place();
-            let mut version = Version::ZERO;
+            let (mut version, mut was) = (Version::ZERO, None);
             if let Some(place) = authority {
                 match self.expire_in(place, spot, Stamp::Next).await {
-                    Ok(drawn) => {
-                        version = drawn;
+                    Ok((drawn, before)) => {
+                        (version, was) = (drawn, before);
                         done.push((spot.key.clone(), drawn));
                     }
                     Err(error) => {
@@ -194,15 +194,23 @@ impl Scope {
                     failure.get_or_insert(error.at_key(&spot.key));
                 }
             }
-            self.expire_in_memory(spot, version);
+            // A copy that the store did not hold may be from before a removal whose news are still on their way: under the
+            // new version they would pass it by.
+            let copy = self.peek(&spot.key).map(|(entry, _)| entry.version);
+            if authority.is_some() && version > Version::ZERO && copy.is_some() && copy != was {
+                self.fence_at(spot, version);
+            } else {
+                self.expire_in_memory(spot, version);
+            }
         }
         let bus = self.tell_peers(done, owed, News::Expired).await;
         (failure.map_or(Ok(()), Err), bus)
     }
 
-    /// Moves the deadline of what a store holds to now; answers the version under which it stands. What is known to be
+    /// Moves the deadline of what a store holds to now; answers the version under which it stands, and that under which it
+    /// stood if it is still there. What is known to be
     /// older than an invalidation is removed: under a new version nobody would know any more.
-    async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<Version> {
+    async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<(Version, Option<Version>)> {
         let tier = self.core.store(place);
         for _ in 0..TRIES {
             let mark = tier.mark();
@@ -219,14 +227,15 @@ impl Scope {
             match written.into_iter().next() {
                 Some(Written::Stored(version)) => {
                     tier.settled(&spot.key, mark);
-                    return Ok(version);
+                    return Ok((version, Some(stored.version)));
                 }
                 Some(Written::Unchanged) => {}
                 Some(Written::Rejected(_)) | None => break,
             }
         }
         // Nothing there, or it cannot be changed: removing it voids its lease and is never less than asked.
-        self.remove_or_owe(place, vec![spot.key.clone()]).await.pop().expect("one key, one answer")
+        let removed = self.remove_or_owe(place, vec![spot.key.clone()]).await.pop();
+        removed.expect("one key, one answer").map(|version| (version, None))
     }
 
     fn expired(&self, spot: &Spot, stored: &Stored, stamp: Stamp) -> Result<Write, RejectedPayload> {

@@ -311,7 +311,7 @@ impl Core {
         });
     }
 
-    fn refuse_fills_under(&self, prefix: &[u8]) {
+    pub(super) fn refuse_fills_under(&self, prefix: &[u8]) {
         let spaces = self.spaces();
         let covered = spaces.iter().filter(|space| space.prefix.as_bytes().starts_with(prefix));
         covered.for_each(|space| space.fence.refuse_fills());

@@ -360,14 +360,20 @@ impl Scope {
         }
     }
 
-    /// Whether a store's entry is older than an invalidation that this node knows of.
+    /// Whether a store's entry is older than an invalidation that this node knows of, or may be older than one that it
+    /// missed: a private tier is as good as the news that this node hears.
     pub(crate) fn is_outdated(&self, place: usize, key: &Key, version: Version) -> bool {
         let (coherence, stripe) = (&self.core.coherence, key.stripe());
         let is_outdated = || match self.core.authority_place() == Some(place) {
             true => coherence.is_outdated(stripe, version),
             false => !ablated!(RemoveTopDown) && coherence.is_below_floor(stripe, version),
         };
-        self.is_in_order() && self.versions_compare(place) && !ablated!(ReadFloor) && is_outdated()
+        let is_below =
+            || self.is_in_order() && self.versions_compare(place) && !ablated!(ReadFloor) && is_outdated();
+        let tier = self.core.store(place);
+        let is_unheard =
+            || tier.may_have_missed(stripe, version) || coherence.trust(self.core.now()) == Trust::Unsound;
+        is_below() || tier.heeds_news() && is_unheard()
     }
 
     fn is_in_order(&self) -> bool {

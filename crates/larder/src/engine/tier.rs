@@ -38,6 +38,9 @@ pub(crate) struct Tier {
     /// Entries below these versions were written by an earlier process, and the authority may have moved on since: one
     /// version for each of the authority's sequences, not known until it told one; empty if everything is trusted.
     trusted_from: OnceLock<Box<[AtomicU64]>>,
+    /// Entries below these may have been invalidated by news that this node missed: as above; empty where no news are
+    /// heard, or others share the tier and invalidate what it holds themselves.
+    caught_up_from: OnceLock<Box<[AtomicU64]>>,
     paying: AtomicBool,
 }
 
@@ -53,6 +56,7 @@ impl Tier {
             owed: AtomicUsize::new(0),
             lineage: AtomicU64::new(store.lineage()),
             trusted_from: OnceLock::new(),
+            caught_up_from: OnceLock::new(),
             paying: AtomicBool::new(false),
             store,
         }
@@ -251,8 +255,39 @@ impl Tier {
     }
 
     fn line(&self, stripe: u16) -> Option<&AtomicU64> {
-        let lines = self.trusted_from.get().filter(|lines| !lines.is_empty())?;
-        lines.get(usize::from(stripe) % lines.len())
+        line(&self.trusted_from, stripe)
+    }
+
+    /// What this private tier holds is invalidated by news alone.
+    pub(crate) fn heed_news(&self, sequences: u16) {
+        let lines = (0..sequences.max(1)).map(|_| AtomicU64::new(0)).collect();
+        // Decided once, when the stack is built.
+        let _ = self.caught_up_from.set(lines);
+    }
+
+    pub(crate) fn heeds_news(&self) -> bool {
+        self.caught_up_from.get().is_some()
+    }
+
+    /// News were missed: what it holds is not to be used until somebody tells where the line is.
+    pub(crate) fn missed_news(&self) {
+        self.caught_up_from
+            .get()
+            .into_iter()
+            .flatten()
+            .for_each(|from| from.store(u64::MAX, Ordering::Release));
+    }
+
+    /// All news that were missed are below this version.
+    pub(crate) fn caught_up_from(&self, stripe: u16, version: Version) {
+        if let Some(from) = line(&self.caught_up_from, stripe) {
+            let _ = from.compare_exchange(u64::MAX, version.get(), Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether news of this entry may have been missed.
+    pub(crate) fn may_have_missed(&self, stripe: u16, version: Version) -> bool {
+        line(&self.caught_up_from, stripe).is_some_and(|from| version.get() < from.load(Ordering::Acquire))
     }
 
     /// The right to pay what is owed; one at a time has it.
@@ -312,4 +347,10 @@ impl Drop for Paying<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
+}
+
+/// Of a version for each sequence, the one that a stripe belongs to.
+fn line(lines: &OnceLock<Box<[AtomicU64]>>, stripe: u16) -> Option<&AtomicU64> {
+    let lines = lines.get().filter(|lines| !lines.is_empty())?;
+    lines.get(usize::from(stripe) % lines.len())
 }

@@ -9,7 +9,7 @@ use larder_core::{
     Error, ErrorKind, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Token, Version,
 };
 
-use super::{Core, Tier};
+use super::{Core, Tier, sync::Sync};
 use crate::{hub::Signal, memory::Resident, policy::freshness::classify, stats::Count};
 
 /// How often memory is swept and debts are tried.
@@ -63,6 +63,10 @@ impl Core {
             return;
         };
         let sequences = self.tiers[authority].capabilities.sequences;
+        if self.sync.as_ref().is_some_and(Sync::listens) {
+            let private = self.tiers.iter().filter(|tier| !tier.capabilities.shared);
+            private.for_each(|tier| tier.heed_news(sequences));
+        }
         let own = |tier: &&Tier| tier.capabilities.persistent && !tier.capabilities.shared;
         let mut doubtful = self.tiers.iter().filter(own).peekable();
         if doubtful.peek().is_some() {
@@ -90,7 +94,14 @@ impl Core {
 
     /// The authority granted a lease at this version.
     pub(crate) fn heard_from_authority(&self, stripe: u16, version: Version) {
-        self.tiers.iter().for_each(|tier| tier.trust_from(stripe, version));
+        let asks = self.sync.as_ref().is_some_and(Sync::asks_a_store);
+        for tier in &self.tiers {
+            tier.trust_from(stripe, version);
+            if !asks {
+                // No beat will tell.
+                tier.caught_up_from(stripe, version);
+            }
+        }
     }
 
     /// Ends everything, within `limit`: refuses new calls, waits for what is under way, ends the rest, closes the

@@ -233,7 +233,9 @@ impl Scope {
                     return None;
                 }
                 held.life = classify(&held.entry.deadlines, self.core.now());
-                if !self.core.store(place).trusts(stripe, stored.version) {
+                let tier = self.core.store(place);
+                let is_cut_off = tier.heeds_news() && !self.core.coherence.is_sound(self.core.now());
+                if is_cut_off || !tier.trusts(stripe, stored.version) {
                     held.life = self.as_fallback(&mut held.entry);
                 }
                 Some(held)
@@ -249,8 +251,8 @@ impl Scope {
         }
     }
 
-    /// What an earlier process left in a tier of this host may have been invalidated by others since: good enough
-    /// when the load fails, no better.
+    /// What an earlier process left in a tier of this host may have been invalidated by others since, as may what it
+    /// holds while this node is cut off: good enough when the load fails, no better.
     pub(crate) fn as_fallback(&self, entry: &mut Entry) -> Life {
         let now = self.core.now();
         entry.deadlines.fresh = entry.deadlines.fresh.min(now);

@@ -307,6 +307,11 @@ impl Coherence {
         self.clears.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// How often everything was made unreachable.
+    pub(crate) fn times_cleared(&self) -> u64 {
+        self.clears.load(Ordering::Acquire)
+    }
+
     fn sequence(&self, stripe: u16) -> &SettledFloors {
         &self.settled[usize::from(stripe) % self.settled.len()]
     }

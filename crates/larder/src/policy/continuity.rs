@@ -19,7 +19,7 @@
 //!
 //! This is a state machine without clock, chance or I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use larder_core::{Moment, NodeId, Place, Pulse, Sequence, Tip};
 
@@ -27,6 +27,10 @@ use super::pace::Pace;
 
 /// More publishers than any fleet has; beyond, they are all forgotten at once, as after a gap.
 const PUBLISHERS_MAX: usize = 4_096;
+/// For how long a publisher that fell silent may live.
+const SILENT_MS: u64 = 10_000;
+/// How many numbers are kept that came ahead of missing ones; beyond, they count as missing, too.
+const APART_MAX: usize = 4_096;
 
 /// What a number says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(crate) enum Proof {
 pub(crate) struct Continuity {
     /// How far each sequence's news were taken in.
     taken: BTreeMap<Sequence, Tip>,
+    /// Numbers above that which were heard of through publishers, while others between are missing.
+    apart: BTreeMap<Sequence, BTreeSet<u64>>,
     /// The beat that waits for its news to come, and how far the sequences were then.
     awaited: Option<(u64, Vec<(Sequence, Tip)>)>,
     /// The latest beat whose news have all been taken in.
@@ -67,6 +73,9 @@ pub(crate) struct Continuity {
     publishers: BTreeMap<NodeId, Publisher>,
     /// The clears of memory that were asked for by what came over the bus.
     clears: Pace,
+    /// Those that fell silent a short while ago, and when they were heard last. They may live: it may be this node that
+    /// did not hear.
+    silent: BTreeMap<NodeId, Moment>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +100,15 @@ impl Continuity {
         step
     }
 
-    /// Takes note of news about a place in a sequence that came in no order, through a publisher.
+    /// Takes note of news about a place in a sequence that came in no order, through a publisher. A later number does
+    /// not stand for an earlier one, which another publisher may have told in vain.
     pub(crate) fn heard_of(&mut self, sequence: Sequence, number: u64) {
-        if let Some(tip) = self.taken.get_mut(&sequence) {
-            tip.number = tip.number.max(number);
+        let Some(tip) = self.taken.get_mut(&sequence) else { return };
+        let apart = self.apart.entry(sequence).or_default();
+        if number > tip.number && apart.len() < APART_MAX {
+            apart.insert(number);
         }
+        close_up(tip, apart);
     }
 
     /// Takes note of a publisher's message. Signs of life bear the number of its last message and are not counted.
@@ -119,19 +132,25 @@ impl Continuity {
         }
         let last = if alive { number } else { known.unwrap_or(0).max(number) };
         self.publishers.insert(from, Publisher { last, heard: now });
+        self.silent.remove(&from);
         step
     }
 
     /// Forgets publishers that were last heard before `since`; true if there are any: their last news may be lost.
     pub(crate) fn forget_silent(&mut self, since: Moment) -> bool {
-        let before = self.publishers.len();
-        self.publishers.retain(|_, publisher| publisher.heard >= since);
-        self.publishers.len() < before
+        let silent = self.publishers.extract_if(.., |_, publisher| publisher.heard < since);
+        let silent: Vec<_> = silent.map(|(node, publisher)| (node, publisher.heard)).collect();
+        let some = !silent.is_empty();
+        self.silent.extend(silent);
+        let dead = since.as_millis().saturating_sub(SILENT_MS);
+        self.silent.retain(|_, heard| heard.as_millis() >= dead);
+        some
     }
 
-    /// The publishers that are known, and when they were heard last.
+    /// The publishers that may live, and when they were heard last.
     pub(crate) fn publishers(&self) -> impl Iterator<Item = (NodeId, Moment)> {
-        self.publishers.iter().map(|(node, publisher)| (*node, publisher.heard))
+        let heard = self.publishers.iter().map(|(node, publisher)| (*node, publisher.heard));
+        heard.chain(self.silent.iter().map(|(node, heard)| (*node, *heard)))
     }
 
     /// Takes in how far the sequences were at a beat. When it answers that news are lost, memory is to be cleared, and
@@ -205,6 +224,7 @@ impl Continuity {
             if taken.history != tip.history || taken.number < tip.number {
                 *taken = tip;
             }
+            close_up(taken, self.apart.entry(sequence).or_default());
         }
         self.awaited = None;
         self.proven = beat;
@@ -252,6 +272,14 @@ impl Continuity {
         if let Some((beat, _)) = self.awaited.take_if(|(_, tips)| tips.iter().all(reached)) {
             self.proven = beat;
         }
+    }
+}
+
+/// Takes in the numbers that follow what was taken in, now that nothing is missing before them.
+fn close_up(taken: &mut Tip, apart: &mut BTreeSet<u64>) {
+    *apart = apart.split_off(&(taken.number + 1));
+    while apart.remove(&(taken.number + 1)) {
+        taken.number += 1;
     }
 }
 
@@ -319,6 +347,22 @@ mod tests {
     }
 
     #[test]
+    fn a_later_number_of_one_publisher_does_not_hide_an_earlier_one_of_another() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(5));
+        continuity.heard_of(KEYS, 7);
+        continuity.heard_of(KEYS, 9);
+        assert!(!continuity.has_taken_in(&[(KEYS, 7)]));
+        assert_eq!(continuity.pulse(2, &pulse(9)), Proof::Sound, "on its way");
+        continuity.heard_of(KEYS, 6);
+        assert!(continuity.has_taken_in(&[(KEYS, 7)]));
+        assert_eq!(continuity.pulse(3, &pulse(9)), Proof::Lost { missed: 2 });
+        assert!(continuity.has_taken_in(&[(KEYS, 9)]), "memory was cleared after it");
+        continuity.heard_of(KEYS, 10);
+        assert!(continuity.has_taken_in(&[(KEYS, 10)]));
+    }
+
+    #[test]
     fn a_sequence_of_another_history_is_a_loss_even_if_it_is_further() {
         let mut continuity = Continuity::default();
         continuity.caught_up(1, &pulse(5));
@@ -342,8 +386,21 @@ mod tests {
         let later = now.after(std::time::Duration::from_secs(1));
         assert_eq!(continuity.published(one, 8, false, later), Step::Follows);
         assert!(continuity.forget_silent(later));
-        assert_eq!(continuity.publishers().collect::<Vec<_>>(), [(one, later)]);
+        let node = |(node, _)| node;
+        assert_eq!(
+            continuity.publishers().map(node).collect::<Vec<_>>(),
+            [one, other, NodeId(3)],
+            "they may live"
+        );
         assert!(!continuity.forget_silent(later));
+        assert_eq!(
+            continuity.published(other, 0, true, later),
+            Step::Follows,
+            "as if it had never been heard"
+        );
+        assert!(!continuity.forget_silent(later.after(std::time::Duration::from_millis(0))));
+        assert!(continuity.forget_silent(later.after(std::time::Duration::from_secs(60))));
+        assert_eq!(continuity.publishers().count(), 0, "for so long nobody lives in silence");
     }
 
     #[test]

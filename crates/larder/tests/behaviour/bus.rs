@@ -233,7 +233,9 @@ async fn removed_everywhere_means_that_no_node_serves_it() {
         two.faults.fail_all();
         let began = crate::support::Watch::start();
         assert!(one.cache.remove_everywhere(&1).await.unwrap().everywhere);
-        assert!(began.elapsed() <= millis(1_200), "{way:?}: {:?}", began.elapsed());
+        // Where no books are kept it is not known which of two nodes is deaf.
+        let bound = if way == Way::Alone { millis(2_000) } else { millis(1_200) };
+        assert!(began.elapsed() <= bound, "{way:?}: {:?}", began.elapsed());
         let after = two.cache.get(&1).await;
         let lookup = two.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
         assert!(lookup.stale.is_some(), "{way:?}: only what is marked: {after:?}");

@@ -11,6 +11,7 @@ mod epochs;
 mod flights;
 mod freshness;
 mod lives;
+mod losses;
 mod matching;
 mod nodes;
 mod outages;

@@ -88,6 +88,9 @@ impl Core {
             (News::Raised { barriers, .. }, Some(place)) => {
                 self.barriers.take_in(Barrier::new(place.number), barriers);
             }
+            (News::Dropped(keys) | News::Expired(keys) | News::Refreshed(keys), None) => {
+                keys.iter().for_each(|(key, version)| _ = self.heard_of(sync, key, *version));
+            }
             _ => {}
         }
     }
@@ -174,7 +177,11 @@ impl Core {
             News::Owed(keys) => keys.iter().for_each(|key| self.distrust_store(key)),
             News::Expired(keys) => {
                 for (key, version) in keys {
-                    self.expire_copy(key, version_of(*version));
+                    // A removal that is still on its way would pass by what is kept under the new version.
+                    match place.is_some() || self.has_come(sync, key, *version) {
+                        true => self.expire_copy(key, version_of(*version)),
+                        false => self.drop_copy(key, *version),
+                    }
                 }
             }
             News::Freed(key) => self.wakes.wake(key),
@@ -221,6 +228,14 @@ impl Core {
             }
             _ => {}
         }
+    }
+
+    /// Whether everything has come that the store did before this, as far as beats ask it.
+    fn has_come(&self, sync: &Sync, key: &Key, version: Version) -> bool {
+        let Some(authority) = self.authority.filter(|_| version > Version::ZERO) else { return true };
+        let sequences = self.tiers[authority].capabilities.sequences.max(1);
+        let place = (Sequence::Keys(key.stripe() % sequences), version.get());
+        !sync.asks_a_store() || sync.continuity().has_taken_in(&[place])
     }
 
     /// A peer removed or replaced a key: no copy from before is served, and no fill from before is kept.

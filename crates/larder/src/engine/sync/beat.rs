@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 
-use larder_core::{Beat, ClearReason, Error, Event, Moment, Sequence, Store, Version};
+use larder_core::{Beat, ClearReason, Error, Event, Moment, Sequence, Store, Tip, Version};
 
 use super::{Carriage, Sync};
 use crate::{
@@ -53,9 +53,11 @@ impl Core {
         let number = sync.beats.fetch_add(1, Ordering::AcqRel) + 1;
         let joins = sync.joins.load(Ordering::Acquire);
         let (sent, proven) = (self.now(), sync.continuity().proven());
+        let cleared = self.coherence.times_cleared();
         let ttl = sync.settings.sound * FORGOTTEN_AFTER;
         let beat = Beat { node: sync.node, number, proven, ttl };
         let Ok(pulse) = tier.call(self, "beat", tier.store.beat(beat)).await else { return };
+        let nothing_missed_meanwhile = cleared == self.coherence.times_cleared();
         // No subscription begins between the question and the proof.
         let mut continuity = sync.continuity();
         if joins != sync.joins.load(Ordering::Acquire) && !ablated!(ReconnectOrder) {
@@ -79,11 +81,21 @@ impl Core {
             self.note_missed(sync, 1);
             self.clear_now(&mut continuity, ClearReason::Gap);
         }
+        if nothing_missed_meanwhile {
+            self.catch_up_in_private_tiers(&pulse.sequences);
+        }
         self.coherence.settle(&sync.settling().pulse(sent, &pulse.sequences));
         self.sound_from(sync, sent);
         drop(continuity);
         // What was lost is made up for.
         self.answer_questions(sync);
+    }
+
+    /// What is put into private tiers from here on is newer than all that was missed.
+    fn catch_up_in_private_tiers(&self, sequences: &[Tip]) {
+        for (nth, tip) in (0..).zip(sequences) {
+            self.tiers.iter().for_each(|tier| tier.caught_up_from(nth, Version::new(tip.number)));
+        }
     }
 
     /// Takes note that news were lost. Memory is to be cleared then.
@@ -140,6 +152,10 @@ impl Core {
         let joins = sync.joins.load(Ordering::Acquire);
         if sync.proven_join.swap(joins, Ordering::AcqRel) != joins && !ablated!(ReconnectOrder) {
             self.clear_now(&mut continuity, ClearReason::Joined);
+        } else if !self.is_sound() {
+            // Whoever did not hear itself did not hear others.
+            self.note_missed(sync, 1);
+            self.clear_now(&mut continuity, ClearReason::Gap);
         }
         self.sound_from(sync, sent);
     }

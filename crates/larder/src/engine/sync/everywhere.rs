@@ -127,8 +127,11 @@ impl Core {
         up_to: Vec<(Sequence, u64)>,
     ) -> Result<u64> {
         let (began, patience) = (self.now(), sync.settings.sound + MARGIN);
+        // By then a node that missed the news has noticed that others were told more, or that this node fell silent, and
+        // forgotten all; or it was not sound in the first place.
+        let certain = patience + 3 * sync.settings.beat;
         // A node that has listened for less than a span may not have heard of everybody.
-        let heard_all = began.max(sync.heard_since().after(patience));
+        let heard_all = began.max(sync.heard_since().after(certain));
         sync.outbox.mention(News::Asked { question: question.number, up_to });
         let deadline = began.after(sync.settings.sound * SPANS_MAX);
         loop {
@@ -136,7 +139,10 @@ impl Core {
             let now = self.now();
             let waiting = |(node, _): &(NodeId, Moment)| *node != sync.node && !question.has_answer_of(*node);
             let unanswered: Vec<_> = sync.continuity().publishers().filter(waiting).collect();
-            let still = unanswered.iter().filter(|(_, heard)| heard.after(patience) > now).count();
+            // Of a node that is not heard it is not known which of the two is deaf.
+            let is_certain = now >= began.after(certain);
+            let still = unanswered.iter().filter(|(_, heard)| !is_certain || heard.after(patience) > now);
+            let still = still.count();
             if still == 0 && now >= heard_all {
                 if !self.is_sound() {
                     return Err(Error::new(

@@ -167,6 +167,10 @@ impl Sync {
         self.settling().lose();
     }
 
+    pub(crate) fn listens(&self) -> bool {
+        self.settings.listen
+    }
+
     /// Whether to do one of these now; then how often it was not done before.
     fn pace(&self, of: impl FnOnce(&mut Paces) -> &mut Pace, now: Moment) -> Option<u64> {
         let mut paces = self.paces.lock().expect("no panics under this lock: times are compared");
@@ -174,7 +178,7 @@ impl Sync {
     }
 
     /// Whether beats ask a store, rather than listen to the node's own echo.
-    fn asks_a_store(&self) -> bool {
+    pub(crate) fn asks_a_store(&self) -> bool {
         self.books && self.carriage != Carriage::Noticed
     }
 }
@@ -221,6 +225,7 @@ impl Core {
     /// Makes everything in memory unreachable, since it may have changed unnoticed.
     pub(crate) fn forget_all(&self, reason: ClearReason) {
         self.coherence.bump_all();
+        self.tiers.iter().for_each(Tier::missed_news);
         self.barriers.forget();
         self.sync.iter().for_each(|sync| BusCounters::add(&sync.counters.clears));
         tracing::info!(target: "larder::sync", ?reason, "memory was cleared");

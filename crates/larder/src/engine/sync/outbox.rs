@@ -126,7 +126,12 @@ impl Outbox {
         if let Some(sent) = state.alive.take() {
             return Some((News::Alive { sent }, Vec::new()));
         }
-        state.next_kept().map(|news| (news, Vec::new())).or_else(|| state.next_fresh())
+        let next = state.next_kept().map(|news| (news, Vec::new())).or_else(|| state.next_fresh());
+        if next.is_none() {
+            // What failed last was not worth keeping. Nothing has to go before the next news, so they try the bus.
+            state.down = false;
+        }
+        next
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,0 +1,158 @@
+//! News that get lost, and what must not follow from it.
+
+use larder::{
+    BusSettings, Cache, LoadContext, Loaded, Memory, Policy, Reach, Stack, TierSettings, hours, millis, secs,
+};
+use larder_core::Capabilities;
+use larder_testkit::{MemoryStore, SeededRng};
+
+use crate::{
+    bus::{Fleet, Way, arrive},
+    support::{Origin, get, load, sleep},
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_could_not_publish_what_only_mattered_then_publishes_again() {
+    let fleet = Fleet::new(Way::Published);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    one.leg.set_mute(true);
+    // It is asked whether it heard, and cannot answer; its next beats tell.
+    two.cache.remove_everywhere(&1).await.unwrap();
+    one.leg.set_mute(false);
+    sleep(secs(10)).await;
+    assert_eq!(load(&two.cache, 2, Origin::default().gives(7)).await, 7);
+    assert_eq!(one.cache.remove(&2).await.unwrap().bus, Reach::Done);
+    arrive().await;
+    assert_eq!(get(&two.cache, 2).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_publisher_told_in_vain_is_missed_though_another_was_heard_after() {
+    let fleet = Fleet::new(Way::Published);
+    let (one, two, three) = (fleet.node().await, fleet.node().await, fleet.node().await);
+    assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+    one.leg.set_deaf(true);
+    two.cache.remove(&1).await.unwrap();
+    one.leg.set_deaf(false);
+    three.cache.remove(&2).await.unwrap();
+    sleep(secs(3)).await;
+    assert_eq!(get(&one.cache, 1).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_private_tier_is_as_good_as_the_news_that_its_node_hears() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let two = fleet.node().await;
+        let mut private = Capabilities::none();
+        (private.persistent, private.sequence, private.leases) = (true, true, true);
+        let private = MemoryStore::new(fleet.clock.clone()).with_capabilities(private);
+        let shared = match way {
+            Way::Announced => fleet.store.clone().announcing_on("news"),
+            _ => fleet.store.clone(),
+        };
+        let bus = fleet.bus.clone();
+        let leg = bus.leg();
+        let stack = Stack::builder()
+            .memory(Memory::max_entries(100))
+            .clock(fleet.clock.clone())
+            .rng(SeededRng::unpredictable())
+            .bus_with(bus, BusSettings::new())
+            .store_with(private, TierSettings::new().with_name("private"))
+            .store_with(shared, TierSettings::new().with_name("shared"))
+            .build()
+            .await
+            .unwrap();
+        let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+        sleep(millis(600)).await;
+        for deaf in [false, true] {
+            let key = u64::from(deaf);
+            assert_eq!(load(&cache, key, Origin::default().gives(7)).await, 7);
+            leg.set_deaf(deaf);
+            two.cache.remove(&key).await.unwrap();
+            sleep(secs(2)).await;
+            assert_eq!(get(&cache, key).await, None, "{way:?}, deaf: {deaf}");
+            assert_eq!(load(&cache, key, Origin::default().gives(8)).await, 8);
+            assert_eq!(stack.stats().tiers.len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_from_before_a_tag_was_invalidated_in_vain_is_shared_with_nobody_after() {
+    let fleet = Fleet::new(Way::Announced);
+    let one = fleet.node().await;
+    let slow = |_: LoadContext<u64>| async {
+        sleep(secs(1)).await;
+        Ok::<_, std::io::Error>(Loaded::value(1).tags(["a"]))
+    };
+    let fast = |_: LoadContext<u64>| async { Ok::<_, std::io::Error>(Loaded::value(2).tags(["a"])) };
+    one.faults.fail_all();
+    let (before, after) = tokio::join!(one.cache.get_or_load(&1, slow), async {
+        sleep(millis(500)).await;
+        assert!(one.cache.invalidate_tag("a").await.is_err(), "it is owed");
+        one.cache.get_or_load(&1, fast).await
+    });
+    assert_eq!((before.unwrap().as_deref(), after.unwrap().as_deref()), (Some(&1), Some(&2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cleared_everywhere_nothing_stands_in_a_store_that_keeps_no_barriers_either() {
+    let fleet = Fleet::new(Way::Published);
+    let mut plain = Capabilities::none();
+    (plain.shared, plain.sequence, plain.leases) = (true, true, true);
+    (plain.scan, plain.fleet) = (true, true);
+    let node = async || {
+        let store = fleet.store.clone().with_capabilities(plain);
+        let builder = Stack::builder()
+            .memory(Memory::max_entries(100))
+            .clock(fleet.clock.clone())
+            .rng(SeededRng::unpredictable())
+            .bus(fleet.bus.clone())
+            .store_with(store, TierSettings::new().with_name("shared"));
+        let stack = builder.build().await.unwrap();
+        let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+        (stack, cache)
+    };
+    let ((_one, one), (_two, two)) = (node().await, node().await);
+    sleep(secs(1)).await;
+    assert_eq!(load(&one, 1, Origin::default().gives(7)).await, 7);
+    assert!(two.clear_everywhere().await.unwrap().everywhere);
+    assert_eq!([get(&one, 1).await, get(&two, 1).await], [None, None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_deaf_and_hears_itself_again_serves_nothing_from_before() {
+    let fleet = Fleet::new(Way::Alone);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    sleep(secs(2)).await;
+    assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+    one.leg.set_deaf(true);
+    sleep(secs(2)).await;
+    two.cache.remove(&1).await.unwrap();
+    one.leg.set_deaf(false);
+    // It may hear its own sign of life before any other.
+    for _ in 0..100 {
+        sleep(millis(5)).await;
+        let lookup = one.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
+        assert!(!lookup.answer.is_hit() || lookup.stale.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_by_a_node_that_was_deaf_nobody_serves_it_who_was_not_heard() {
+    let fleet = Fleet::new(Way::Alone);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    sleep(secs(2)).await;
+    assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+    // For a while neither hears the other, and each hears itself: the one by its last sign of life.
+    one.leg.set_deaf(true);
+    sleep(secs(5)).await;
+    assert_eq!(two.cache.remove_everywhere(&1).await.map(|done| done.everywhere).ok(), None, "it beats on");
+    one.leg.set_mute(true);
+    sleep(secs(3)).await;
+    one.leg.set_deaf(false);
+    assert!(two.cache.remove_everywhere(&1).await.unwrap().everywhere);
+    let lookup = one.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
+    assert!(!lookup.answer.is_hit() || lookup.stale.is_some());
+}
