@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::{
     dice::Dice,
     faults::{Fault, FaultClass},
+    fleet::Telling,
     server::Forget,
     world::World,
 };
@@ -71,13 +72,24 @@ async fn strike(world: Arc<World>, fault: Fault) {
         FaultClass::RollingRestart => return roll(&world).await,
         _ => {}
     }
+    let breaks_bus = class.is_of_the_server() && world.plan.fleet.telling == Telling::Announced;
+    if breaks_bus {
+        world.network.lose_bus();
+    }
     begin(&world, &fault);
     if for_ms > 0 {
         tokio::time::sleep(Duration::from_millis(for_ms)).await;
         undo(&world, &fault);
-        if class == FaultClass::ServerDown {
-            world.network.come_up();
+        match class {
+            FaultClass::ServerDown => world.network.come_up(),
+            FaultClass::BusDown => world.network.regain_bus(),
+            _ => {}
         }
+    }
+    if breaks_bus {
+        let mut dice = Dice::of(&[world.plan.seed, 0xbad, fault.number as u64, 1]);
+        tokio::time::sleep(Duration::from_millis(dice.log_millis(1, 500))).await;
+        world.network.regain_bus();
     }
 }
 
@@ -87,6 +99,10 @@ fn begin(world: &World, fault: &Fault) {
     match fault.class {
         F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => world.origin.worsen(*fault),
         F::ServerDown => network.go_down(),
+        F::BusDown => {
+            network.struck.add(fault.class);
+            network.lose_bus();
+        }
         F::ServerRestart | F::ServerLoss => {
             network.struck.add(fault.class);
             network.server().restart(fault.class == F::ServerRestart);
@@ -141,9 +157,13 @@ fn fail_over(world: &World, fault: &Fault) {
     let lag_ms = (fault.strength * fault.strength * 3_000.0) as u64;
     let ordinal = network.ordinal();
     let lost = network.server().fail_over(network.now_ms(), lag_ms);
-    for key in lost.iter().filter_map(|key| world.plan.number_of(key)) {
+    for key in lost.keys.iter().filter_map(|key| world.plan.number_of(key)) {
         world.checker().lost(key, ordinal);
         world.note(Some(key), || "the failover lost an invalidation or write of this key".to_owned());
+    }
+    if lost.barriers {
+        world.checker().lost_barriers(ordinal);
+        world.note(None, || "the failover lost barriers".to_owned());
     }
     network.disturb_all();
 }

@@ -64,6 +64,28 @@ classes! {
     Crash = "crash",
     /// Every node is shut down in order and starts anew, one after the other.
     RollingRestart = "rolling restart",
+    /// Messages to one node take long.
+    NewsLate = "news late",
+    /// Messages to one node vanish.
+    NewsLost = "news lost",
+    /// Messages to one node arrive twice.
+    NewsTwice = "news twice",
+    /// Messages to one node overtake each other.
+    NewsMixed = "news out of order",
+    /// One node hears nothing, and is not told that it does not.
+    Deaf = "deaf",
+    /// What one node publishes vanishes, and it waits for an answer.
+    Mute = "mute",
+    /// Both.
+    BusPartition = "bus partition",
+    /// What one node publishes is refused, or carried and answered with an error.
+    PublishFails = "publishing fails",
+    /// One node loses its subscription, and gets it back after a while.
+    BusCut = "bus cut",
+    /// Everybody does.
+    BusDown = "bus down",
+    /// One node loses the bus and the store.
+    CutOff = "cut off",
     /// The origin takes long.
     OriginSlow = "origin slow",
     /// The origin fails.
@@ -88,11 +110,22 @@ impl FaultClass {
                 | F::EvictLeases
                 | F::EvictSequence
                 | F::RollingRestart
+                | F::BusDown
                 | F::OriginSlow
                 | F::OriginFail
                 | F::OriginHang
                 | F::OriginPanic
         )
+    }
+
+    /// Whether it ends every connection to the server.
+    pub(crate) fn is_of_the_server(self) -> bool {
+        matches!(self, Self::ServerDown | Self::ServerRestart | Self::ServerLoss | Self::Failover)
+    }
+
+    /// Whether it needs a bus.
+    pub(crate) fn needs_a_bus(self) -> bool {
+        (Self::NewsLate..=Self::CutOff).contains(&self)
     }
 
     /// How long it lasts, in milliseconds.
@@ -106,6 +139,11 @@ impl FaultClass {
                 dice.log_millis(100, 20_000)
             }
             F::PartitionOut | F::PartitionIn | F::PartitionBoth => dice.log_millis(50, 15_000),
+            F::NewsLate | F::NewsLost | F::NewsTwice | F::NewsMixed | F::PublishFails => {
+                dice.log_millis(100, 20_000)
+            }
+            F::Deaf | F::Mute | F::BusPartition | F::CutOff => dice.log_millis(50, 15_000),
+            F::BusCut | F::BusDown => dice.log_millis(10, 5_000),
             F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => dice.log_millis(100, 10_000),
             _ => 0,
         }
@@ -157,8 +195,14 @@ pub(crate) fn schedule(seed: u64, rates: &[(FaultClass, u64)], nodes: usize, unt
 }
 
 /// How often each class struck: episodes, and for those that strike single requests, the requests.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Struck([AtomicU64; FaultClass::ALL.len()]);
+
+impl Default for Struck {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; FaultClass::ALL.len()])
+    }
+}
 
 impl Struck {
     pub(crate) fn add(&self, class: FaultClass) {

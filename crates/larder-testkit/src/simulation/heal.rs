@@ -54,7 +54,11 @@ async fn reads_all(world: &Arc<World>, node: &Arc<Node>) {
 async fn read(world: &Arc<World>, node: &Arc<Node>, key: u32) -> Option<u64> {
     let (cache, id) = node.cache(world, key);
     let ticket = world.begin(node, key);
-    let loader = super::origin::Loader { node: node.index, forced: false, dice: u64::from(key) };
+    let loader = super::origin::Loader {
+        node: node.index,
+        purpose: super::check::Purpose::Read,
+        dice: u64::from(key),
+    };
     let loading = Arc::clone(world);
     let answer =
         cache.get_or_load(&id, move |context| super::origin::load(loading, loader, key, context)).await;

@@ -12,13 +12,15 @@ use std::{
 use bytes::Bytes;
 use larder_core::{
     Barriers, Beat, Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Member,
-    NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store, Token, Write,
+    NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store, Tip, Token, Write,
     Written,
 };
 
 use super::{
+    bus::CHANNEL,
     dice::Dice,
-    network::Network,
+    fleet::Telling,
+    network::{Network, wait},
     server::{Caller, Server, Told},
 };
 
@@ -30,13 +32,21 @@ pub(crate) struct Link {
     network: Arc<Network>,
     node: usize,
     dice: Mutex<Dice>,
-    /// The highest number of the sequence that it was told, and in which history; 0 is none yet.
-    seen: AtomicU64,
-    history: AtomicU64,
+    /// What it knows of the sequence, of that of the barriers, and of the list of nodes.
+    keys: Known,
+    barriers: Known,
+    members: Known,
     /// Which server it last reached.
     identity: AtomicU64,
     lineage: AtomicU64,
     closed: AtomicBool,
+}
+
+/// The highest number that it was told, and in which history; 0 is none yet.
+#[derive(Debug, Default)]
+struct Known {
+    seen: AtomicU64,
+    history: AtomicU64,
 }
 
 impl Link {
@@ -45,8 +55,9 @@ impl Link {
             network,
             node,
             dice: Mutex::new(dice),
-            seen: AtomicU64::new(0),
-            history: AtomicU64::new(0),
+            keys: Known::default(),
+            barriers: Known::default(),
+            members: Known::default(),
             identity: AtomicU64::new(NOBODY),
             lineage: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -74,7 +85,8 @@ impl Link {
         let request = Request {
             network: Arc::clone(&self.network),
             identity: self.reach(),
-            seen: self.seen.load(Ordering::Relaxed),
+            seen: self.keys.seen.load(Ordering::Relaxed),
+            seen_barriers: self.barriers.seen.load(Ordering::Relaxed),
             fresh,
             arrives_ms: self.network.now_ms() + out_ms,
             run: Some(run),
@@ -90,7 +102,7 @@ impl Link {
         }
         let (answer, told) = answer?;
         if let Some(told) = told {
-            self.learn(told);
+            self.learn(&self.keys, told);
         }
         Ok(answer)
     }
@@ -105,12 +117,17 @@ impl Link {
         identity
     }
 
-    fn learn(&self, told: Told) {
-        let before = self.history.swap(told.history, Ordering::Relaxed);
+    fn learn(&self, known: &Known, told: Told) {
+        let before = known.history.swap(told.history, Ordering::Relaxed);
         if before != 0 && before != told.history {
             self.lineage.fetch_add(1, Ordering::Relaxed);
         }
-        self.seen.fetch_max(told.number, Ordering::Relaxed);
+        known.seen.fetch_max(told.number, Ordering::Relaxed);
+    }
+
+    /// Refuses what the plan's store does not keep.
+    fn keeps(&self, kept: bool) -> Result<()> {
+        if kept { Ok(()) } else { Err(unsupported("the simulated store does not keep this")) }
     }
 }
 
@@ -120,6 +137,7 @@ struct Request<F: Late> {
     /// The server that it was sent to.
     identity: u64,
     seen: u64,
+    seen_barriers: u64,
     fresh: u64,
     arrives_ms: u64,
     run: Option<F>,
@@ -148,7 +166,9 @@ impl<F: Late> Request<F> {
             return Err(Error::new(ErrorKind::Unavailable, "the connection broke"));
         }
         let caller = self.caller();
-        Ok(run(&mut server, caller))
+        let answer = run(&mut server, caller);
+        self.network.tell(&mut server);
+        Ok(answer)
     }
 
     /// Arrives once more, later.
@@ -167,6 +187,7 @@ impl<F: Late> Request<F> {
             if server.identity == identity {
                 let caller = Caller { now_ms: network.now_ms(), ordinal: network.ordinal(), ..caller };
                 run.run_late(&mut server, caller);
+                network.tell(&mut server);
             }
         }));
     }
@@ -175,6 +196,7 @@ impl<F: Late> Request<F> {
         Caller {
             now_ms: self.network.now_ms(),
             seen: self.seen,
+            seen_barriers: self.seen_barriers,
             fresh: self.fresh,
             ordinal: self.network.ordinal(),
         }
@@ -191,6 +213,7 @@ impl<F: Late> Drop for Request<F> {
                     let mut server = self.network.server();
                     if server.identity == self.identity {
                         run.run_late(&mut server, caller);
+                        self.network.tell(&mut server);
                     }
                 }
                 left => self.spawn_late(run, left),
@@ -199,15 +222,8 @@ impl<F: Late> Drop for Request<F> {
     }
 }
 
-fn unsupported() -> Error {
-    Error::new(ErrorKind::Unsupported, "the simulated store keeps no books of a fleet")
-}
-
-async fn wait(ms: u64) {
-    match ms {
-        0 => tokio::task::yield_now().await,
-        ms => tokio::time::sleep(Duration::from_millis(ms)).await,
-    }
+fn unsupported(what: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, what)
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -222,6 +238,8 @@ impl Store for Link {
         capabilities.sequence = true;
         capabilities.leases = true;
         capabilities.scan = true;
+        capabilities.fleet = self.network.fleet.books;
+        capabilities.barriers = self.network.fleet.barriers;
         capabilities
     }
 
@@ -230,7 +248,7 @@ impl Store for Link {
     }
 
     fn channel(&self) -> Option<Arc<str>> {
-        None
+        (self.network.fleet.telling == Telling::Announced).then(|| CHANNEL.into())
     }
 
     async fn read(&self, reads: Vec<Read>) -> Result<Vec<Found>> {
@@ -288,24 +306,44 @@ impl Store for Link {
         self.call(move |server, caller| (server.keys(&prefix, caller.now_ms).len() as u64, None)).await
     }
 
-    async fn beat(&self, _: Beat) -> Result<Pulse> {
-        Err(unsupported())
+    async fn beat(&self, beat: Beat) -> Result<Pulse> {
+        self.keeps(self.network.fleet.books)?;
+        let (members, keys, barriers) =
+            self.call(move |server, caller| (server.beat(&beat, caller), None)).await?;
+        self.learn(&self.members, Told { number: 0, history: members });
+        self.learn(&self.keys, keys);
+        self.learn(&self.barriers, barriers);
+        let tip = |told: Told| Tip { number: told.number, history: told.history };
+        Ok(Pulse { sequences: vec![tip(keys)], barriers: tip(barriers) })
     }
 
-    async fn leave(&self, _: NodeId) -> Result<()> {
-        Err(unsupported())
+    async fn leave(&self, node: NodeId) -> Result<()> {
+        self.keeps(self.network.fleet.books)?;
+        self.call(move |server, _| (server.books.leave(node), None)).await
     }
 
     async fn members(&self) -> Result<Vec<Member>> {
-        Err(unsupported())
+        self.keeps(self.network.fleet.books)?;
+        let (history, members) = self.call(|server, caller| (server.books.members(caller), None)).await?;
+        if let Some(history) = history {
+            self.learn(&self.members, Told { number: 0, history });
+        }
+        Ok(members)
     }
 
-    async fn raise(&self, _: Raise) -> Result<Raised> {
-        Err(unsupported())
+    async fn raise(&self, raise: Raise) -> Result<Raised> {
+        self.keeps(self.network.fleet.barriers)?;
+        let (raised, told) = self.call(move |server, caller| (server.raise(&raise, caller), None)).await?;
+        self.learn(&self.barriers, told);
+        Ok(raised)
     }
 
-    async fn barriers(&self, _: Vec<Bytes>) -> Result<Barriers> {
-        Err(unsupported())
+    async fn barriers(&self, names: Vec<Bytes>) -> Result<Barriers> {
+        self.keeps(self.network.fleet.barriers)?;
+        let found = self.call(move |server, caller| (server.books.barriers(&names, caller), None)).await?;
+        let Tip { number, history } = found.tip;
+        self.learn(&self.barriers, Told { number, history });
+        Ok(found)
     }
 
     async fn ping(&self) -> Result<()> {
@@ -321,11 +359,11 @@ impl Store for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PausedClock, store_conformance};
+    use crate::{PausedClock, simulation::fleet::Fleet, store_conformance};
 
     #[tokio::test(start_paused = true)]
     async fn a_link_keeps_the_promises_of_every_store() {
-        let network = Arc::new(Network::new(1, PausedClock::new()));
+        let network = Arc::new(Network::new(1, PausedClock::new(), Fleet::announced()));
         let count = AtomicU64::new(0);
         store_conformance(async || {
             let dice = Dice::of(&[count.fetch_add(1, Ordering::Relaxed)]);

@@ -4,10 +4,13 @@
 //! what goes wrong when. Every answer is judged as it comes; a run ends with everything healed, and looks whether all
 //! recovered. The same seed gives the same run, to the last event: its hash is the proof.
 
+mod books;
+mod bus;
 mod check;
 mod dice;
 mod director;
 mod faults;
+mod fleet;
 mod gate;
 mod heal;
 mod history;
@@ -20,6 +23,7 @@ mod regressions;
 mod report;
 mod server;
 mod shrink;
+mod sweeps;
 mod timeline;
 mod value;
 mod workload;
@@ -148,7 +152,9 @@ impl Simulation {
         let shrunk = shrink::shrink(&whole, violation, &|cut, recorded| self.play(seed, cut, recorded));
         let again = self.play(seed, shrunk.cut.clone(), Some(shrunk.violation.key.unwrap_or(u32::MAX)));
         let needs = shrink::describe(&whole, &plan(shrunk.cut.clone()), again.steps.len(), &shrunk);
-        let timeline = timeline::draw(&again.lines, whole.nodes);
+        let mut lines = again.lines;
+        lines.retain(|line| line.at_ms <= shrunk.violation.at_ms);
+        let timeline = timeline::draw(&lines, whole.nodes);
         format!("seed {seed}: {}\n{violation}\n{needs}{timeline}{}", whole.summary(), shrunk.violation)
     }
 

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use larder::{Cache, Memory, Result, Settings, Stack, TierSettings};
+use larder::{BusSettings, Cache, Memory, Result, Settings, Stack, TierSettings};
 use larder_core::Capabilities;
 
 use super::{
+    bus::SimBus,
     dice::{Dice, mix},
     gate::Gate,
     link::Link,
@@ -65,6 +66,10 @@ async fn stack(world: &Arc<World>, index: usize, incarnation: u32, gate: &Arc<Ga
         (capabilities.persistent, capabilities.leases) = (true, true);
         (capabilities.sequence, capabilities.scan) = (true, true);
         builder = builder.store_with(disk.clone().with_capabilities(capabilities), tier("disk"));
+    }
+    if plan.fleet.has_bus() {
+        let bus = SimBus::new(Arc::clone(&world.network), index, Dice::of(&[mix(&who), 0xb05]));
+        builder = builder.bus_with(bus, BusSettings::new().with_partition(plan.fleet.partition));
     }
     builder.store_with(link, tier("shared")).build().await
 }

@@ -10,6 +10,7 @@ use std::{
 use larder::{BoxError, LoadContext, Loaded, Validator};
 
 use super::{
+    check::Purpose,
     dice::Dice,
     faults::{Fault, FaultClass},
     value::SimValue,
@@ -61,7 +62,7 @@ struct MeantPanic;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loader {
     pub(crate) node: usize,
-    pub(crate) forced: bool,
+    pub(crate) purpose: Purpose,
     pub(crate) dice: u64,
 }
 
@@ -73,20 +74,21 @@ pub(crate) async fn load(
     context: LoadContext<SimValue>,
 ) -> Result<Loaded<SimValue>, BoxError> {
     let mut dice = Dice::of(&[loader.dice]);
-    let _loading = world.loading(loader.node, key, loader.forced);
+    let _loading = world.loading(loader.node, key, loader.purpose);
     suffer(&world, &mut dice).await?;
     let row = world.loaded_row(key);
     world.note(Some(key), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
     linger(&world, &mut dice).await;
+    let tags = world.plan.tags_of(key);
     if row.absent {
-        return Ok(Loaded::absent());
+        return Ok(Loaded::absent().tags(tags));
     }
     let tag = row.version.to_string();
     let same = context.validator().and_then(|validator| validator.etag.as_deref()) == Some(&*tag);
     if same && context.previous().is_some() {
         return Ok(Loaded::not_modified());
     }
-    let loaded = Loaded::value(SimValue::new(world.plan.seed, key, row.version));
+    let loaded = Loaded::value(SimValue::new(world.plan.seed, key, row.version)).tags(tags);
     Ok(if dice.chance(world.plan.not_modified) { loaded.validator(Validator::etag(tag)) } else { loaded })
 }
 
@@ -96,19 +98,19 @@ pub(crate) async fn load_many(
     loader: Loader,
     keys: Vec<u64>,
     namespace: u32,
-) -> Result<HashMap<u64, SimValue>, BoxError> {
+) -> Result<HashMap<u64, Loaded<SimValue>>, BoxError> {
     let mut dice = Dice::of(&[loader.dice]);
     let whole = |key: &u64| world.plan.key_of(namespace, *key);
     let _loading: Vec<_> =
-        keys.iter().map(|key| world.loading(loader.node, whole(key), loader.forced)).collect();
+        keys.iter().map(|key| world.loading(loader.node, whole(key), loader.purpose)).collect();
     suffer(&world, &mut dice).await?;
     let mut loaded = HashMap::new();
     for key in &keys {
         let row = world.loaded_row(whole(key));
         world.note(Some(whole(key)), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
-        if !row.absent {
-            loaded.insert(*key, SimValue::new(world.plan.seed, whole(key), row.version));
-        }
+        let value = || Loaded::value(SimValue::new(world.plan.seed, whole(key), row.version));
+        let made = if row.absent { Loaded::absent() } else { value() };
+        loaded.insert(*key, made.tags(world.plan.tags_of(whole(key))));
     }
     linger(&world, &mut dice).await;
     Ok(loaded)

@@ -7,6 +7,7 @@ use larder::{Policy, TierPolicy};
 use super::{
     dice::Dice,
     faults::{Fault, FaultClass, schedule},
+    fleet::Fleet,
 };
 
 /// How long chaos lasts unless it is told otherwise.
@@ -67,6 +68,14 @@ verbs! {
     Expire = "expire",
     Clear = "clear",
     RemoveDropped = "remove, dropped",
+    RemoveEverywhere = "remove_everywhere",
+    InvalidateTag = "invalidate_tag",
+    InvalidateTagEverywhere = "invalidate_tags_everywhere",
+    ExpireTags = "expire_tags",
+    RemovePrefix = "remove_prefix",
+    RemoveMatching = "remove_matching",
+    ClearEverywhere = "clear_everywhere",
+    Refresh = "refresh",
 }
 
 impl Verb {
@@ -92,6 +101,9 @@ pub(crate) struct Plan {
     pub(crate) set_percent: u64,
     pub(crate) memory_entries: u64,
     pub(crate) disk: bool,
+    pub(crate) fleet: Fleet,
+    /// How many tags there are.
+    pub(crate) tags: u32,
     pub(crate) policy: Policy,
     pub(crate) timeout_ms: u64,
     pub(crate) lease_ms: u64,
@@ -105,7 +117,28 @@ pub(crate) struct Plan {
     pub(crate) rates: Vec<(FaultClass, u64)>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) chaos_ms: u64,
+    pub(crate) pace: Pace,
     pub(crate) cut: Cut,
+}
+
+/// When all actors are busy, and when they are quiet: what is seldom is found in busy stretches, and what takes long, long
+/// after them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    period_ms: u64,
+    busy_ms: u64,
+}
+
+impl Pace {
+    fn of(seed: u64) -> Self {
+        let mut dice = Dice::of(&[seed, 0x9ace]);
+        let (period_ms, busy_percent) = (dice.log_millis(1_000, 40_000), *dice.pick(&[100, 20, 10, 5, 5]));
+        Self { period_ms, busy_ms: (period_ms * busy_percent).div_ceil(100) }
+    }
+
+    pub(crate) fn is_quiet(self, elapsed_ms: u64) -> bool {
+        elapsed_ms % self.period_ms >= self.busy_ms
+    }
 }
 
 impl Plan {
@@ -133,6 +166,8 @@ impl Plan {
             set_percent: *dice.pick(&[0, 0, 30, 60, 100]),
             memory_entries: dice.log_millis(2, 2_000),
             disk: dice.chance(0.2),
+            fleet: Fleet::of(seed),
+            tags: 0,
             policy,
             timeout_ms: *dice.pick(&[100, 250, 250, 500]),
             lease_ms: *dice.pick(&[200, 500, 2_000, 2_000, 2_000]),
@@ -144,10 +179,46 @@ impl Plan {
             rates: rates(&mut dice),
             faults: Vec::new(),
             chaos_ms: chaos.unwrap_or(CHAOS).as_millis() as u64,
+            pace: Pace::of(seed),
             cut,
         };
+        if plan.fleet.has_bus() {
+            plan.rates.extend(bus_rates(seed));
+        }
+        plan.draw_fleet_verbs();
         plan.schedule();
         plan
+    }
+
+    /// What is done to many keys and many nodes at once, as far as it can be.
+    fn draw_fleet_verbs(&mut self) {
+        let mut dice = Dice::of(&[self.seed, 0x7e1b]);
+        let Fleet { barriers, .. } = self.fleet;
+        let (bus, tags) = (self.fleet.has_bus(), barriers && dice.chance(0.6));
+        self.tags = if tags { dice.log_millis(1, 12) as u32 } else { 0 };
+        for (verb, often, possible) in [
+            (Verb::RemoveEverywhere, 15, bus),
+            (Verb::InvalidateTag, 20, tags),
+            (Verb::InvalidateTagEverywhere, 5, tags && bus),
+            (Verb::ExpireTags, 5, tags),
+            (Verb::RemovePrefix, 3, barriers),
+            (Verb::RemoveMatching, 3, barriers),
+            (Verb::ClearEverywhere, 1, bus),
+            (Verb::Refresh, 20, true),
+        ] {
+            if dice.chance(0.6) && possible {
+                self.verbs.push((verb, often));
+            }
+        }
+    }
+
+    /// The tags of a key's values and absences.
+    pub(crate) fn tags_of(&self, key: u32) -> Vec<String> {
+        match self.tags {
+            0 => Vec::new(),
+            tags if key.is_multiple_of(3) => vec![format!("t{}", key % tags), format!("u{}", key % 2)],
+            tags => vec![format!("t{}", key % tags)],
+        }
     }
 
     /// Fills in the faults, and takes out what is cut.
@@ -197,11 +268,17 @@ impl Plan {
         Some(jittered.as_millis() as u64 + self.window_ms() + 1)
     }
 
+    /// For how long a copy in a store may live after it was made; `None` is for ever.
+    pub(crate) fn stored_life_ms(&self) -> Option<u64> {
+        let life = self.policy.ttl?.mul_f64(1.0 + self.policy.jitter);
+        Some(life.as_millis() as u64 + self.window_ms() + 1)
+    }
+
     /// One line of what it is about.
     pub(crate) fn summary(&self) -> String {
         let classes: Vec<&str> = self.rates.iter().map(|(class, _)| class.name()).collect();
         format!(
-            "{} nodes, {} keys in {} namespaces, {} readers a node, {} reads each {} ms, a write each {} ms, {} % set, memory {}, ttl {:?}/{:?}, windows {:?}/{:?}, faults: {}",
+            "{} nodes, {} keys in {} namespaces, {} readers a node, {} reads each {} ms, a write each {} ms, {} % set, {} tags, memory {}{}, ttl {:?}/{:?}, windows {:?}/{:?}, {}, faults: {}",
             self.nodes,
             self.keys,
             self.namespaces,
@@ -210,11 +287,14 @@ impl Plan {
             self.think_ms,
             self.write_ms,
             self.set_percent,
+            self.tags,
             self.memory_entries,
+            if self.disk { ", disk" } else { "" },
             self.policy.tiers.get("memory").and_then(|tier| tier.ttl),
             self.policy.ttl,
             self.policy.stale_while_revalidate,
             self.policy.stale_if_error,
+            self.fleet.summary(),
             classes.join(", "),
         )
     }
@@ -282,7 +362,7 @@ fn rates(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
         return Vec::new();
     }
     let mut rates = Vec::new();
-    for class in FaultClass::ALL {
+    for class in FaultClass::ALL.iter().filter(|class| !class.needs_a_bus()) {
         let (chance, low) = match class {
             FaultClass::Failover => (0.5, 15_000),
             FaultClass::RollingRestart => (0.2, 120_000),
@@ -291,6 +371,21 @@ fn rates(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
         };
         if dice.chance(chance) {
             rates.push((*class, dice.log_millis(low, low * 10)));
+        }
+    }
+    rates
+}
+
+/// The same of faults of the bus, apart: a plan without a bus is what it would be with one.
+fn bus_rates(seed: u64) -> Vec<(FaultClass, u64)> {
+    let mut dice = Dice::of(&[seed, 0xb05]);
+    let mut rates = Vec::new();
+    if dice.chance(0.15) {
+        return rates;
+    }
+    for class in FaultClass::ALL.iter().filter(|class| class.needs_a_bus()) {
+        if dice.chance(0.3) {
+            rates.push((*class, dice.log_millis(10_000, 100_000)));
         }
     }
     rates

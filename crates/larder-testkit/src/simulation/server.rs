@@ -10,9 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Condition, Fill, Filled, Found, Grant, Key, KeyPrefix, LeaseFor, LeaseRequest, Read, Removal, Removed,
-    Stamp, Stored, Timestamp, Token, Version, Write, Written, first_number,
+    Beat, Condition, Fill, Filled, Found, Grant, Key, KeyPrefix, LeaseFor, LeaseRequest, Place, Raise,
+    Raised, Read, Removal, Removed, Sequence, Stamp, Stored, Timestamp, Token, Version, Write, Written,
+    first_number,
 };
+
+use super::books::Books;
 
 /// How long what was undone by a failover may have been acknowledged before it.
 const UNDO_MS: u64 = 5_000;
@@ -26,6 +29,8 @@ pub(crate) struct Caller {
     pub(crate) now_ms: u64,
     /// The highest number of the sequence that the caller knows.
     pub(crate) seen: u64,
+    /// The same of the barriers.
+    pub(crate) seen_barriers: u64,
     /// The id of the history that this request may have to begin.
     pub(crate) fresh: u64,
     /// The request's place in the history of the simulation.
@@ -50,11 +55,32 @@ struct Slot {
 #[derive(Debug)]
 struct Undo {
     at_ms: u64,
-    key: Bytes,
-    before: Option<Slot>,
+    what: Undone,
     sequence: Option<Told>,
-    /// It was an invalidation or a write, not a lease or a fill.
-    news: bool,
+}
+
+/// How something stood before it was changed.
+#[derive(Debug)]
+enum Undone {
+    Slot {
+        key: Bytes,
+        before: Option<Slot>,
+        /// It was an invalidation or a write, not a lease or a fill.
+        news: bool,
+    },
+    Books(Box<Books>),
+}
+
+/// What the server tells on its channel, in the order in which it executed it.
+pub(crate) type Announced = (Place, Bytes);
+
+/// What a failover lost.
+#[derive(Debug, Default)]
+pub(crate) struct Lost {
+    /// The keys of invalidations and writes.
+    pub(crate) keys: Vec<Bytes>,
+    /// Barriers, of which nobody knows here what they cover.
+    pub(crate) barriers: bool,
 }
 
 /// When something was last done to a key, for whoever must know that an acknowledged request was executed.
@@ -80,11 +106,26 @@ pub(crate) struct Server {
     undo: VecDeque<Undo>,
     done: BTreeMap<Bytes, Done>,
     cleared: BTreeMap<Bytes, u64>,
+    pub(crate) books: Books,
+    /// When barriers were last raised.
+    raised: u64,
+    announces: bool,
+    announced: Vec<Announced>,
     /// Which incarnation of the server, with which data; connections notice another one.
     pub(crate) identity: u64,
 }
 
 impl Server {
+    /// A server that tells what it executes.
+    pub(crate) fn announcing() -> Self {
+        Self { announces: true, ..Self::default() }
+    }
+
+    /// Takes what is to be told.
+    pub(crate) fn take_announced(&mut self) -> Vec<Announced> {
+        std::mem::take(&mut self.announced)
+    }
+
     pub(crate) fn read(&mut self, reads: &[Read], caller: Caller) -> (Vec<Found>, Option<Told>) {
         let mut told = None;
         let found = reads.iter().map(|read| self.read_one(read, caller, &mut told)).collect();
@@ -153,7 +194,7 @@ impl Server {
         self.remember(write.key.to_bytes(), caller, true);
         let version = match write.stamp {
             Stamp::Exactly(version) => version,
-            Stamp::Next => self.next(caller, told),
+            Stamp::Next => self.next(caller, told, write.news.as_ref()),
         };
         let dead_at = later(caller.now_ms, write.keep);
         let stored = Stored { version, bytes: write.bytes };
@@ -165,9 +206,9 @@ impl Server {
 
     pub(crate) fn remove(&mut self, removals: &[Removal], caller: Caller) -> (Vec<Removed>, Option<Told>) {
         let mut told = None;
-        let remove = |Removal { key, .. }: &Removal| {
+        let remove = |Removal { key, news }: &Removal| {
             self.remember(key.to_bytes(), caller, true);
-            let version = self.next(caller, &mut told);
+            let version = self.next(caller, &mut told, news.as_ref());
             self.slots.remove(key.as_bytes());
             self.done.entry(key.to_bytes()).or_default().removed = caller.ordinal;
             Removed::Done(version)
@@ -202,7 +243,7 @@ impl Server {
             self.slots.remove(key);
         }
         let mut told = None;
-        self.next(caller, &mut told);
+        self.next(caller, &mut told, None);
         self.cleared.insert(Bytes::copy_from_slice(prefix.as_bytes()), caller.ordinal);
         (covered.len() as u64, told)
     }
@@ -223,20 +264,51 @@ impl Server {
         self.cleared.get(prefix).copied().unwrap_or_default()
     }
 
-    /// Another server takes over that had seen everything up to `lag_ms` ago. Answers the keys of which it lost an
-    /// invalidation or a write.
-    pub(crate) fn fail_over(&mut self, now_ms: u64, lag_ms: u64) -> Vec<Bytes> {
+    /// Answers the history of the list of nodes, and how far the sequences are.
+    pub(crate) fn beat(&mut self, beat: &Beat, caller: Caller) -> (u64, Told, Told) {
+        self.remember_books(caller);
+        let keys = self.known(caller);
+        self.sequence = Some(keys);
+        let (members, barriers) = self.books.beat(beat, caller);
+        (members, keys, barriers)
+    }
+
+    pub(crate) fn raise(&mut self, raise: &Raise, caller: Caller) -> (Raised, Told) {
+        self.remember_books(caller);
+        let (raised, told) = self.books.raise(raise, caller);
+        if let Raised::At(_) = raised {
+            self.raised = caller.ordinal;
+            self.announce(Sequence::Barriers, told, raise.news.as_ref());
+        }
+        (raised, told)
+    }
+
+    /// When barriers were last raised.
+    pub(crate) fn last_raised(&self) -> u64 {
+        self.raised
+    }
+
+    /// Another server takes over that had seen everything up to `lag_ms` ago.
+    pub(crate) fn fail_over(&mut self, now_ms: u64, lag_ms: u64) -> Lost {
         self.identity += 1;
-        let mut lost = Vec::new();
+        let mut lost = Lost::default();
         while self.undo.back().is_some_and(|undo| undo.at_ms + lag_ms > now_ms) {
             let undo = self.undo.pop_back().expect("there is a last one");
-            if undo.news {
-                lost.push(undo.key.clone());
+            match undo.what {
+                Undone::Slot { key, before, news } => {
+                    if news {
+                        lost.keys.push(key.clone());
+                    }
+                    match before {
+                        Some(slot) => self.slots.insert(key, slot),
+                        None => self.slots.remove(&key),
+                    };
+                }
+                Undone::Books(before) => {
+                    lost.barriers |= before.is_behind(&self.books);
+                    self.books = *before;
+                }
             }
-            match undo.before {
-                Some(slot) => self.slots.insert(undo.key, slot),
-                None => self.slots.remove(&undo.key),
-            };
             self.sequence = undo.sequence;
         }
         lost
@@ -249,13 +321,21 @@ impl Server {
         if !keep {
             self.slots.clear();
             self.sequence = None;
+            self.books = Books::default();
         }
     }
 
     /// Forgets a share of what it holds; `drawn` decides for each key.
     pub(crate) fn forget(&mut self, what: Forget, mut drawn: impl FnMut() -> bool) {
         match what {
-            Forget::Sequence => self.sequence = None,
+            Forget::Sequence => {
+                // Two keys: either may go alone.
+                if drawn() {
+                    self.books.forget_barriers();
+                } else {
+                    self.sequence = None;
+                }
+            }
             Forget::Values => {
                 self.slots.values_mut().filter(|_| drawn()).for_each(|slot| slot.entry = None);
             }
@@ -265,33 +345,53 @@ impl Server {
         }
     }
 
-    /// What the sequence is for this caller: its own history goes on, or a fresh one begins above what it knows.
     fn known(&self, caller: Caller) -> Told {
-        match self.sequence {
-            Some(told) if told.number >= caller.seen => told,
-            Some(told) => Told { number: told.number.max(caller.seen), history: caller.fresh },
-            None => {
-                let first = first_number(Timestamp::from_millis(WALL_MS + caller.now_ms));
-                Told { number: first.max(caller.seen), history: caller.fresh }
-            }
-        }
+        known(self.sequence, caller.seen, caller)
     }
 
-    fn next(&mut self, caller: Caller, told: &mut Option<Told>) -> Version {
+    fn next(&mut self, caller: Caller, told: &mut Option<Told>, news: Option<&Bytes>) -> Version {
         let known = self.known(caller);
         let next = Told { number: known.number + 1, ..known };
         self.sequence = Some(next);
         *told = Some(next);
+        self.announce(Sequence::Keys(0), next, news);
         Version::new(next.number)
+    }
+
+    fn announce(&mut self, sequence: Sequence, told: Told, news: Option<&Bytes>) {
+        if let Some(news) = news.filter(|_| self.announces) {
+            let Told { number, history } = told;
+            self.announced.push((Place { sequence, number, history }, news.clone()));
+        }
     }
 
     /// Takes note of how things stand before a change.
     fn remember(&mut self, key: Bytes, caller: Caller, news: bool) {
+        let before = self.slots.get(&key).cloned();
+        self.note(caller, Undone::Slot { key, before, news });
+    }
+
+    fn remember_books(&mut self, caller: Caller) {
+        self.note(caller, Undone::Books(Box::new(self.books.clone())));
+    }
+
+    fn note(&mut self, caller: Caller, what: Undone) {
         while self.undo.front().is_some_and(|undo| undo.at_ms + UNDO_MS < caller.now_ms) {
             self.undo.pop_front();
         }
-        let before = self.slots.get(&key).cloned();
-        self.undo.push_back(Undo { at_ms: caller.now_ms, key, before, sequence: self.sequence, news });
+        self.undo.push_back(Undo { at_ms: caller.now_ms, what, sequence: self.sequence });
+    }
+}
+
+/// What a sequence is for a caller who knows of `seen`: its own history goes on, or a fresh one begins above that.
+pub(crate) fn known(sequence: Option<Told>, seen: u64, caller: Caller) -> Told {
+    match sequence {
+        Some(told) if told.number >= seen => told,
+        Some(told) => Told { number: told.number.max(seen), history: caller.fresh },
+        None => {
+            let first = first_number(Timestamp::from_millis(WALL_MS + caller.now_ms));
+            Told { number: first.max(seen), history: caller.fresh }
+        }
     }
 }
 
@@ -318,7 +418,7 @@ mod tests {
     }
 
     fn caller(now_ms: u64, seen: u64) -> Caller {
-        Caller { now_ms, seen, fresh: 77, ordinal: now_ms }
+        Caller { now_ms, seen, seen_barriers: 0, fresh: 77, ordinal: now_ms }
     }
 
     fn write(bytes: &'static [u8]) -> Write {
@@ -346,7 +446,7 @@ mod tests {
         server.write(vec![write(b"old")], caller(1_000, 0));
         let (_, told) = server.remove(&[key().into()], caller(3_000, 1));
         let number = told.expect("a place").number;
-        assert_eq!(server.fail_over(3_500, 1_000), [key().to_bytes()]);
+        assert_eq!(server.fail_over(3_500, 1_000).keys, [key().to_bytes()]);
         assert_eq!(held(&mut server, 3_500).as_deref(), Some(&b"old"[..]), "the removal was lost");
         let caller = Caller { fresh: 78, ..caller(3_600, number) };
         let (_, told) = server.remove(&[key().into()], caller);
@@ -363,7 +463,7 @@ mod tests {
         let (bytes, keep) = (Bytes::new(), Duration::from_secs(1));
         let fill = Fill { key: key(), token: Token(5), version: Version::ZERO, bytes, keep };
         assert!(matches!(server.fill(vec![fill], caller(1, 0))[..], [Filled::Refused]));
-        server.forget(Forget::Sequence, || true);
+        server.forget(Forget::Sequence, || false);
         let (_, told) = server.remove(&[key().into()], Caller { fresh: 9, ..caller(2, 0) });
         assert_eq!(told.map(|told| told.history), Some(9));
     }

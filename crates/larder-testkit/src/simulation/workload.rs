@@ -4,12 +4,13 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use larder::{
     Answer, BoxError, Error, ErrorKind, Invalidated, LoadContext, Loaded, Lookup, Reach, ReadOptions, Result,
+    StaleReason, WriteOptions,
 };
 
 use super::{
-    check::{Ended, Invariant, Seen, Story},
+    check::{Ended, Invariant, Purpose, Seen, Story},
     dice::{Dice, mix},
-    node::{Node, namespace_name},
+    node::Node,
     origin::{Loader, load, load_many},
     plan::{Step, Verb},
     value::SimValue,
@@ -20,10 +21,13 @@ use crate::poll_then_drop;
 /// The most keys of one call.
 const MANY: u64 = 6;
 
+/// How far apart an actor's steps are in quiet stretches, on average and at least.
+const QUIET_MS: u64 = 250;
+
 /// An actor of one incarnation of a node.
 pub(crate) struct Actor {
-    world: Arc<World>,
-    node: Arc<Node>,
+    pub(crate) world: Arc<World>,
+    pub(crate) node: Arc<Node>,
     /// What its rests are drawn from.
     pace: Dice,
     /// What a step is drawn from.
@@ -75,6 +79,8 @@ impl Actor {
     pub(crate) async fn read(mut self) {
         let (burst, think_ms) = (self.world.plan.burst, self.world.plan.think_ms);
         while self.world.phase() != Phase::Over && !self.verbs.is_empty() {
+            let quiet = self.world.plan.pace.is_quiet(self.world.elapsed_ms());
+            let (burst, think_ms) = if quiet { (1, QUIET_MS.max(think_ms)) } else { (burst, think_ms) };
             for _ in 0..self.pace.between(1, 2 * burst - 1) {
                 self.begin_step();
                 let verb = self.verb();
@@ -88,7 +94,9 @@ impl Actor {
     pub(crate) async fn write(mut self) {
         let write_ms = self.world.plan.write_ms;
         while self.world.phase() == Phase::Chaos && !self.verbs.is_empty() {
-            tokio::time::sleep(Duration::from_millis(self.pace.between(1, 2 * write_ms))).await;
+            let quiet = self.world.plan.pace.is_quiet(self.world.elapsed_ms());
+            let rest_ms = if quiet { QUIET_MS.max(write_ms) } else { write_ms };
+            tokio::time::sleep(Duration::from_millis(self.pace.between(1, 2 * rest_ms))).await;
             self.begin_step();
             let verb = self.verb();
             self.write_once(verb).await;
@@ -105,13 +113,13 @@ impl Actor {
         self.world.zipf.draw(&mut self.dice, self.world.plan.keys)
     }
 
-    fn loader(
+    pub(crate) fn loader(
         &mut self,
         key: u32,
-        forced: bool,
+        purpose: Purpose,
     ) -> impl FnOnce(LoadContext<SimValue>) -> Loading + Send + 'static {
         let world = Arc::clone(&self.world);
-        let loader = Loader { node: self.node.index, forced, dice: self.dice.draw() };
+        let loader = Loader { node: self.node.index, purpose, dice: self.dice.draw() };
         move |context| Box::pin(load(world, loader, key, context))
     }
 
@@ -130,30 +138,30 @@ impl Actor {
         let (answer, story) = match verb {
             Verb::Get => (cache.get(&id).await, Story { cached: true, ..Story::default() }),
             Verb::Look => {
-                told(cache.get_or_load_with(&id, &ReadOptions::new(), self.loader(key, false)).await)
+                told(cache.get_or_load_with(&id, &ReadOptions::new(), self.loader(key, Purpose::Read)).await)
             }
             Verb::Force => {
                 let options = ReadOptions::new().force_fresh(true);
-                told(cache.get_or_load_with(&id, &options, self.loader(key, true)).await)
+                told(cache.get_or_load_with(&id, &options, self.loader(key, Purpose::Force)).await)
             }
             Verb::Fresh => {
                 let options = ReadOptions::new().allow_stale(false);
-                told(cache.get_or_load_with(&id, &options, self.loader(key, false)).await)
+                told(cache.get_or_load_with(&id, &options, self.loader(key, Purpose::Read)).await)
             }
             Verb::Impatient => {
                 let span = Duration::from_millis(self.dice.log_millis(1, 200));
                 let options = ReadOptions::new().deadline(span);
-                told(cache.get_or_load_with(&id, &options, self.loader(key, false)).await)
+                told(cache.get_or_load_with(&id, &options, self.loader(key, Purpose::Read)).await)
             }
             Verb::Drop => {
                 let polls = self.dice.between(1, 4) as usize;
-                let reading = cache.get_or_load(&id, self.loader(key, false));
+                let reading = cache.get_or_load(&id, self.loader(key, Purpose::Read));
                 match poll_then_drop(reading, polls).await {
                     Some(answer) => plain(answer),
                     None => return,
                 }
             }
-            _ => plain(cache.get_or_load(&id, self.loader(key, false)).await),
+            _ => plain(cache.get_or_load(&id, self.loader(key, Purpose::Read)).await),
         };
         self.world.end(&node, verb, key, ticket, (&answer, asked), story);
     }
@@ -167,7 +175,7 @@ impl Actor {
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
         let tickets: Vec<_> = keys.iter().map(|key| self.world.begin(&node, *key)).collect();
         let world = Arc::clone(&self.world);
-        let loader = Loader { node: node.index, forced: false, dice: self.dice.draw() };
+        let loader = Loader { node: node.index, purpose: Purpose::Read, dice: self.dice.draw() };
         let loading = move |missing: Vec<u64>| Box::pin(load_many(world, loader, missing, namespace));
         let cache = &node.caches[namespace as usize];
         match cache.get_many_or_load(&ids, loading).await {
@@ -198,7 +206,11 @@ impl Actor {
         }
         self.world.history.step(self.step());
         match verb {
-            Verb::Clear => return self.clear(key).await,
+            Verb::Clear | Verb::ClearEverywhere => return self.clear(verb, key).await,
+            Verb::InvalidateTag | Verb::InvalidateTagEverywhere | Verb::ExpireTags => {
+                return self.invalidate_tag(verb, key).await;
+            }
+            Verb::RemovePrefix | Verb::RemoveMatching => return self.remove_matching(verb, key).await,
             Verb::RemoveMany => return self.remove_many(key).await,
             _ => {}
         }
@@ -209,12 +221,13 @@ impl Actor {
         match verb {
             Verb::Set if set => self.set(key).await,
             Verb::Expire => self.expire(key).await,
+            Verb::Refresh => self.refresh(key).await,
             _ => self.remove(verb, key).await,
         }
     }
 
     /// Commits a new version of a key, perhaps a deletion.
-    fn commit(&mut self, key: u32) -> u64 {
+    pub(crate) fn commit(&mut self, key: u32) -> u64 {
         let absent = self.dice.chance(self.world.plan.absent);
         self.world.commit(&self.node, key, absent)
     }
@@ -222,9 +235,11 @@ impl Actor {
     async fn set(&mut self, key: u32) {
         let version = self.world.commit(&self.node, key, false);
         let mut attempt = Attempt { world: &self.world, key, version, known: false };
-        let began = self.world.network.ordinal();
+        let act = self.world.act(Verb::Set, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
-        let outcome = cache.set(&id, SimValue::new(self.world.plan.seed, key, version)).await;
+        let value = SimValue::new(self.world.plan.seed, key, version);
+        let options = WriteOptions::new().tags(self.world.plan.tags_of(key));
+        let outcome = cache.set_with(&id, value, &options).await;
         let ended = match &outcome {
             Ok(()) => Ended::Done,
             Err(error) => failed(error),
@@ -233,14 +248,14 @@ impl Actor {
         drop(attempt);
         if ended == Ended::Done {
             let done = self.world.done(key);
-            self.expect(done.written.max(done.removed) >= began, key, Verb::Set);
+            self.expect(done.written.max(done.removed) >= act.began, key, Verb::Set);
         }
-        self.world.acted(&self.node, Act { verb: Verb::Set, key, version, began }, ended);
+        self.world.acted(&self.node, act, ended);
     }
 
     async fn remove(&mut self, verb: Verb, key: u32) {
         let version = self.commit(key);
-        let began = self.world.network.ordinal();
+        let act = self.world.act(verb, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
         if verb == Verb::RemoveDropped {
             let polls = self.dice.between(1, 3) as usize;
@@ -248,26 +263,29 @@ impl Actor {
                 self.world.network.disturb(self.node.index);
                 return;
             }
-            let act = Act { verb, key, version, began };
             return self.world.acted(&self.node, act, Ended::Unknown);
         }
-        let ended = ended(&cache.remove(&id).await);
+        let outcome = match verb {
+            Verb::RemoveEverywhere => cache.remove_everywhere(&id).await,
+            _ => cache.remove(&id).await,
+        };
+        let ended = ended(&outcome);
         if ended == Ended::Done {
-            self.expect(self.world.done(key).removed >= began, key, Verb::Remove);
+            self.expect(self.world.done(key).removed >= act.began, key, verb);
         }
-        self.world.acted(&self.node, Act { verb, key, version, began }, ended);
+        self.world.acted(&self.node, act, ended);
     }
 
     async fn expire(&mut self, key: u32) {
         let version = self.commit(key);
-        let began = self.world.network.ordinal();
+        let act = self.world.act(Verb::Expire, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
         let ended = ended(&cache.expire(&id).await);
         if ended == Ended::Done {
             let done = self.world.done(key);
-            self.expect(done.removed.max(done.written) >= began, key, Verb::Expire);
+            self.expect(done.removed.max(done.written) >= act.began, key, Verb::Expire);
         }
-        self.world.acted(&self.node, Act { verb: Verb::Expire, key, version, began }, ended);
+        self.world.acted(&self.node, act, ended);
     }
 
     async fn remove_many(&mut self, first: u32) {
@@ -277,37 +295,23 @@ impl Actor {
         keys.retain(|key| self.world.plan.place_of(*key).0 == namespace && !self.world.plan.is_set(*key));
         keys.sort_unstable();
         keys.dedup();
-        let versions: Vec<u64> = keys.iter().map(|key| self.commit(*key)).collect();
-        let began = self.world.network.ordinal();
+        let act = |key: &u32| {
+            let version = self.commit(*key);
+            self.world.act(Verb::RemoveMany, *key, version)
+        };
+        let acts: Vec<Act> = keys.iter().map(act).collect();
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
         let ended = ended(&self.node.caches[namespace as usize].remove_many(&ids).await);
-        for (key, version) in keys.into_iter().zip(versions) {
+        for act in acts {
             if ended == Ended::Done {
-                self.expect(self.world.done(key).removed >= began, key, Verb::RemoveMany);
+                self.expect(self.world.done(act.key).removed >= act.began, act.key, Verb::RemoveMany);
             }
-            self.world.acted(&self.node, Act { verb: Verb::RemoveMany, key, version, began }, ended);
-        }
-    }
-
-    async fn clear(&mut self, key: u32) {
-        let namespace = self.world.plan.place_of(key).0;
-        let keys = (namespace..self.world.plan.keys).step_by(self.world.plan.namespaces as usize);
-        let versions: Vec<(u32, u64)> = keys.map(|key| (key, self.world.row(key).version)).collect();
-        versions.iter().for_each(|(key, _)| self.world.checker().fenced(self.node.index, *key));
-        let began = self.world.network.ordinal();
-        let ended = ended(&self.node.caches[namespace as usize].clear().await);
-        let prefix = format!("{}:", namespace_name(namespace));
-        if ended == Ended::Done {
-            let cleared = self.world.network.server().cleared(prefix.as_bytes());
-            self.expect(cleared >= began, key, Verb::Clear);
-        }
-        for (key, version) in versions {
-            self.world.acted(&self.node, Act { verb: Verb::Clear, key, version, began }, ended);
+            self.world.acted(&self.node, act, ended);
         }
     }
 
     /// What was answered Ok must have been executed.
-    fn expect(&self, executed: bool, key: u32, verb: Verb) {
+    pub(crate) fn expect(&self, executed: bool, key: u32, verb: Verb) {
         self.world.checker().acked += 1;
         if !executed {
             let what = format!("`{}` was answered Ok, and the store did not execute it", verb.name());
@@ -332,7 +336,7 @@ impl Drop for Attempt<'_> {
     }
 }
 
-fn ended(outcome: &Result<Invalidated>) -> Ended {
+pub(crate) fn ended(outcome: &Result<Invalidated>) -> Ended {
     match outcome {
         Ok(Invalidated { store: Reach::Journaled, .. }) => Ended::Owed,
         Ok(_) => Ended::Done,
@@ -356,7 +360,8 @@ fn told(lookup: Result<Lookup<SimValue>>) -> Answered {
         Err(error) => (Err(error), Story::default()),
         Ok(lookup) => {
             let stale_ms = lookup.stale.map(|stale| stale.age.as_millis() as u64);
-            let story = Story { told: true, stale_ms, cached: !lookup.loaded, ..Story::default() };
+            let cut_off = lookup.stale.is_some_and(|stale| stale.reason == StaleReason::CutOff);
+            let story = Story { told: true, stale_ms, cut_off, cached: !lookup.loaded, ..Story::default() };
             (Ok(lookup.answer), story)
         }
     }

@@ -12,7 +12,9 @@ use larder::{Answer, Result};
 use larder_core::{Clock, Key};
 
 use super::{
-    check::{Checker, Ended, Ending, Invariant, Loading, Row, Rules, Story, Ticket, Violation},
+    check::{
+        CALM_MS, Checker, Ended, Ending, Invariant, Loading, Purpose, Row, Rules, Story, Ticket, Violation,
+    },
     dice::{Dice, Zipf},
     director::Director,
     gate::Gate,
@@ -65,6 +67,8 @@ pub(crate) struct Act {
     pub(crate) version: u64,
     /// Its beginning, in the order of the history.
     pub(crate) began: u64,
+    /// The same in time.
+    pub(crate) began_ms: u64,
 }
 
 /// What came of a run.
@@ -108,7 +112,7 @@ impl World {
         let clocks = (0..plan.nodes).map(skew).collect();
         let disks = if plan.disk { plan.nodes } else { 0 };
         Self {
-            network: Arc::new(Network::new(plan.nodes, clock.clone())),
+            network: Arc::new(Network::new(plan.nodes, clock.clone(), plan.fleet)),
             origin: Origin::default(),
             clocks,
             disks: (0..disks).map(|_| MemoryStore::new(clock.clone())).collect(),
@@ -163,6 +167,7 @@ impl World {
         let gate = Arc::new(Gate::default());
         let Some(node) = Node::boot(self, index, gate).await else { return };
         let node = Arc::new(node);
+        self.come_or_go(index);
         self.nodes.lock().expect("no panics under this lock")[index] = Some(Arc::clone(&node));
         self.tell(index, || format!("n{index} starts (incarnation {})", node.incarnation));
         for number in 0..=self.plan.readers {
@@ -180,7 +185,17 @@ impl World {
 
     /// Takes a node out of the world.
     pub(crate) fn bury(&self, index: usize) -> Option<Arc<Node>> {
+        self.come_or_go(index);
         self.nodes.lock().expect("no panics under this lock")[index].take()
+    }
+
+    /// Whoever comes or goes costs those who hear it their memory.
+    fn come_or_go(&self, index: usize) {
+        if self.plan.fleet.has_bus() {
+            self.network.disturb_all();
+        } else {
+            self.network.disturb(index);
+        }
     }
 
     pub(crate) fn node(&self, index: usize) -> Option<Arc<Node>> {
@@ -244,10 +259,15 @@ impl World {
     }
 
     /// A loader begins.
-    pub(crate) fn loading(self: &Arc<Self>, node: usize, key: u32, forced: bool) -> LoadingNow {
+    pub(crate) fn loading(self: &Arc<Self>, node: usize, key: u32, purpose: Purpose) -> LoadingNow {
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
-        let disturbed_ms = self.disturbed_ms(node);
-        let loading = self.checker().loads(node, key, forced, number, disturbed_ms, self.elapsed_ms());
+        // What another node could not tell when it happened it tells later.
+        let disturbed_ms = if self.plan.fleet.has_bus() {
+            (0..self.plan.nodes).map(|node| self.disturbed_ms(node)).max().unwrap_or_default()
+        } else {
+            self.disturbed_ms(node)
+        };
+        let loading = self.checker().loads(node, key, purpose, number, disturbed_ms, self.elapsed_ms());
         LoadingNow { world: Arc::clone(self), loading }
     }
 
@@ -255,9 +275,20 @@ impl World {
         self.network.disturbed_ms(node).saturating_sub(self.began_ms)
     }
 
+    fn calm_since_ms(&self, node: usize) -> Option<u64> {
+        let since_ms = self.network.calm_since_ms(node)?;
+        Some(since_ms.saturating_sub(self.began_ms))
+    }
+
+    /// A node begins to act on a key of which this version was committed.
+    pub(crate) fn act(&self, verb: Verb, key: u32, version: u64) -> Act {
+        Act { verb, key, version, began: self.network.ordinal(), began_ms: self.elapsed_ms() }
+    }
+
     pub(crate) fn begin(&self, node: &Node, key: u32) -> Ticket {
         node.reads.fetch_add(1, Ordering::Relaxed);
-        self.checker().begin(node.index, key, self.elapsed_ms())
+        let calm_since_ms = self.calm_since_ms(node.index);
+        self.checker().begin(node.index, key, calm_since_ms, self.elapsed_ms())
     }
 
     pub(crate) fn end(
@@ -300,7 +331,7 @@ impl World {
 
     pub(crate) fn commit(&self, node: &Node, key: u32, absent: bool) -> u64 {
         let mut checker = self.checker();
-        checker.fenced(node.index, key);
+        checker.fenced(node.index, key, self.elapsed_ms());
         let version = checker.commit(key, absent);
         checker.made(key, version, self.elapsed_ms());
         drop(checker);
@@ -312,12 +343,24 @@ impl World {
 
     /// What a node did to a key ended.
     pub(crate) fn acted(&self, node: &Node, act: Act, ended: Ended) {
-        let Act { verb, key, version, began } = act;
+        let Act { verb, key, version, began, began_ms } = act;
         let now_ms = self.elapsed_ms();
-        let ending = Ending { node: node.index, key, version, began, ended, now_ms };
+        let calm = self.calm_since_ms(node.index).is_some_and(|since_ms| since_ms + CALM_MS < began_ms);
+        let ending = Ending { node: node.index, key, version, began, began_ms, calm, ended, now_ms };
         match verb {
-            Verb::Clear => self.checker().cleared(ending),
-            Verb::Expire => self.checker().expired(ending),
+            Verb::Clear | Verb::InvalidateTag | Verb::RemovePrefix | Verb::RemoveMatching => {
+                self.checker().cleared(ending);
+            }
+            Verb::InvalidateTagEverywhere | Verb::ClearEverywhere => {
+                self.checker().cleared(ending);
+                self.checker().everywhere(ending);
+            }
+            Verb::Expire | Verb::ExpireTags => self.checker().expired(ending),
+            Verb::Refresh => self.checker().refreshed(ending),
+            Verb::RemoveEverywhere => {
+                self.checker().invalidated(ending);
+                self.checker().everywhere(ending);
+            }
             _ => self.checker().invalidated(ending),
         }
         let who = (node.index as u64) << 32 | u64::from(key);

@@ -6,11 +6,22 @@ use super::{Checker, Invariant};
 /// store was last disturbed no debt is left.
 const SETTLED_MS: u64 = 60_000;
 
+/// What a load is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// For whoever reads.
+    Read,
+    /// For whoever takes nothing that is there.
+    Force,
+    /// To replace what is there, on request.
+    Refresh,
+}
+
 /// A load under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Running {
     number: u64,
-    forced: bool,
+    purpose: Purpose,
     fences: u64,
 }
 
@@ -29,16 +40,19 @@ impl Checker {
         &mut self,
         node: usize,
         key: u32,
-        forced: bool,
+        purpose: Purpose,
         number: u64,
         disturbed_ms: u64,
         now_ms: u64,
     ) -> Loading {
         let incarnation = self.incarnations[node];
         let view = &mut self.views[node][key as usize];
-        let same = |running: &&Running| running.forced == forced && running.fences == view.fences;
+        let same = |running: &&Running| running.purpose == purpose && running.fences == view.fences;
         let twin = view.loads.iter().find(same).is_some();
-        view.loads.push(Running { number, forced, fences: view.fences });
+        view.loads.push(Running { number, purpose, fences: view.fences });
+        let touched_ms = self.touched[self.rules.stripes[key as usize] as usize];
+        let disturbed_ms =
+            if self.rules.promised.is_some() { disturbed_ms.max(touched_ms) } else { disturbed_ms };
         if twin && disturbed_ms + SETTLED_MS < now_ms {
             let what = "a second load began while one ran, and nothing was invalidated between".to_owned();
             self.violate(Invariant::OneLoad, Some(key), node, now_ms, what);

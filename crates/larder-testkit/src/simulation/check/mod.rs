@@ -1,5 +1,6 @@
 //! The checker: knows what the origin committed and what every node was promised, and judges each answer as it comes.
 
+mod fleet;
 mod lives;
 mod loads;
 mod reads;
@@ -9,7 +10,8 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::plan::{Plan, Verb};
-pub(crate) use loads::Loading;
+pub(crate) use fleet::CALM_MS;
+pub(crate) use loads::{Loading, Purpose};
 pub(crate) use reads::{Seen, Story, Ticket};
 
 macro_rules! invariants {
@@ -35,8 +37,12 @@ invariants! {
     ReadYourWrites = "I2 read your writes",
     /// What a node's tiers answer of a key never goes backwards.
     Monotonic = "I3 monotonic",
+    /// Who hears the bus answers nothing older than what was acknowledged a moment ago.
+    Live = "I4 live",
     /// Nobody answers what is older than an acknowledged invalidation for longer than the bound.
     Bound = "I5 bound",
+    /// What was removed everywhere is answered nowhere.
+    Everywhere = "I6 everywhere",
     /// One load of a key at a time in a node.
     OneLoad = "I8 one load",
     /// No copy outlives the deadlines of its entry.
@@ -94,6 +100,8 @@ pub(crate) struct Truth {
     /// From when on nobody may answer what is older than this.
     bounds: VecDeque<(u64, u64)>,
     bounded: u64,
+    /// What other nodes must have noticed.
+    acks: fleet::Acks,
     /// The newest version whose invalidation the shared store acknowledged and did not lose.
     acked: u64,
     /// When, in the order of the history, the store last lost some of that.
@@ -128,6 +136,8 @@ pub(crate) struct Checker {
     views: Vec<Vec<View>>,
     incarnations: Vec<u32>,
     rules: Rules,
+    /// When the keys of a stripe were last invalidated by anybody.
+    touched: Vec<u64>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) reads: u64,
     pub(crate) acked: u64,
@@ -138,6 +148,8 @@ pub(crate) struct Checker {
 pub(crate) struct Rules {
     pub(crate) seed: u64,
     pub(crate) window_ms: u64,
+    /// For how long what nobody can judge may be served when loads fail.
+    pub(crate) unjudged_ms: u64,
     /// For how long after an acknowledged invalidation others may answer older values.
     pub(crate) bound_ms: Option<u64>,
     /// For how long after it was made a value may be answered.
@@ -149,6 +161,10 @@ pub(crate) struct Rules {
     /// Whether loaders may fail.
     pub(crate) origin_fails: bool,
     pub(crate) load_limit_ms: u64,
+    /// What is promised where nodes hear of what others do.
+    pub(crate) promised: Option<fleet::Promised>,
+    /// For each key the first one that shares its stripe.
+    pub(crate) stripes: Vec<u32>,
 }
 
 /// An invalidation of a key by a node, of everything before `version`, inclusive.
@@ -159,6 +175,10 @@ pub(crate) struct Ending {
     pub(crate) version: u64,
     /// Its beginning, in the order of the history.
     pub(crate) began: u64,
+    /// The same in time.
+    pub(crate) began_ms: u64,
+    /// Nothing was wrong on the node's way meanwhile.
+    pub(crate) calm: bool,
     pub(crate) ended: Ended,
     pub(crate) now_ms: u64,
 }
@@ -182,14 +202,26 @@ impl Rules {
         Self {
             seed: plan.seed,
             window_ms: plan.window_ms(),
+            unjudged_ms: if plan.disk || plan.fleet.barriers {
+                plan.stored_life_ms().unwrap_or(u64::MAX / 2)
+            } else {
+                plan.window_ms()
+            },
             bound_ms: plan.local_life_ms().map(|life| life + load_limit_ms + 2_000),
             life_ms: lives::longest_ms(plan),
             clocks_stand: !plan.has(F::ClockStep) && plan.skew_ms == 0,
             expires: plan.verbs.iter().any(|(verb, _)| *verb == Verb::Expire),
             origin_fails: loader_faults.into_iter().any(|class| plan.has(class)),
             load_limit_ms,
+            promised: fleet::Promised::by(plan),
+            stripes: stripes(plan),
         }
     }
+}
+
+fn stripes(plan: &Plan) -> Vec<u32> {
+    let mut first = BTreeMap::new();
+    (0..plan.keys).map(|key| *first.entry(plan.stored_key(key).stripe()).or_insert(key)).collect()
 }
 
 impl Checker {
@@ -199,6 +231,7 @@ impl Checker {
             views: (0..nodes).map(|_| vec![View::default(); keys as usize]).collect(),
             incarnations: vec![0; nodes],
             rules,
+            touched: vec![0; keys as usize],
             violations: Vec::new(),
             reads: 0,
             acked: 0,
@@ -227,8 +260,14 @@ impl Checker {
         Row { version: truth.committed, absent: truth.absents.last() == Some(&truth.committed) }
     }
 
+    /// Somebody invalidates a key: whoever hears of it does so with all that share its stripe.
+    fn touch(&mut self, key: u32, now_ms: u64) {
+        self.touched[self.rules.stripes[key as usize] as usize] = now_ms;
+    }
+
     /// A node begins to invalidate a key.
-    pub(crate) fn fenced(&mut self, node: usize, key: u32) {
+    pub(crate) fn fenced(&mut self, node: usize, key: u32, now_ms: u64) {
+        self.touch(key, now_ms);
         self.views[node][key as usize].fences += 1;
     }
 
@@ -243,7 +282,8 @@ impl Checker {
 
     /// A node was answered a clear.
     pub(crate) fn cleared(&mut self, ending: Ending) {
-        let Ending { node, key, version, began, ended, now_ms } = ending;
+        let Ending { node, key, version, began, ended, now_ms, .. } = ending;
+        self.touch(key, now_ms);
         let (view, truth) = (&mut self.views[node][key as usize], &mut self.truths[key as usize]);
         view.fences += 1;
         if ended == Ended::Unknown || began < truth.lost {
@@ -252,15 +292,33 @@ impl Checker {
         view.loose = view.loose.max(version);
         if ended == Ended::Done {
             truth.acked = truth.acked.max(version);
+            if let Some(promised) = self.rules.promised {
+                truth.acks.push(promised, ending);
+            }
             if let Some(bound_ms) = self.rules.bound_ms {
                 truth.bounds.push_back((now_ms + bound_ms, version));
             }
         }
     }
 
+    /// A node ended a refresh, which promises nothing if the key was invalidated meanwhile, by whomever.
+    pub(crate) fn refreshed(&mut self, ending: Ending) {
+        self.touch(ending.key, ending.now_ms);
+        self.views[ending.node][ending.key as usize].fences += 1;
+    }
+
+    /// A node was answered that no node serves what is older.
+    pub(crate) fn everywhere(&mut self, ending: Ending) {
+        let truth = &mut self.truths[ending.key as usize];
+        if ending.ended == Ended::Done && ending.began >= truth.lost {
+            truth.acks.everywhere(ending.version);
+        }
+    }
+
     /// A node was answered an expiry: what is older may be answered as stale, while its windows last.
     pub(crate) fn expired(&mut self, ending: Ending) {
-        let Ending { node, key, version, began, ended, now_ms } = ending;
+        let Ending { node, key, version, began, ended, now_ms, .. } = ending;
+        self.touch(key, now_ms);
         let view = &mut self.views[node][key as usize];
         view.fences += 1;
         let lost = began < self.truths[key as usize].lost;
@@ -281,6 +339,7 @@ impl Checker {
         let truth = &mut self.truths[key as usize];
         (truth.acked, truth.bounded, truth.lost) = (0, 0, ordinal);
         truth.bounds.clear();
+        truth.acks = fleet::Acks::default();
         let others_expire = self.rules.expires && self.views.len() > 1;
         for view in self.views.iter_mut().map(|views| &mut views[key as usize]) {
             (view.loose, view.plain) = (0, 0);
@@ -291,6 +350,11 @@ impl Checker {
             }
             view.soft.clear();
         }
+    }
+
+    /// The shared store lost barriers, and nobody knows here what they cover.
+    pub(crate) fn lost_barriers(&mut self, ordinal: u64) {
+        (0..self.truths.len() as u32).for_each(|key| self.lost(key, ordinal));
     }
 
     /// Whether nobody knows when, or whether, this version is set.

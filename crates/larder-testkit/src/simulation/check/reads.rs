@@ -1,10 +1,16 @@
 //! What a read may answer.
 
-use super::{Checker, Invariant, Rules, Truth};
+use super::{
+    Checker, Invariant, Rules, Truth,
+    fleet::{Floors, broken},
+};
 use crate::simulation::value::SimValue;
 
 /// How much later than its moment something may be noticed.
 const SLACK_MS: u64 = 100;
+
+/// For how long after a fault a copy may be served that nobody could judge: until it is tried again.
+const UNJUDGED_MS: u64 = 20_000;
 
 /// What was promised when a read began.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +19,7 @@ pub(crate) struct Ticket {
     plain: u64,
     bounded: u64,
     cached: (u64, u64),
+    pub(super) floors: Floors,
     pub(crate) began_ms: u64,
 }
 
@@ -32,6 +39,8 @@ pub(crate) struct Story {
     /// The caller was told whether the answer is stale.
     pub(crate) told: bool,
     pub(crate) stale_ms: Option<u64>,
+    /// It was marked as what a node serves that is cut off.
+    pub(crate) cut_off: bool,
     /// A tier had it.
     pub(crate) cached: bool,
     /// When anything last went wrong on the node's way to the store.
@@ -39,13 +48,16 @@ pub(crate) struct Story {
 }
 
 impl Checker {
-    /// A read begins.
-    pub(crate) fn begin(&mut self, node: usize, key: u32, now_ms: u64) -> Ticket {
+    /// A read begins, on a node whose way has been calm for so long.
+    pub(crate) fn begin(&mut self, node: usize, key: u32, calm_since_ms: Option<u64>, now_ms: u64) -> Ticket {
         let truth = &mut self.truths[key as usize];
         while truth.bounds.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
             let (_, version) = truth.bounds.pop_front().expect("there is a first one");
             truth.bounded = truth.bounded.max(version);
         }
+        let promised = self.rules.promised;
+        let floors =
+            promised.map(|promised| truth.acks.floors(promised, calm_since_ms, now_ms)).unwrap_or_default();
         let view = &mut self.views[node][key as usize];
         while view.soft.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
             let (_, version) = view.soft.pop_front().expect("there is a first one");
@@ -53,7 +65,7 @@ impl Checker {
         }
         let hard = view.hard.max(view.loose);
         let (plain, cached) = (view.plain.max(hard), view.cached);
-        Ticket { hard, plain, bounded: truth.bounded, cached, began_ms: now_ms }
+        Ticket { hard, plain, bounded: truth.bounded, cached, floors, began_ms: now_ms }
     }
 
     /// It ended. Answers the version that it told.
@@ -134,15 +146,20 @@ fn judge(
     if version < ticket.bounded {
         return Some((Invariant::Bound, told(ticket.bounded, "long ago somebody was acknowledged")));
     }
+    if let Some((invariant, floor, why)) = broken(rules, &ticket, story, version) {
+        return Some((invariant, told(floor, why)));
+    }
     if story.cached
         && version < ticket.cached.0
         && story.disturbed_ms + rules.load_limit_ms + 20_000 < ticket.cached.1
     {
         return Some((Invariant::Monotonic, told(ticket.cached.0, "a tier had answered")));
     }
-    let late = story.stale_ms.filter(|age| *age > rules.window_ms + SLACK_MS)?;
-    let what =
-        format!("{what} of v{version} was answered {late} ms past its time, {} allowed", rules.window_ms);
+    // What nobody could judge when it was read counts as past its time from then on, though its life is not over.
+    let unjudged = story.disturbed_ms + UNJUDGED_MS > ticket.began_ms;
+    let allowed_ms = if unjudged { rules.unjudged_ms } else { rules.window_ms };
+    let late = story.stale_ms.filter(|age| *age > allowed_ms + SLACK_MS)?;
+    let what = format!("{what} of v{version} was answered {late} ms past its time, {allowed_ms} allowed");
     Some((Invariant::Window, what))
 }
 

@@ -9,12 +9,15 @@ fn rules() -> Rules {
     Rules {
         seed: SEED,
         window_ms: 1_000,
+        unjudged_ms: 1_000,
         bound_ms: Some(5_000),
         life_ms: None,
         clocks_stand: true,
         expires: false,
         origin_fails: false,
         load_limit_ms: 2_000,
+        promised: None,
+        stripes: vec![0],
     }
 }
 
@@ -37,13 +40,13 @@ fn cached() -> Story {
 
 /// One read of node `node` at `at_ms`.
 fn read(checker: &mut Checker, node: usize, at_ms: u64, seen: Seen<'_>, story: Story) {
-    let ticket = checker.begin(node, 0, at_ms);
+    let ticket = checker.begin(node, 0, Some(0), at_ms);
     checker.end(node, 0, ticket, seen, story, at_ms + 1);
 }
 
 /// Node 0 invalidates version 2 at 10 ms.
 fn ending(ended: Ended) -> Ending {
-    Ending { node: 0, key: 0, version: 2, began: 1, ended, now_ms: 10 }
+    Ending { node: 0, key: 0, version: 2, began: 1, began_ms: 9, calm: true, ended, now_ms: 10 }
 }
 
 fn found(checker: &Checker) -> Vec<Invariant> {
@@ -66,7 +69,7 @@ fn a_value_that_is_foreign_mixed_or_of_the_future_is_found() {
 fn an_old_value_after_an_acknowledged_invalidation_is_found_on_that_node_only() {
     for ended in [Ended::Done, Ended::Owed] {
         let mut checker = checker();
-        let before = checker.begin(0, 0, 5);
+        let before = checker.begin(0, 0, None, 5);
         checker.invalidated(ending(ended));
         checker.end(0, 0, before, Seen::Value(&value(1)), cached(), 11);
         read(&mut checker, 1, 12, Seen::Value(&value(1)), cached());
@@ -140,14 +143,14 @@ fn a_set_of_which_nobody_knows_the_end_may_come_at_any_time() {
 fn two_loads_at_once_are_found_unless_an_invalidation_came_between_or_one_is_forced() {
     let at = 1_000_000;
     let mut checker = checker();
-    let first = checker.loads(0, 0, false, 1, 0, at);
-    let _ = checker.loads(0, 0, true, 2, 0, at);
-    let _ = checker.loads(1, 0, false, 3, 0, at);
-    checker.fenced(0, 0);
-    let third = checker.loads(0, 0, false, 4, 0, at);
+    let first = checker.loads(0, 0, Purpose::Read, 1, 0, at);
+    let _ = checker.loads(0, 0, Purpose::Force, 2, 0, at);
+    let _ = checker.loads(1, 0, Purpose::Read, 3, 0, at);
+    checker.fenced(0, 0, 0);
+    let third = checker.loads(0, 0, Purpose::Read, 4, 0, at);
     checker.loaded(first);
     assert!(checker.violations.is_empty());
-    let _ = checker.loads(0, 0, false, 5, 0, at);
+    let _ = checker.loads(0, 0, Purpose::Read, 5, 0, at);
     checker.loaded(third);
     assert_eq!(found(&checker), [Invariant::OneLoad]);
 }
@@ -173,4 +176,63 @@ fn a_copy_that_outlives_its_entry_is_found_and_one_that_was_made_anew_is_not() {
     assert!(found(&checker).is_empty());
     read(&mut checker, 0, 1_501, Seen::Value(&value(1)), cached());
     assert_eq!(found(&checker), [Invariant::Deadlines]);
+}
+
+/// A checker of nodes that hear each other; who is cut off may serve what it has for so long.
+fn fleet(marked_ms: u64) -> Checker {
+    let mut checker = checker();
+    checker.rules.promised = Some(super::fleet::Promised::in_tests(Some(marked_ms)));
+    checker.rules.bound_ms = None;
+    checker
+}
+
+/// Node 0 invalidates version 2 at 100 s.
+fn late(ended: Ended) -> Ending {
+    Ending { began_ms: 99_990, now_ms: 100_000, ..ending(ended) }
+}
+
+#[test]
+fn a_node_that_hears_the_bus_answers_nothing_old_after_a_moment() {
+    let mut checker = fleet(0);
+    checker.invalidated(late(Ended::Done));
+    read(&mut checker, 1, 100_099, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty(), "news take their time");
+    let disturbed = Story { disturbed_ms: 100_100, ..cached() };
+    read(&mut checker, 1, 100_100, Seen::Value(&value(1)), disturbed);
+    assert!(checker.violations.is_empty(), "something went wrong meanwhile");
+    read(&mut checker, 1, 100_100, Seen::Value(&value(1)), cached());
+    assert_eq!(found(&checker), [Invariant::Live]);
+}
+
+#[test]
+fn a_node_that_hears_nothing_answers_nothing_old_past_the_bound_unless_it_is_marked() {
+    let told = Story { told: true, disturbed_ms: 103_000, ..cached() };
+    let marked = Story { cut_off: true, stale_ms: Some(1), ..told };
+    for (marked_ms, story, at_ms, expected) in [
+        (0, told, 102_999, vec![]),
+        (0, told, 103_000, vec![Invariant::Bound]),
+        (10_000, marked, 112_999, vec![]),
+        (10_000, marked, 113_000, vec![Invariant::Bound]),
+        (10_000, told, 103_000, vec![Invariant::Bound]),
+    ] {
+        let mut checker = fleet(marked_ms);
+        checker.invalidated(late(Ended::Done));
+        read(&mut checker, 1, at_ms, Seen::Value(&value(1)), story);
+        assert_eq!(found(&checker), expected, "{at_ms} {story:?}");
+    }
+}
+
+#[test]
+fn what_was_removed_everywhere_is_answered_nowhere() {
+    let told = Story { told: true, disturbed_ms: 100_001, ..cached() };
+    let mut checker = fleet(0);
+    checker.invalidated(late(Ended::Done));
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
+    assert!(checker.violations.is_empty(), "it was removed, but not everywhere");
+    checker.everywhere(late(Ended::Owed));
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
+    assert!(checker.violations.is_empty(), "nobody was told that it is");
+    checker.everywhere(late(Ended::Done));
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
+    assert_eq!(found(&checker), [Invariant::Everywhere]);
 }

@@ -88,9 +88,6 @@ impl Core {
             (News::Raised { barriers, .. }, Some(place)) => {
                 self.barriers.take_in(Barrier::new(place.number), barriers);
             }
-            (News::Dropped(keys) | News::Expired(keys) | News::Refreshed(keys), None) => {
-                keys.iter().for_each(|(key, version)| _ = self.heard_of(sync, key, *version));
-            }
             _ => {}
         }
     }
@@ -234,8 +231,8 @@ impl Core {
     fn has_come(&self, sync: &Sync, key: &Key, version: Version) -> bool {
         let Some(authority) = self.authority.filter(|_| version > Version::ZERO) else { return true };
         let sequences = self.tiers[authority].capabilities.sequences.max(1);
-        let place = (Sequence::Keys(key.stripe() % sequences), version.get());
-        !sync.asks_a_store() || sync.continuity().has_taken_in(&[place])
+        let before = (Sequence::Keys(key.stripe() % sequences), version.get() - 1);
+        !sync.asks_a_store() || sync.continuity().has_taken_in(&[before])
     }
 
     /// A peer removed or replaced a key: no copy from before is served, and no fill from before is kept.
