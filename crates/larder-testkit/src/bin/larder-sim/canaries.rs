@@ -21,7 +21,6 @@ const QUICKLY_FOUND: &[Canary] = &[
     Canary::NoJournal,
     Canary::ReadsOwed,
     Canary::NeverPays,
-    Canary::LeaseToken,
     Canary::SettlesAnything,
     Canary::NotedAfterLoad,
     Canary::RemoveExpires,
