@@ -92,7 +92,7 @@ impl Fleet {
             .expect("a valid stack");
         let cache = stack.cache(namespace).policy(Policy::ttl(hours(1))).build().expect("a valid cache");
         // Until it has proven that it hears everything, a node does not serve its memory.
-        tokio::time::sleep(millis(600)).await;
+        pass(millis(600)).await;
         Node { stack, cache, inbox: Arc::clone(inbox.get().expect("it listens")) }
     }
 
@@ -140,8 +140,13 @@ fn newest(keys: impl IntoIterator<Item = u64>) -> News {
     News::Dropped(keys.into_iter().map(|n| (key(n), Version::ZERO)).collect())
 }
 
+/// Lets time pass, which is paused.
+async fn pass(span: std::time::Duration) {
+    tokio::time::sleep(span).await;
+}
+
 async fn arrive() {
-    tokio::time::sleep(millis(5)).await;
+    pass(millis(5)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +172,7 @@ async fn row_61_forged_clears_and_gaps_empty_memory_once_a_second_and_a_true_rem
     assert!(hits > 980, "memory served {hits} of 1000");
     node.cache.set(&1, 1).await.expect("it is set");
     node.tell(None, News::Everything);
-    tokio::time::sleep(millis(1_100)).await;
+    pass(millis(1_100)).await;
     assert!(!node.is_in_memory(1), "what was held back is done when the second is over");
 }
 
@@ -275,7 +280,7 @@ async fn row_64_a_newer_version_clears_memory_and_one_that_never_was_does_nothin
         Signal::News { place: None, message: body.into() }
     };
     for (version, rejected, served) in [(0, 1, true), (2, 2, false), (u8::MAX, 3, false)] {
-        tokio::time::sleep(secs(2)).await;
+        pass(secs(2)).await;
         node.cache.set(&1, 7).await.expect("it is set");
         node.deliver(with_version(version));
         arrive().await;
@@ -284,7 +289,7 @@ async fn row_64_a_newer_version_clears_memory_and_one_that_never_was_does_nothin
         assert_eq!(node.get(1).await, Some(7), "the store has it");
     }
     let cleared = node.clears();
-    tokio::time::sleep(secs(2)).await;
+    pass(secs(2)).await;
     node.deliver(with_version(1));
     arrive().await;
     assert_eq!(node.clears(), cleared + 1, "the same one in today's version is understood");
@@ -298,15 +303,15 @@ async fn row_65_after_a_sequence_jumped_to_its_end_losses_are_seen_again_and_str
         let place = fleet.lie(Sequence::Keys(0), lie).await;
         node.tell(Some(place), newest([1]));
         node.tell(Some(place), newest([1]));
-        tokio::time::sleep(secs(1)).await;
+        pass(secs(1)).await;
         node.cache.set(&1, 7).await.expect("it is set");
         assert!(node.is_in_memory(1), "its stripe serves");
         let cleared = node.clears();
-        tokio::time::sleep(secs(5)).await;
+        pass(secs(5)).await;
         assert_eq!(node.clears(), cleared, "and nothing is cleared again and again");
         // This one is lost on its way.
         fleet.store.clone().remove(vec![key(1).into()]).await.expect("it is removed");
-        tokio::time::sleep(secs(1)).await;
+        pass(secs(1)).await;
         assert!(!node.is_in_memory(1), "the loss is noticed");
     }
     drop(peer);
@@ -322,7 +327,7 @@ async fn row_65_what_was_loaded_after_a_barrier_that_nobody_raised_does_not_outl
         arrive().await;
         let tagged = WriteOptions::new().tags(["t"]);
         node.cache.set_with(&1, 7, &tagged).await.expect("it is set");
-        tokio::time::sleep(secs(1)).await;
+        pass(secs(1)).await;
         peer.cache.invalidate_tag("t").await.expect("it is raised");
         arrive().await;
         for one in [&node, &peer] {
@@ -345,7 +350,7 @@ async fn row_65_an_epoch_that_nobody_raised_is_not_gone_on_to() {
     let (name, note) = (crate::policy::barrier::epoch_name(&scope), crate::policy::epoch::note(u64::MAX));
     for at in [Barrier::ZERO, Barrier::new(u64::MAX)] {
         node.tell(None, News::Raised { at, barriers: vec![(name.clone(), note.clone())] });
-        tokio::time::sleep(secs(2)).await;
+        pass(secs(2)).await;
         assert_eq!(cache.epoch(), Some(3));
     }
     assert_eq!(cache.raise_epoch().await.expect("it is raised"), 4);
@@ -379,7 +384,7 @@ async fn row_66_news_of_long_ago_take_nothing_newer_away() {
     arrive().await;
     assert!(old.len() > 40 && (0..20).all(|n| node.is_in_memory(n)));
     assert_eq!((node.clears(), node.stack.stats().bus.expect("there is a bus").gaps), (cleared, loads));
-    tokio::time::sleep(secs(2)).await;
+    pass(secs(2)).await;
     assert!((0..20).all(|n| node.is_in_memory(n)), "nor later");
 }
 
@@ -440,7 +445,7 @@ async fn row_69_what_a_burst_left_out_is_made_up_for_by_one_clear() {
     assert!(node.stack.stats().bus.expect("there is a bus").taken_in <= 10_000);
     assert!(!node.is_in_memory(1));
     node.cache.set(&1, 8).await.expect("it is set");
-    tokio::time::sleep(secs(2)).await;
+    pass(secs(2)).await;
     assert!(node.is_in_memory(1), "and memory serves again");
 }
 
