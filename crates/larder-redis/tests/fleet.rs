@@ -45,7 +45,8 @@ async fn a_young_history_is_above_whatever_an_older_one_drew() {
     assert!(before < version && version < after, "{before} < {version} < {after}");
     assert!(before < at && at < after, "{before} < {at} < {after}");
     redis.wipe().await;
-    tokio::time::sleep(Duration::from_millis(2)).await;
+    until("the clock is beyond what the old history drew", async || (now_number() > after).then_some(()))
+        .await;
     let stranger = connect(redis.url()).await;
     assert!(remove(&stranger, "u:1").await.get() > version);
     assert!(raised(&stranger, raise(&["t"])).await.get() > at);
@@ -78,9 +79,10 @@ async fn whoever_falls_silent_is_forgotten_and_large_numbers_stay_whole() {
     .await;
     let members = store.members().await.expect("it answers");
     assert_eq!((members[0].node, members[0].beat, members[0].proven), (NodeId(2), u64::MAX, u64::MAX / 2));
+    let mut pace = tokio::time::interval(Duration::from_millis(3));
     for node in 3..40 {
         store.beat(Beat { ttl: Duration::from_millis(1), ..beat(node, 1) }).await.expect("it answers");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        pace.tick().await;
     }
     let kept: u64 = redis.command(&["HLEN", "larder:{0}m"]).await.expect("a hash").parse().expect("a number");
     assert!(kept < 6, "joining prunes: {kept}");

@@ -159,6 +159,21 @@ impl Fleet {
         until("a write is acknowledged", async || self.write(node, verb, key).await).await;
     }
 
+    /// Every 5 ms the next of the first `nodes` nodes removes the next of `keys` keys, for so long.
+    ///
+    /// # Panics
+    /// When a node does not answer.
+    pub async fn remove_for(&self, span: Duration, nodes: usize, keys: u64) {
+        let (began, mut pace) = (now(), tokio::time::interval(Duration::from_millis(5)));
+        for turn in 0.. {
+            pace.tick().await;
+            if began.elapsed() >= span {
+                return;
+            }
+            self.write(turn % nodes, "remove", turn as u64 % keys).await;
+        }
+    }
+
     /// Reads a row at a node, loading it if need be, and judges the answer.
     ///
     /// # Panics

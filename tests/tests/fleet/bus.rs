@@ -2,22 +2,12 @@
 
 use std::time::Duration;
 
-use larder_promises::fleet::{BOUND, Fleet, Watch, now, until};
+use larder_promises::fleet::{BOUND, Watch, until};
 use larder_testkit::{ProxyFaults, Way};
 
 use crate::three;
 
 const KEYS: u64 = 6;
-
-/// Writes at two nodes in turn for so long, while every answer of all three is judged.
-async fn write_for(fleet: &Fleet, span: Duration) {
-    let (began, mut turn) = (now(), 0);
-    while began.elapsed() < span {
-        fleet.write(turn as usize % 2, "remove", turn % KEYS).await;
-        turn += 1;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// The third node's bus fails so while the others write; then it is whole again.
 async fn bus_fails_by(fault: impl Fn(&ProxyFaults)) {
@@ -28,11 +18,11 @@ async fn bus_fails_by(fault: impl Fn(&ProxyFaults)) {
     fault(cut.bus());
     fleet.history.happened("the bus of node 2 fails");
     // Old copies could be seen for longer than the bound, if there were any.
-    write_for(&fleet, BOUND * 2).await;
+    fleet.remove_for(BOUND * 2, 2, KEYS).await;
     cut.bus().heal().await;
     fleet.history.happened("the bus of node 2 is whole");
     fleet.all_sound().await;
-    write_for(&fleet, Duration::from_millis(500)).await;
+    fleet.remove_for(Duration::from_millis(500), 2, KEYS).await;
     watch.stop().await;
     fleet.heat(0..KEYS).await;
     fleet.history.judge();
@@ -61,7 +51,7 @@ async fn a_bus_that_is_reset_again_and_again_leaves_nothing_old() {
     let watch = Watch::start(&fleet, KEYS);
     for _ in 0..15 {
         fleet.nodes[2].bus().reset_all();
-        write_for(&fleet, Duration::from_millis(300)).await;
+        fleet.remove_for(Duration::from_millis(300), 2, KEYS).await;
     }
     until("the node noticed", async || fleet.nodes[2].seen("bus_down").await > 0).await;
     fleet.all_sound().await;

@@ -26,6 +26,7 @@ async fn an_epoch_that_one_node_raises_all_go_on_to_though_the_bus_of_one_is_cut
     let (redis, fleet) = three(&["epoch=1"]).await;
     fleet.heat(0..KEYS).await;
     let watch = Watch::start(&fleet, KEYS);
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
     for turn in 0..RAISES {
         match turn {
             8 => fleet.nodes[2].bus().partition(),
@@ -34,7 +35,7 @@ async fn an_epoch_that_one_node_raises_all_go_on_to_though_the_bus_of_one_is_cut
         }
         // Changes a row and raises the epoch of all: a node that acknowledged it reads no older one.
         assert!(fleet.write(turn as usize % 3, "raise_epoch", turn % KEYS).await, "turn {turn}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pace.tick().await;
     }
     fleet.all_sound().await;
     for node in 0..3 {

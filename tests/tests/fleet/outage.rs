@@ -11,23 +11,14 @@ const KEYS: u64 = 8;
 /// K9: by then everything is as it was.
 const CONVERGED: Duration = Duration::from_secs(20);
 
-async fn write_for(fleet: &Fleet, span: Duration) {
-    let (began, mut turn) = (now(), 0);
-    while began.elapsed() < span {
-        fleet.write(turn as usize % 3, "remove", turn % KEYS).await;
-        turn += 1;
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// What is done to a server while the fleet works.
-async fn under(redis: RedisServer, fault: impl AsyncFn(&RedisServer)) {
+/// What is done to a server while the fleet works; a fault lasts for as long as the fleet is made to write through it.
+async fn under(redis: RedisServer, fault: impl AsyncFn(&RedisServer, &Fleet)) {
     let fleet = Fleet::start(&redis, NODE, 3, &[]).await;
     fleet.heat(0..KEYS).await;
     let watch = Watch::start(&fleet, KEYS);
-    write_for(&fleet, Duration::from_millis(300)).await;
+    fleet.remove_for(Duration::from_millis(300), 3, KEYS).await;
     fleet.history.happened("the server fails");
-    tokio::join!(fault(&redis), write_for(&fleet, Duration::from_millis(1_500)));
+    fault(&redis, &fleet).await;
     fleet.history.happened("the server is back");
     let healed = now();
     for node in 0..3 {
@@ -41,7 +32,7 @@ async fn under(redis: RedisServer, fault: impl AsyncFn(&RedisServer)) {
     }
     let took = healed.elapsed();
     assert!(took < CONVERGED, "it took {took:?} until all was well");
-    write_for(&fleet, Duration::from_millis(500)).await;
+    fleet.remove_for(Duration::from_millis(500), 3, KEYS).await;
     watch.stop().await;
     fleet.heat(0..KEYS).await;
     fleet.history.judge();
@@ -53,9 +44,9 @@ async fn say(redis: &RedisServer, command: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_and_comes_back_empty_brings_nothing_old_back() {
-    under(RedisServer::start().await, async |redis| {
+    under(RedisServer::start().await, async |redis, fleet| {
         redis.kill();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        fleet.remove_for(Duration::from_millis(500), 3, KEYS).await;
         redis.restart().await;
     })
     .await;
@@ -63,9 +54,9 @@ async fn a_server_that_is_killed_and_comes_back_empty_brings_nothing_old_back() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_and_comes_back_with_its_data_brings_nothing_old_back() {
-    under(RedisOptions::default().with_persistence().start().await, async |redis| {
+    under(RedisOptions::default().with_persistence().start().await, async |redis, fleet| {
         redis.kill();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        fleet.remove_for(Duration::from_millis(500), 3, KEYS).await;
         redis.restart().await;
     })
     .await;
@@ -73,9 +64,9 @@ async fn a_server_that_is_killed_and_comes_back_with_its_data_brings_nothing_old
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stands_still_for_five_seconds_leaves_nothing_old() {
-    under(RedisServer::start().await, async |redis| {
+    under(RedisServer::start().await, async |redis, fleet| {
         redis.pause();
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        fleet.remove_for(Duration::from_secs(5), 3, KEYS).await;
         redis.resume();
     })
     .await;
@@ -83,10 +74,10 @@ async fn a_server_that_stands_still_for_five_seconds_leaves_nothing_old() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_emptied_brings_nothing_old_back() {
-    under(RedisServer::start().await, async |redis| {
+    under(RedisServer::start().await, async |redis, fleet| {
         for _ in 0..3 {
             redis.wipe().await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            fleet.remove_for(Duration::from_millis(300), 3, KEYS).await;
         }
     })
     .await;
@@ -94,10 +85,10 @@ async fn a_server_that_is_emptied_brings_nothing_old_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_forgets_its_scripts_is_told_them_again() {
-    under(RedisServer::start().await, async |redis| {
+    under(RedisServer::start().await, async |redis, fleet| {
         for _ in 0..10 {
             say(redis, &["SCRIPT", "FLUSH"]).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            fleet.remove_for(Duration::from_millis(100), 3, KEYS).await;
         }
     })
     .await;
@@ -105,11 +96,11 @@ async fn a_server_that_forgets_its_scripts_is_told_them_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_an_operator_kills_are_built_anew() {
-    under(RedisServer::start().await, async |redis| {
+    under(RedisServer::start().await, async |redis, fleet| {
         for _ in 0..5 {
             say(redis, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
             say(redis, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            fleet.remove_for(Duration::from_millis(200), 3, KEYS).await;
         }
     })
     .await;
@@ -117,9 +108,9 @@ async fn connections_that_an_operator_kills_are_built_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_refuses_writes_for_lack_of_memory_leaves_nothing_old() {
-    under(RedisServer::start().await, async |redis| {
+    under(RedisServer::start().await, async |redis, fleet| {
         say(redis, &["CONFIG", "SET", "maxmemory", "1"]).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        fleet.remove_for(Duration::from_secs(1), 3, KEYS).await;
         say(redis, &["CONFIG", "SET", "maxmemory", "0"]).await;
     })
     .await;
