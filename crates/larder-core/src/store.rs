@@ -160,6 +160,9 @@ pub enum Condition {
     Always,
     /// The key holds an entry with exactly this version: a compare-and-swap.
     IfVersion(Version),
+    /// The key's lease stands, under this token; the write uses it up. Unlike a [`Fill`] such a write may draw the next
+    /// version and tell the other nodes, all in one step. Never holds in a store without leases.
+    IfLeased(Token),
 }
 
 /// An entry to store.

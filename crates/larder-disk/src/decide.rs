@@ -51,29 +51,34 @@ pub(crate) fn decide(shared: &Shared, max_value_bytes: u64, change: Change, batc
 fn decide_write(shared: &Shared, max_value_bytes: u64, write: Write, batch: &mut Batch) -> Decision {
     let now = shared.clock.now();
     let present = shared.index.read().get_live(write.key.as_bytes(), now).map(|slot| slot.version);
-    let holds = match write.condition {
-        Condition::Always => true,
-        Condition::IfVersion(version) => present == Some(version),
-    };
     let newer =
         matches!(write.stamp, Stamp::Exactly(version) if present.is_some_and(|present| present > version));
-    if !holds || newer {
+    let (holds, filled) = match write.condition {
+        _ if newer => (false, false),
+        Condition::Always => (true, false),
+        Condition::IfVersion(version) => (present == Some(version), false),
+        Condition::IfLeased(token) => (shared.leases.lock().begin_fill(&write.key, token, now), true),
+    };
+    if !holds {
         return Decision::Now(Answer::Written(Written::Unchanged));
     }
     if write.bytes.len() as u64 > max_value_bytes {
         let error = too_large(write.bytes.len(), max_value_bytes);
         return removal(shared, write.key, batch, |_| Answer::Written(Written::Rejected(error)));
     }
-    let (version, drawn) = match write.stamp {
-        Stamp::Exactly(version) => (version, false),
-        Stamp::Next => match shared.sequence.draw() {
-            Some(version) => (version, true),
-            None => return Decision::Now(Answer::Failed(used_up())),
-        },
+    let stamp = match write.stamp {
+        Stamp::Exactly(version) => Some((version, false)),
+        Stamp::Next => shared.sequence.draw().map(|version| (version, true)),
+    };
+    let Some((version, drawn)) = stamp else {
+        if filled {
+            shared.leases.lock().unfill(&write.key);
+        }
+        return Decision::Now(Answer::Failed(used_up()));
     };
     let deadline = now.after(write.keep);
     put(shared, &write.key, &write.bytes, version, drawn, deadline, batch);
-    let happens = Happens::Put { payload_len: write.bytes.len() as u32, version, deadline, filled: false };
+    let happens = Happens::Put { payload_len: write.bytes.len() as u32, version, deadline, filled };
     Decision::Append { key: write.key, happens, answer: Answer::Written(Written::Stored(version)) }
 }
 

@@ -63,8 +63,9 @@ impl Inner {
             Stamp::Exactly(version) => command.arg(version.get()),
         };
         match write.condition {
-            Condition::Always => command.arg(""),
-            Condition::IfVersion(version) => command.arg(version.get()),
+            Condition::Always => command.arg("").arg(""),
+            Condition::IfVersion(version) => command.arg(version.get()).arg(""),
+            Condition::IfLeased(token) => command.arg("").arg(&token_bytes(token)[..]),
         };
         command.arg(seen).arg(fresh);
         match self.telling(partition, write.news.as_ref().filter(|_| write.stamp == Stamp::Next)) {

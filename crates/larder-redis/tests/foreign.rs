@@ -66,6 +66,24 @@ async fn an_explicit_write_or_removal_takes_the_place_of_another_type() {
 }
 
 #[tokio::test]
+async fn what_somebody_put_there_while_a_lease_was_held_is_not_overwritten_under_it() {
+    let redis = RedisServer::start().await;
+    let store = connect(redis.url()).await;
+    for command in OTHER_TYPES {
+        granted(&store, "u:1", 1).await;
+        plant(&redis, command, "larder:{0}v:u:1").await;
+        let condition = larder_core::Condition::IfLeased(larder_core::Token(1));
+        let write = larder_core::Write { condition, ..support::write("u:1") };
+        let written = store.write(vec![write]).await.expect("it answers");
+        assert!(matches!(&written[..], [larder_core::Written::Unchanged]), "{command:?} {written:?}");
+        assert!(matches!(get(&store, "u:1").await, Ok(Found::Foreign(_))), "{command:?}");
+        let leases = redis.command(&["EXISTS", "larder:{0}l:u:1"]).await.expect("it answers");
+        assert_eq!(leases, "0", "{command:?}: the lease is used up all the same");
+        remove(&store, "u:1").await;
+    }
+}
+
+#[tokio::test]
 async fn foreign_strings_are_no_entries() {
     let redis = RedisServer::start().await;
     let store = connect(redis.url()).await;

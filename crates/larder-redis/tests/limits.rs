@@ -58,6 +58,8 @@ async fn a_condition_that_does_not_hold_protects_the_old_value_from_a_too_large_
     assert!(matches!(&store.write(vec![wrong]).await.expect("it answers")[..], [Written::Unchanged]));
     let older = Write { stamp: Stamp::Exactly(Version::ZERO), ..large("u:1", 101) };
     assert!(matches!(&store.write(vec![older]).await.expect("it answers")[..], [Written::Unchanged]));
+    let unleased = Write { condition: Condition::IfLeased(Token(1)), ..large("u:1", 101) };
+    assert!(matches!(&store.write(vec![unleased]).await.expect("it answers")[..], [Written::Unchanged]));
     assert!(matches!(get(&store, "u:1").await, Ok(Found::Hit(_))));
 }
 

@@ -110,9 +110,13 @@ async fn reads_go_on(kind: IoKind) {
     let fill =
         Fill { key: key("n:c"), token: Token(1), version: Version::ZERO, bytes: "3".into(), keep: HOUR };
     assert_eq!(store.fill(vec![fill.clone()]).await.expect_err("fails").kind(), ErrorKind::Unavailable);
+    assert!(matches!(ask(&store, "n:d", 2, LeaseFor::Miss).await, Found::Granted(_)));
+    let leased = Write { condition: Condition::IfLeased(Token(2)), ..write_of("n:d", "4") };
+    assert_eq!(store.write(vec![leased.clone()]).await.expect_err("fails").kind(), ErrorKind::Unavailable);
     faults.heal();
-    // The lease outlived the failed attempt.
+    // The leases outlived the failed attempts.
     assert!(matches!(store.fill(vec![fill]).await.expect("answers")[0], Filled::Stored { .. }));
+    assert!(matches!(store.write(vec![leased]).await.expect("answers")[0], Written::Stored(_)));
     assert_eq!(store.stats().segments, 1, "failures leave no files behind");
 }
 

@@ -1,10 +1,10 @@
--- KEYS value lease sequence   ARGV ms(0: not acceptable, remove) version(or next) expected(or '') seen fresh
--- channel(or '') news bytes
+-- KEYS value lease sequence   ARGV ms(0: not acceptable, remove) version(or next) expected(or '') token(or '') seen
+-- fresh channel(or '') news bytes
 -- {0,n,id} unchanged   {1,n,id} stored as n   {2,n,id,why} removed      (id is '' where the sequence is not asked)
 local news = ARGV[2] == 'next'
 local n, id, changed, fault = tonumber(ARGV[2]), '', false, nil
 if news then
-  n, id, changed, fault = sequence(KEYS[3], tonumber(ARGV[4]), ARGV[5])
+  n, id, changed, fault = sequence(KEYS[3], tonumber(ARGV[5]), ARGV[6])
   if fault then return fault end
 end
 local old = nil
@@ -13,7 +13,10 @@ if not failed(head) and #head == 16 then
   local first, second = struct.unpack('>I8I8', head)
   if first == second and first <= 9007199254740991 then old = first end
 end
-if (ARGV[3] ~= '' and old ~= tonumber(ARGV[3])) or (not news and old and old > n) then
+local holding = ARGV[4] == '' or holds(redis.pcall('GET', KEYS[2]), ARGV[4])
+local foreign = ARGV[4] ~= '' and failed(head)
+if not holding or foreign or (ARGV[3] ~= '' and old ~= tonumber(ARGV[3])) or (not news and old and old > n) then
+  if holding and foreign then redis.call('UNLINK', KEYS[2]) end
   if changed then keep_sequence(KEYS[3], n, id) end
   return {0, n, id}
 end
@@ -25,7 +28,7 @@ local why = nil
 if ARGV[1] == '0' then
   why = ''
 else
-  local set = redis.pcall('SET', KEYS[1], struct.pack('>I8I8', n, n) .. ARGV[8], 'PX', ARGV[1])
+  local set = redis.pcall('SET', KEYS[1], struct.pack('>I8I8', n, n) .. ARGV[9], 'PX', ARGV[1])
   if failed(set) then why = set.err end
 end
 local gone
@@ -33,7 +36,7 @@ if why then gone = redis.pcall('UNLINK', KEYS[1], KEYS[2]) else gone = redis.pca
 if failed(gone) then return gone end
 if news then
   keep_sequence(KEYS[3], n, id)
-  if ARGV[6] ~= '' then fault = announce(ARGV[6], n, id, ARGV[7]) end
+  if ARGV[7] ~= '' then fault = announce(ARGV[7], n, id, ARGV[8]) end
   if fault then
     -- An entry that the others do not hear of must not stand; by the number they notice that they missed something.
     redis.call('UNLINK', KEYS[1])

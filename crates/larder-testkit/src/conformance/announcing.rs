@@ -215,13 +215,13 @@ async fn nothing_without_news<S: Store, B: Bus>(scene: &Scene<'_, S>, ear: &Ear<
 async fn nothing_undone<S: Store, B: Bus>(scene: &Scene<'_, S>, ear: &Ear<B>) -> Verdict {
     let (key, news) = (scene.key("k"), news(scene, b"must not be heard"));
     let version = scene.put(&key, "value").await?;
-    let swap = Write {
-        condition: Condition::IfVersion(Version::new(version.get() - 1)),
-        news: Some(news.clone()),
-        ..scene.writing(&key, "other")
-    };
+    let told = Write { news: Some(news.clone()), ..scene.writing(&key, "other") };
+    let swap = Write { condition: Condition::IfVersion(Version::new(version.get() - 1)), ..told.clone() };
     let written = scene.write(swap).await?;
     ensure!(matches!(written, Written::Unchanged), "a swap at another version was answered {written:?}");
+    let refreshed = Write { condition: Condition::IfLeased(scene.token()), ..told.clone() };
+    let written = scene.write(refreshed).await?;
+    ensure!(matches!(written, Written::Unchanged), "a write without its lease was answered {written:?}");
     let copy = Write { news: Some(news.clone()), ..scene.exactly(&key, "copy", Version::MAX.get()) };
     ensure!(copy.stamp == Stamp::Exactly(Version::MAX), "the check is wrong");
     scene.store_it(copy).await?;

@@ -250,11 +250,14 @@ impl MemoryStore {
     }
 
     fn write_one(&self, state: &mut State, write: Write, now: Moment) -> Result<Written> {
-        let at_hand =
-            state.slots.get(write.key.as_bytes()).and_then(|slot| slot.live(now)).map(|e| e.stored.version);
-        let blocked = matches!(write.condition, Condition::IfVersion(wanted) if at_hand != Some(wanted))
-            || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version));
-        if blocked {
+        let slot = state.slots.get(write.key.as_bytes());
+        let at_hand = slot.and_then(|slot| slot.live(now)).map(|entry| entry.stored.version);
+        let holds = match write.condition {
+            Condition::Always => true,
+            Condition::IfVersion(wanted) => at_hand == Some(wanted),
+            Condition::IfLeased(token) => slot.is_some_and(|slot| slot.holds(token, now)),
+        };
+        if !holds || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version)) {
             return Ok(Written::Unchanged);
         }
         if let Some(error) = self.oversized(&write.bytes) {

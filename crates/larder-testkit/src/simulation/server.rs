@@ -186,9 +186,12 @@ impl Server {
     fn write_one(&mut self, write: Write, caller: Caller, told: &mut Option<Told>) -> Written {
         let slot = self.slots.get(write.key.as_bytes());
         let at_hand = slot.and_then(|slot| slot.live(caller.now_ms)).map(|stored| stored.version);
-        let blocked = matches!(write.condition, Condition::IfVersion(wanted) if at_hand != Some(wanted))
-            || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version));
-        if blocked {
+        let holds = match write.condition {
+            Condition::Always => true,
+            Condition::IfVersion(wanted) => at_hand == Some(wanted),
+            Condition::IfLeased(token) => slot.is_some_and(|slot| slot.holds(token, caller.now_ms)),
+        };
+        if !holds || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version)) {
             return Written::Unchanged;
         }
         self.remember(write.key.to_bytes(), caller, true);

@@ -140,6 +140,25 @@ impl Mutant {
             yield_now().await;
             write.condition = Condition::Always;
         }
+        if let Condition::IfLeased(token) = &mut write.condition {
+            *token = self.twist_token(*token);
+            let any = self.leases.lock().unwrap().get(&write.key).copied();
+            if self.is(LeasedByAnyone) {
+                *token = any.unwrap_or(*token);
+            }
+            if self.is(LeasedIsNotAtomic) {
+                if !self.inner.renew(write.key.clone(), *token, LONG).await? {
+                    return Ok(Written::Unchanged);
+                }
+                yield_now().await;
+                write.condition = Condition::Always;
+            } else if self.is(LeasedIsAlways) {
+                write.condition = Condition::Always;
+            }
+            if self.is(LeasedDrawsNothing) && write.stamp == Stamp::Next {
+                write.stamp = Stamp::Exactly(at_hand.unwrap_or(Version::new(1)));
+            }
+        }
         let key = write.key.clone();
         let written = self.inner.write(vec![write]).await?.remove(0);
         if self.is(WriteKeepsLease) {

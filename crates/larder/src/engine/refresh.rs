@@ -1,10 +1,11 @@
 //! Refreshing on request: a value is loaded anew and put in the place of the old one, which is served until then.
 //!
 //! The load holds the fleet's lease, as every load does, so an invalidation that comes during it voids its result. What it
-//! loaded is stored under that lease, and then, if nothing came between, under a new version, so that no node takes an
-//! older copy for it. Peers hear of that version, and serve what they have until they have read the new value.
+//! loaded is stored by one write on condition of that lease, which draws a new version, so that no node takes an older
+//! copy for it, and tells peers of it in the same step: there is no moment at which the store has the new value and peers
+//! will not hear of it. They serve what they have until they have read it.
 
-use larder_core::{Condition, Event, Key, LoadCause, Result, Stamp, Version, Write, Written};
+use larder_core::{Condition, Event, Filled, LoadCause, Result, Stamp, Version, Write, Written};
 
 use super::{
     Scope, TierSet,
@@ -48,33 +49,60 @@ impl Scope {
         }
     }
 
-    /// Gives what was refreshed versions that nothing older bears.
-    pub(super) async fn renew_versions(&self, keeping: &mut [Keeping]) {
-        for kept in keeping {
-            match self.authority_place() {
-                Some(place) => self.renew_version(place, kept).await,
-                None => kept.version = self.core.next_version(),
+    /// Stores what was refreshed in the authority, if the lease still stands, as its next write.
+    pub(super) async fn renew_in(&self, place: usize, plan: &Plan, keeping: &mut [Keeping]) {
+        if !self.core.store(place).capabilities.leases || ablated!(LeaseToken) {
+            return self.fill_place(place, plan, keeping).await;
+        }
+        let (renewing, writes): (Vec<&mut Keeping>, Vec<Write>) = keeping
+            .iter_mut()
+            .filter(|kept| kept.fate == Fate::Kept)
+            .filter_map(|kept| self.renewal(place, kept).map(|write| (kept, write)))
+            .unzip();
+        if writes.is_empty() {
+            return;
+        }
+        match self.core.store(place).write(&self.core, writes).await {
+            Ok(outcomes) => {
+                renewing
+                    .into_iter()
+                    .zip(outcomes)
+                    .for_each(|(kept, written)| self.renewed(place, kept, written));
             }
+            Err(error) => renewing.into_iter().for_each(|kept| {
+                kept.renewed = Some(Version::ZERO);
+                self.unfilled(place, kept, &error);
+            }),
         }
     }
 
-    /// Stores what the authority just took once more, as its next write. If something came between, that is newer.
-    async fn renew_version(&self, place: usize, kept: &mut Keeping) {
-        let Some((bytes, keep)) = kept.taken.clone().filter(|_| kept.fate == Fate::Kept) else { return };
+    fn renewal(&self, place: usize, kept: &Keeping) -> Option<Write> {
+        let lease = kept.item.lease_at(place)?;
+        let (bytes, keep) = self.sealed(place, kept)?;
         let key = kept.item.spot.key.clone();
         let news = self.core.announcement(|| News::Refreshed(vec![(key.clone(), Version::ZERO)]));
-        let condition = Condition::IfVersion(kept.version);
-        let write = Write { key: key.clone(), bytes, keep, stamp: Stamp::Next, condition, news };
-        let written = self.core.store(place).write(&self.core, vec![write]).await;
-        match written.map(|written| written.into_iter().next()) {
-            Ok(Some(Written::Stored(version))) => (kept.version, kept.renewed) = (version, true),
-            Ok(Some(Written::Unchanged) | None) => {
-                kept.fate = Fate::Fenced;
-                self.note_fenced(place, &key);
+        Some(Write {
+            key,
+            bytes,
+            keep,
+            stamp: Stamp::Next,
+            condition: Condition::IfLeased(lease.token),
+            news,
+        })
+    }
+
+    fn renewed(&self, place: usize, kept: &mut Keeping, written: Written) {
+        let filled = match written {
+            Written::Stored(version) => {
+                (kept.version, kept.renewed) = (version, Some(version));
+                // Whoever waits elsewhere is woken by the news of it.
+                self.core.wakes.wake(&kept.item.spot.key);
+                Filled::Stored { awaited: false }
             }
-            // Nobody knows whether it happened; the value is stored under either version.
-            Ok(Some(Written::Rejected(error))) | Err(error) => self.note_rejected(place, &key, &error),
-        }
+            Written::Unchanged => Filled::Refused,
+            Written::Rejected(error) => Filled::Rejected(error),
+        };
+        self.filled(place, kept, filled);
     }
 
     /// Puts the new entry into memory in the place of the old one, and lets no read that began before fill it after.
@@ -94,15 +122,22 @@ impl Scope {
         }
     }
 
-    /// Tells peers of what was refreshed and kept where they can read it.
+    /// Tells peers of what was refreshed, and may be kept where they can read it.
     pub(super) async fn tell_refreshed(&self, keeping: &[Keeping]) {
-        for kept in keeping.iter().filter(|kept| kept.fate == Fate::Kept) {
+        for kept in keeping {
             let key = &kept.item.spot.key;
-            self.core.tell(|| Event::Refreshed { namespace: self.name(), key: key.clone() });
-            if kept.renewed {
-                self.tell_peers(vec![(key.clone(), kept.version)], Vec::new(), News::Refreshed).await;
-            } else {
-                self.core.publish(News::Refreshed(vec![(Key::clone(key), Version::ZERO)])).await;
+            let is_kept = kept.fate == Fate::Kept;
+            if is_kept {
+                self.core.tell(|| Event::Refreshed { namespace: self.name(), key: key.clone() });
+            }
+            match kept.renewed.or(is_kept.then_some(Version::ZERO)) {
+                Some(Version::ZERO) => {
+                    self.core.publish(News::Refreshed(vec![(key.clone(), Version::ZERO)])).await;
+                }
+                Some(version) => {
+                    self.tell_peers(vec![(key.clone(), version)], Vec::new(), News::Refreshed).await;
+                }
+                None => {}
             }
         }
     }

@@ -39,10 +39,9 @@ pub(super) struct Keeping {
     pub(super) fate: Fate,
     /// Whether it cannot be encoded, or is larger than any store may hold.
     unstorable: bool,
-    /// What the authority took, and for how long.
-    pub(super) taken: Option<(Bytes, Duration)>,
-    /// It was stored anew under a version of its own, and so peers can tell it from what it replaced.
-    pub(super) renewed: bool,
+    /// The authority stored it under a version of its own, by which peers can tell it from what it replaced;
+    /// [`Version::ZERO`] if nobody knows whether it did.
+    pub(super) renewed: Option<Version>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,12 +57,14 @@ pub(super) enum Fate {
 impl Scope {
     pub(crate) async fn store_loaded(&self, plan: &Plan, loaded: Vec<Loadable>) {
         let mut keeping: Vec<Keeping> = loaded.into_iter().map(|loaded| self.prepare(plan, loaded)).collect();
-        if let Some(place) = self.authority_place() {
-            self.fill_place(place, plan, &mut keeping).await;
-        }
         let refreshing = plan.purpose == Purpose::Refresh;
-        if refreshing {
-            self.renew_versions(&mut keeping).await;
+        match self.authority_place() {
+            Some(place) if refreshing => self.renew_in(place, plan, &mut keeping).await,
+            Some(place) => self.fill_place(place, plan, &mut keeping).await,
+            None if refreshing => {
+                keeping.iter_mut().for_each(|kept| kept.version = self.core.next_version());
+            }
+            None => {}
         }
         let others = self.store_places().rev().filter(|place| Some(*place) != self.authority_place());
         for place in others {
@@ -105,7 +106,7 @@ impl Scope {
         let (version, fate) = self.fate(plan, &item);
         let too_large = |encoded: &Encoded| encoded.len() > self.core.settings.max_value_bytes;
         let unstorable = stores && encoded.as_ref().is_none_or(too_large);
-        Keeping { item, making, encoded, version, fate, unstorable, taken: None, renewed: false }
+        Keeping { item, making, encoded, version, fate, unstorable, renewed: None }
     }
 
     /// Who may keep an item, and under which version, by what its walk learned of the authority.
@@ -123,19 +124,18 @@ impl Scope {
     }
 
     /// Fills the store in `place` with what may be kept there.
-    async fn fill_place(&self, place: usize, plan: &Plan, keeping: &mut [Keeping]) {
+    pub(super) async fn fill_place(&self, place: usize, plan: &Plan, keeping: &mut [Keeping]) {
         if !plan.write.has(place) {
             return;
         }
         if !self.core.store(place).capabilities.leases || ablated!(LeaseToken) {
             return self.write_guarded(place, keeping).await;
         }
-        let mut filling: Vec<(&mut Keeping, Fill)> = keeping
+        let (filling, fills): (Vec<&mut Keeping>, Vec<Fill>) = keeping
             .iter_mut()
             .filter(|kept| kept.fate == Fate::Kept)
             .filter_map(|kept| self.fill(place, kept).map(|fill| (kept, fill)))
-            .collect();
-        let fills: Vec<Fill> = filling.iter().map(|(_, fill)| fill.clone()).collect();
+            .unzip();
         if fills.is_empty() {
             return;
         }
@@ -143,23 +143,9 @@ impl Scope {
         let outcome = tier.fill(&self.core, fills).await;
         match outcome {
             Ok(outcomes) => {
-                for ((kept, fill), filled) in filling.into_iter().zip(outcomes) {
-                    if Some(place) == self.authority_place() && matches!(filled, Filled::Stored { .. }) {
-                        kept.taken = Some((fill.bytes, fill.keep));
-                    }
-                    self.filled(place, kept, filled);
-                }
+                filling.into_iter().zip(outcomes).for_each(|(kept, filled)| self.filled(place, kept, filled));
             }
-            Err(error) => {
-                self.count(Count::write_failures, filling.len() as u64);
-                for (kept, _) in &mut filling {
-                    self.note_rejected(place, &kept.item.spot.key, &error);
-                    if Some(place) == self.authority_place() {
-                        // Nobody knows whether it took or refused the value.
-                        kept.fate = Fate::MemoryOnly;
-                    }
-                }
-            }
+            Err(error) => filling.into_iter().for_each(|kept| self.unfilled(place, kept, &error)),
         }
     }
 
@@ -169,7 +155,7 @@ impl Scope {
         Some(Fill { key: kept.item.spot.key.clone(), token: lease.token, version: kept.version, bytes, keep })
     }
 
-    fn sealed(&self, place: usize, kept: &Keeping) -> Option<(Bytes, Duration)> {
+    pub(super) fn sealed(&self, place: usize, kept: &Keeping) -> Option<(Bytes, Duration)> {
         let key = &kept.item.spot.key;
         match self.seal(key, &kept.making, kept.encoded.as_ref()?, place) {
             Ok(sealed) => Some(sealed),
@@ -181,8 +167,17 @@ impl Scope {
         }
     }
 
+    /// A fill that failed: nobody knows whether the store took or refused the value.
+    pub(super) fn unfilled(&self, place: usize, kept: &mut Keeping, error: &Error) {
+        self.count(Count::write_failures, 1);
+        self.note_rejected(place, &kept.item.spot.key, error);
+        if Some(place) == self.authority_place() {
+            kept.fate = Fate::MemoryOnly;
+        }
+    }
+
     /// Takes note of what became of a fill. The authority's refusal binds every tier.
-    fn filled(&self, place: usize, kept: &mut Keeping, filled: Filled) {
+    pub(super) fn filled(&self, place: usize, kept: &mut Keeping, filled: Filled) {
         match filled {
             Filled::Stored { awaited } => {
                 kept.item.leases.retain(|lease| lease.place != place);

@@ -202,7 +202,7 @@ async fn an_invalidation_during_a_refresh_wins_and_its_result_is_kept_nowhere() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_between_the_two_steps_of_storing_wins_too() {
+async fn an_invalidation_before_the_store_has_the_new_value_wins_too() {
     let (one, two, origin) = one_with_seven(Way::Announced).await;
     one.faults.delay(Op::Write, millis(100));
     let (refreshed, ()) = tokio::join!(one.cache.refresh(&1, origin.gives(8)), async {
@@ -285,16 +285,54 @@ async fn r15_r18_while_the_shared_store_is_down_a_refresh_loads_for_this_node_al
     }
 }
 
+/// There is no moment at which the store has the new value and peers will not hear of it.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_between_the_two_steps_leaves_the_new_value_and_peers_hear_of_it() {
+async fn r13_the_store_takes_the_new_value_and_tells_of_it_in_one_write() {
+    let (one, two, origin) = both_with_seven(Way::Announced).await;
+    one.faults.reset_counts();
+    assert_eq!(one.cache.refresh(&1, origin.gives(8)).await.unwrap(), done(8));
+    assert_eq!((one.faults.calls(Op::Fill), one.faults.calls(Op::Write)), (0, 1));
+    // The last thing that the node ever does: its answer does not reach it any more.
+    one.faults.inject(Op::Write, When::Always, Fault::HangAfter);
+    let refresh = one.cache.refresh(&1, origin.gives(9));
+    assert!(tokio::time::timeout(millis(10), refresh).await.is_err());
+    one.leg.cut();
+    arrive().await;
+    assert_eq!(two.cache.peek(&1).unwrap().as_value(), Some(&9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_of_which_nobody_knows_whether_it_was_done_is_told_and_peers_take_what_is_there() {
+    for way in STORED {
+        for (fault, there) in [(Fault::Error, 7), (Fault::ErrorAfter, 8)] {
+            let (one, two, origin) = both_with_seven(way).await;
+            one.faults.inject(Op::Write, When::Always, fault);
+            assert_eq!(one.cache.refresh(&1, origin.gives(8)).await.unwrap(), done(8));
+            arrive().await;
+            assert_eq!(one.cache.peek(&1).unwrap().as_value(), Some(&8), "{way:?}");
+            assert_eq!(two.cache.peek(&1).unwrap().as_value(), Some(&there), "{way:?}");
+            let lookup = two.cache.get_with(&1, &ReadOptions::new()).await.unwrap();
+            assert_eq!((lookup.answer.as_value(), lookup.stale), (Some(&there), None), "{way:?}");
+        }
+    }
+}
+
+/// R20: its lease is gone, since its process stood still for too long, and another's refresh came before.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_lost_its_lease_stores_nothing_and_tells_nobody() {
     for way in STORED {
         let (one, two, origin) = both_with_seven(way).await;
-        one.faults.fail(Op::Write);
-        assert_eq!(one.cache.refresh(&1, origin.gives(8)).await.unwrap(), done(8));
+        one.faults.inject(Op::Renew, When::Always, Fault::Error);
+        let (late, ()) = tokio::join!(one.cache.refresh(&1, origin.slow(8, secs(10))), async {
+            sleep(secs(5)).await;
+            assert_eq!(two.cache.refresh(&1, origin.gives(9)).await.unwrap(), done(9), "{way:?}");
+        });
+        assert_eq!(late.unwrap(), done(8), "{way:?}: its own caller gets it");
         arrive().await;
         for node in [&one, &two] {
-            assert_eq!(node.cache.peek(&1).unwrap().as_value(), Some(&8), "{way:?}");
+            assert_eq!(load(&node.cache, 1, no_loader()).await, 9, "{way:?}");
         }
+        assert_eq!(one.recorder.count("refreshed"), 0, "{way:?}");
     }
 }
 

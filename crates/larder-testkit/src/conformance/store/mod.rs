@@ -6,6 +6,7 @@ mod cancel;
 mod closing;
 mod entries;
 mod fleet;
+mod leased;
 mod leases;
 mod listing;
 mod races;
@@ -111,6 +112,7 @@ impl<M> StoreConformance<M> {
         batches::run(&mut run).await;
         versions::run(&mut run).await;
         leases::run(&mut run).await;
+        leased::run(&mut run).await;
         listing::run(&mut run).await;
         fleet::run(&mut run).await;
         barriers::run(&mut run).await;

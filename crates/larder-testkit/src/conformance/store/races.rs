@@ -17,6 +17,7 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     run.check("of many who ask for a lease at once, one gets it", LEASES, one_lease).await;
     run.check("of many swaps at one version, one is stored", ANY, one_swap).await;
     run.check("of many fills under one lease, one is stored", LEASES, one_fill).await;
+    run.check("of many writes under one lease, one is stored", LEASES, one_leased_write).await;
     run.check("callers at once each get their own answer", ANY, own_answers).await;
 }
 
@@ -81,6 +82,19 @@ async fn one_fill<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     .await?;
     let stored = filled.iter().filter(|filled| matches!(filled, Filled::Stored { .. })).count();
     ensure!(stored == 1, "{stored} fills under one lease were stored");
+    Ok(())
+}
+
+async fn one_leased_write<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, _) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    let written = at_once(scene, |store, n| {
+        let write = Write { condition: Condition::IfLeased(token), ..scene.writing(&key, n.to_string()) };
+        async move { only("write", store.write(vec![write]).await) }
+    })
+    .await?;
+    let stored = written.iter().filter(|written| matches!(written, Written::Stored(_))).count();
+    ensure!(stored == 1, "{stored} writes under one lease were stored");
     Ok(())
 }
 
