@@ -173,13 +173,23 @@ impl Scope {
     ) -> Spans {
         let (spans, jitter) = &self.space.tier_spans[place];
         let (spans, jitter) = match negative {
-            Some(ttl) => (Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }, *jitter),
+            Some(ttl) => {
+                let ttl = self.own_ttl(place, lives).map_or(ttl, |own| ttl.min(own));
+                (Spans { ttl, stale: Duration::ZERO, fallback: Duration::ZERO }, *jitter)
+            }
             None => {
                 let jitter = lives.in_tier(place).jitter.or(lives.jitter).unwrap_or(*jitter);
                 (overridden(*spans, lives, place), jitter)
             }
         };
         if jitter > 0.0 { spans.jittered(jitter, draw()) } else { spans }
+    }
+
+    /// How long a tier keeps anything at most, if that was said of the tier itself: where no news are heard, the time of
+    /// memory bounds how old an absence is, too. What a call says of absences goes before what the policy says of tiers.
+    fn own_ttl(&self, place: usize, lives: &Lives) -> Option<Duration> {
+        let of_policy = || self.space.policy.tiers.get(&*self.core.tier_names[place])?.ttl;
+        lives.in_tier(place).ttl.or_else(|| if lives.negative_ttl.is_some() { None } else { of_policy() })
     }
 
     /// An entry for memory alone, which has no place in the order yet. `None` if it is not to be kept, as with

@@ -74,7 +74,8 @@ pub struct Policy {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TierPolicy {
-    /// How long the tier's copy is plainly good. Default: the policy's.
+    /// How long the tier's copy is plainly good; an absence is not remembered for longer there, either. Default: the
+    /// policy's.
     #[serde(deserialize_with = "serde_span::maybe")]
     pub ttl: Option<Duration>,
     /// Default: the policy's.

@@ -124,6 +124,27 @@ async fn absences_are_remembered_for_their_own_ttl_and_only_if_the_policy_says_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_absence_is_remembered_in_a_tier_no_longer_than_the_tier_keeps_anything() {
+    let policy = Policy::ttl(minutes(5)).negative_ttl(secs(30)).tier("memory", TierPolicy::ttl(secs(2)));
+    let fleet = Fleet::new();
+    let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy).await);
+    let origin = Origin::default();
+    let absent = || origin.answers(Loaded::absent());
+    assert_eq!(one.cache.get_or_load(&1, absent()).await.unwrap(), None);
+    two.cache.remove(&1).await.unwrap();
+    sleep(secs(1)).await;
+    assert_eq!(one.cache.get(&1).await.unwrap(), Answer::Absent, "without a bus nobody tells it");
+    sleep(secs(1)).await;
+    assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+    one.cache.remove(&1).await.unwrap();
+    let longer = ReadOptions::new().negative_ttl(secs(5));
+    assert!(one.cache.get_or_load_with(&1, &longer, absent()).await.unwrap().answer.is_hit());
+    two.cache.remove(&1).await.unwrap();
+    sleep(secs(4)).await;
+    assert_eq!(one.cache.get(&1).await.unwrap(), Answer::Absent, "this call said so");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_absence_replaces_the_value_that_was_there_in_every_tier() {
     for negative in [None, Some(secs(30))] {
         let fleet = Fleet::new();
