@@ -3,12 +3,12 @@
 use larder::{
     BusSettings, Cache, LoadContext, Loaded, Memory, Policy, Reach, Stack, TierSettings, hours, millis, secs,
 };
-use larder_core::Capabilities;
-use larder_testkit::{MemoryStore, SeededRng};
+use larder_core::{Capabilities, Store};
+use larder_testkit::{Leg, MemoryStore, SeededRng};
 
 use crate::{
     bus::{Fleet, Way, arrive},
-    support::{Origin, get, load, sleep},
+    support::{self, Origin, get, load, sleep},
 };
 
 #[tokio::test(start_paused = true)]
@@ -39,32 +39,53 @@ async fn what_one_publisher_told_in_vain_is_missed_though_another_was_heard_afte
     assert_eq!(get(&one.cache, 1).await, None);
 }
 
+/// What a tier that no other node shares can do.
+fn private(scan: bool) -> Capabilities {
+    let mut private = Capabilities::none();
+    (private.persistent, private.sequence, private.leases, private.scan) = (true, true, true, scan);
+    private
+}
+
+/// What a shared store can do that keeps a fleet's books and no barriers.
+fn without_barriers() -> Capabilities {
+    let mut plain = Capabilities::none();
+    (plain.shared, plain.sequence, plain.leases) = (true, true, true);
+    (plain.scan, plain.fleet) = (true, true);
+    plain
+}
+
+/// A node with a tier of its own before the shared one.
+async fn node_with_private_tier(
+    fleet: &Fleet,
+    private: Capabilities,
+    shared: MemoryStore,
+) -> (Stack, Cache<u64, u64>, Leg) {
+    let (private, bus) =
+        (MemoryStore::new(fleet.clock.clone()).with_capabilities(private), fleet.bus.clone());
+    let leg = bus.leg();
+    let builder = Stack::builder()
+        .memory(Memory::max_entries(100))
+        .clock(fleet.clock.clone())
+        .rng(SeededRng::unpredictable())
+        .bus_with(bus, BusSettings::new())
+        .store_with(private, TierSettings::new().with_name("private"))
+        .store_with(shared, TierSettings::new().with_name("shared"));
+    let stack = builder.build().await.unwrap();
+    let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+    sleep(millis(600)).await;
+    (stack, cache, leg)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_private_tier_is_as_good_as_the_news_that_its_node_hears() {
     for way in [Way::Announced, Way::Published] {
         let fleet = Fleet::new(way);
         let two = fleet.node().await;
-        let mut private = Capabilities::none();
-        (private.persistent, private.sequence, private.leases) = (true, true, true);
-        let private = MemoryStore::new(fleet.clock.clone()).with_capabilities(private);
         let shared = match way {
             Way::Announced => fleet.store.clone().announcing_on("news"),
             _ => fleet.store.clone(),
         };
-        let bus = fleet.bus.clone();
-        let leg = bus.leg();
-        let stack = Stack::builder()
-            .memory(Memory::max_entries(100))
-            .clock(fleet.clock.clone())
-            .rng(SeededRng::unpredictable())
-            .bus_with(bus, BusSettings::new())
-            .store_with(private, TierSettings::new().with_name("private"))
-            .store_with(shared, TierSettings::new().with_name("shared"))
-            .build()
-            .await
-            .unwrap();
-        let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
-        sleep(millis(600)).await;
+        let (stack, cache, leg) = node_with_private_tier(&fleet, private(false), shared).await;
         for deaf in [false, true] {
             let key = u64::from(deaf);
             assert_eq!(load(&cache, key, Origin::default().gives(7)).await, 7);
@@ -74,6 +95,33 @@ async fn a_private_tier_is_as_good_as_the_news_that_its_node_hears() {
             assert_eq!(get(&cache, key).await, None, "{way:?}, deaf: {deaf}");
             assert_eq!(load(&cache, key, Origin::default().gives(8)).await, 8);
             assert_eq!(stack.stats().tiers.len(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_peer_clears_goes_from_private_tiers_too_where_no_store_keeps_barriers() {
+    for lists in [true, false] {
+        let fleet = Fleet::new(Way::Published);
+        let node = async |lists| {
+            let shared = fleet.store.clone().with_capabilities(without_barriers());
+            node_with_private_tier(&fleet, private(lists), shared).await
+        };
+        let ((_one, one, _), (_two, two, _)) = (node(lists).await, node(true).await);
+        for (key, verb) in [(1, "clear"), (2, "everywhere"), (3, "prefix")] {
+            assert_eq!(load(&one, key, Origin::default().gives(7)).await, 7);
+            // Nobody but its private tier has it, so that no news name it.
+            fleet.store.remove(vec![support::key(key).into()]).await.unwrap();
+            match verb {
+                "clear" => drop(two.clear().await.unwrap()),
+                "everywhere" => assert!(two.clear_everywhere().await.unwrap().everywhere),
+                _ => drop(two.remove_prefix("3").await.unwrap()),
+            }
+            arrive().await;
+            for _ in 0..2 {
+                assert_eq!(get(&one, key).await, None, "{verb}, lists its keys: {lists}");
+                sleep(secs(1)).await;
+            }
         }
     }
 }
@@ -99,11 +147,8 @@ async fn a_load_from_before_a_tag_was_invalidated_in_vain_is_shared_with_nobody_
 #[tokio::test(start_paused = true)]
 async fn cleared_everywhere_nothing_stands_in_a_store_that_keeps_no_barriers_either() {
     let fleet = Fleet::new(Way::Published);
-    let mut plain = Capabilities::none();
-    (plain.shared, plain.sequence, plain.leases) = (true, true, true);
-    (plain.scan, plain.fleet) = (true, true);
     let node = async || {
-        let store = fleet.store.clone().with_capabilities(plain);
+        let store = fleet.store.clone().with_capabilities(without_barriers());
         let builder = Stack::builder()
             .memory(Memory::max_entries(100))
             .clock(fleet.clock.clone())

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use larder_core::{Barrier, ClearReason, Event, Key, Place, Sequence, Signal, Version};
+use larder_core::{Barrier, ClearReason, Event, Key, KeyPrefix, Place, Sequence, Signal, Version};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -190,11 +190,7 @@ impl Core {
                 sync.answers.answered(*question, message.publisher);
             }
             News::Acked { .. } => {}
-            News::Matched { prefix, pattern } if pattern == "*" => self.bump_under(prefix),
-            News::Matched { prefix, pattern } => match KeyPattern::reread(pattern) {
-                Some(keys) => self.drop_matching(prefix, Some(&keys), Verb::Remove),
-                None => self.clear_soon(sync, ClearReason::Told),
-            },
+            News::Matched { prefix, pattern } => self.take_matched(sync, prefix, pattern),
             News::Raised { at, barriers } => {
                 let at = place.map_or(*at, |place| Barrier::new(place.number));
                 self.apply_news_of_barriers(at, barriers);
@@ -266,6 +262,28 @@ impl Core {
         self.drop_copy(key, Version::ZERO);
         if let Some(place) = self.authority_place() {
             self.store(place).owe([Debt::Key(key.clone())]);
+        }
+    }
+
+    /// A peer cleared a prefix, or removed what matches a pattern there.
+    fn take_matched(&self, sync: &Sync, prefix: &[u8], pattern: &str) {
+        match KeyPattern::reread(pattern) {
+            _ if pattern == "*" => self.bump_under(prefix),
+            Some(keys) => self.drop_matching(prefix, Some(&keys), Verb::Remove),
+            None => return self.clear_soon(sync, ClearReason::Told),
+        }
+        let mut private = self.tiers.iter().filter(|tier| !tier.capabilities.shared).peekable();
+        if private.peek().is_none() {
+            return;
+        }
+        // No number came with it that would tell which of their copies are older.
+        let covered = KeyPrefix::all().extended(prefix);
+        for tier in private {
+            if tier.capabilities.scan {
+                tier.owe([Debt::Prefix(covered.clone())]);
+            } else {
+                self.clear_soon(sync, ClearReason::Told);
+            }
         }
     }
 
