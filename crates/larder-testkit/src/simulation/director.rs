@@ -139,12 +139,7 @@ fn undo(world: &World, fault: &Fault) {
     use FaultClass as F;
     match fault.class {
         F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => world.origin.mend(fault),
-        F::Pause => {
-            world.network.disturb(fault.node);
-            if let Some(node) = world.node(fault.node) {
-                node.gate.open();
-            }
-        }
+        F::Pause => world.goes_on(fault.node),
         class if class.strikes_one() => world.network.mend(fault),
         _ => {}
     }

@@ -261,17 +261,33 @@ impl Plan {
     }
 
     /// For how long a copy that only its node sees may live after it was made; `None` is for ever.
+    ///
+    /// Where wall clocks disagree, an entry that comes from the future lives in a store for as long as if it were made
+    /// there, and for another life in memory: clocks shift expiry (K12).
     pub(crate) fn local_life_ms(&self) -> Option<u64> {
-        let memory = self.policy.tiers.get("memory").and_then(|tier| tier.ttl).or(self.policy.ttl)?;
-        let longest = if self.disk { self.policy.ttl? } else { memory };
-        let jittered = longest.max(memory).mul_f64(1.0 + self.policy.jitter);
-        Some(jittered.as_millis() as u64 + self.window_ms() + 1)
+        let own = self.policy.tiers.get("memory").and_then(|tier| tier.ttl);
+        let memory = own.or(self.policy.ttl)?;
+        let absence = self.policy.negative_ttl.unwrap_or_default();
+        let memory_ms = self.at_most_ms(memory.max(own.map_or(absence, |own| absence.min(own))));
+        if !self.disk {
+            return Some(memory_ms);
+        }
+        let disk_ms = self.stored_life_ms()?;
+        Some(if self.clocks_stand() { disk_ms.max(memory_ms) } else { disk_ms + memory_ms })
     }
 
     /// For how long a copy in a store may live after it was made; `None` is for ever.
     pub(crate) fn stored_life_ms(&self) -> Option<u64> {
-        let life = self.policy.ttl?.mul_f64(1.0 + self.policy.jitter);
-        Some(life.as_millis() as u64 + self.window_ms() + 1)
+        Some(self.at_most_ms(self.policy.ttl?.max(self.policy.negative_ttl.unwrap_or_default())))
+    }
+
+    fn at_most_ms(&self, life: Duration) -> u64 {
+        life.mul_f64(1.0 + self.policy.jitter).as_millis() as u64 + self.window_ms() + 1
+    }
+
+    /// Whether wall clocks agree and do not step.
+    pub(crate) fn clocks_stand(&self) -> bool {
+        !self.has(FaultClass::ClockStep) && self.skew_ms == 0
     }
 
     /// One line of what it is about.

@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) history: History,
     checker: Mutex<Checker>,
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
+    /// When each node last stood still.
+    stood_ms: Vec<AtomicU64>,
     /// Held by whoever stops and starts a node.
     pub(crate) administration: Vec<tokio::sync::Mutex<()>>,
     began_ms: u64,
@@ -121,6 +123,7 @@ impl World {
             history: History::recording(recorded),
             checker: Mutex::new(Checker::new(plan.keys, plan.nodes, Rules::of(&plan))),
             nodes: Mutex::new((0..plan.nodes).map(|_| None).collect()),
+            stood_ms: (0..plan.nodes).map(|_| AtomicU64::new(0)).collect(),
             administration: (0..plan.nodes).map(|_| tokio::sync::Mutex::default()).collect(),
             began_ms: clock.now().as_millis(),
             phase: AtomicU8::new(Phase::Chaos as u8),
@@ -280,6 +283,15 @@ impl World {
         Some(since_ms.saturating_sub(self.began_ms))
     }
 
+    /// A node that stood still goes on.
+    pub(crate) fn goes_on(&self, node: usize) {
+        self.stood_ms[node].store(self.elapsed_ms(), Ordering::Relaxed);
+        self.network.disturb(node);
+        if let Some(node) = self.node(node) {
+            node.gate.open();
+        }
+    }
+
     /// A node begins to act on a key of which this version was committed.
     pub(crate) fn act(&self, verb: Verb, key: u32, version: u64) -> Act {
         Act { verb, key, version, began: self.network.ordinal(), began_ms: self.elapsed_ms() }
@@ -301,7 +313,8 @@ impl World {
         story: Story,
     ) {
         let now_ms = self.elapsed_ms();
-        let story = Story { disturbed_ms: self.disturbed_ms(node.index), ..story };
+        let stood_still = self.stood_ms[node.index].load(Ordering::Relaxed) >= ticket.began_ms.max(1);
+        let story = Story { disturbed_ms: self.disturbed_ms(node.index), stood_still, ..story };
         let version = self.checker().end(node.index, key, ticket, seen(answer, asked), story, now_ms);
         let kind = match answer {
             Ok(Answer::Value(_)) => 1,

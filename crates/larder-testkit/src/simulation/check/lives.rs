@@ -1,14 +1,13 @@
 //! How long a value may be answered after it was made: no copy of it outlives the deadlines of its entry.
 
 use super::{Checker, Plan, Truth};
-use crate::simulation::faults::FaultClass;
 
 /// What a node that stands still between the end of a load and the making of its entry, or a clock's rounding, adds.
 const SLACK_MS: u64 = 20_000;
 
 /// For how long after it was made a value may be answered; `None` is for ever, or as long as wall clocks disagree.
 pub(super) fn longest_ms(plan: &Plan) -> Option<u64> {
-    if plan.has(FaultClass::ClockStep) || plan.skew_ms > 0 {
+    if !plan.clocks_stand() {
         return None;
     }
     let ttl = plan.policy.ttl?.mul_f64(1.0 + plan.policy.jitter);

@@ -209,7 +209,7 @@ impl Rules {
             },
             bound_ms: plan.local_life_ms().map(|life| life + load_limit_ms + 2_000),
             life_ms: lives::longest_ms(plan),
-            clocks_stand: !plan.has(F::ClockStep) && plan.skew_ms == 0,
+            clocks_stand: plan.clocks_stand(),
             expires: plan.verbs.iter().any(|(verb, _)| *verb == Verb::Expire),
             origin_fails: loader_faults.into_iter().any(|class| plan.has(class)),
             load_limit_ms,

@@ -45,6 +45,8 @@ pub(crate) struct Story {
     pub(crate) cached: bool,
     /// When anything last went wrong on the node's way to the store.
     pub(crate) disturbed_ms: u64,
+    /// The node stood still meanwhile.
+    pub(crate) stood_still: bool,
 }
 
 impl Checker {
@@ -117,7 +119,9 @@ fn judge(
 ) -> Option<(Invariant, String)> {
     let (version, what) = match seen {
         Seen::Miss => return None,
-        Seen::Failed(error, asked) => return failed(rules, error, asked, ticket, now_ms),
+        Seen::Failed(error, asked) => {
+            return failed(rules, error, (asked, story.stood_still), ticket, now_ms);
+        }
         Seen::Absent => (truth.last_absent(), "an absence"),
         Seen::Value(value) => {
             if let Some(fault) = unsound(rules, truth, key, value) {
@@ -177,13 +181,19 @@ fn unsound(rules: &Rules, truth: &Truth, key: u32, value: &SimValue) -> Option<S
 fn failed(
     rules: &Rules,
     error: &larder::Error,
-    asked: bool,
+    (asked, stood_still): (bool, bool),
     ticket: Ticket,
     now_ms: u64,
 ) -> Option<(Invariant, String)> {
     use larder::ErrorKind as E;
     let took_ms = now_ms - ticket.began_ms;
-    let excused = asked || rules.origin_fails || matches!(error.kind(), E::Overloaded | E::Closed);
+    let excused = match error.kind() {
+        E::Overloaded | E::Closed => true,
+        // A loader whose process is stopped for longer than it may take is past its limit when that goes on, though
+        // nothing failed on its way.
+        E::Timeout if stood_still => true,
+        _ => asked || rules.origin_fails,
+    };
     (!excused).then(|| {
         (
             Invariant::FailOpen,

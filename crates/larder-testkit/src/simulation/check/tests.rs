@@ -166,6 +166,16 @@ fn a_read_that_fails_although_the_origin_is_well_is_found() {
 }
 
 #[test]
+fn a_loader_past_its_limit_is_found_unless_its_node_stood_still() {
+    let error = larder::Error::new(larder::ErrorKind::Timeout, "the loader ran longer than its limit");
+    for (stood_still, expected) in [(true, vec![]), (false, vec![Invariant::FailOpen])] {
+        let mut checker = checker();
+        read(&mut checker, 0, 1, Seen::Failed(&error, false), Story { stood_still, ..Story::default() });
+        assert_eq!(found(&checker), expected);
+    }
+}
+
+#[test]
 fn a_copy_that_outlives_its_entry_is_found_and_one_that_was_made_anew_is_not() {
     let mut checker = Checker::new(1, 1, Rules { life_ms: Some(1_000), ..rules() });
     checker.reborn(0);
