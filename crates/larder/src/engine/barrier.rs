@@ -29,6 +29,7 @@ use crate::{
         barrier::{
             Judgement, Name, NamespaceNames, Plan, Raising, Table, TagFloors, Target, Verb, key_rules,
         },
+        coherence::FAR,
         epoch,
         expiry::LONGEST,
         journal::Debt,
@@ -49,6 +50,9 @@ pub(crate) struct Barriers {
     floors: TagFloors,
     /// What the table's stamp is, without its lock.
     stamp: AtomicU64,
+    /// The highest number that an entry bore when it was judged: other nodes may have heard of more. Changes under the
+    /// table's lock.
+    borne: AtomicU64,
     /// The store that draws them, by index; without one the node does.
     drawn_by: Option<usize>,
     /// Up to which number all barriers have been taken in. The stamp may be above it: a store that is asked for some names
@@ -81,6 +85,7 @@ impl Barriers {
             table: Mutex::new(Table::new(NAMES_MAX)),
             floors: TagFloors::default(),
             stamp: AtomicU64::new(0),
+            borne: AtomicU64::new(0),
             told: AtomicU64::new(0),
             at_last_beat: AtomicU64::new(0),
             drawn_by,
@@ -147,9 +152,18 @@ impl Barriers {
         }
     }
 
-    /// A number above all that are known, for a node that draws them itself or cannot ask.
+    /// A number above all that are known, and above all that entries bear here, for a node that draws them itself or
+    /// cannot ask. Ask under the table's lock.
     fn next(&self) -> Barrier {
-        Barrier::new(self.stamp().get() + 1)
+        Barrier::new(self.stamp().get().max(self.borne.load(Ordering::Acquire)).saturating_add(1))
+    }
+
+    /// An entry bears this number. What is far beyond the known ones nobody drew.
+    fn meet(&self, stamp: Barrier) {
+        let known = self.stamp().get();
+        if known == 0 || stamp.get() <= known.saturating_add(FAR) {
+            self.borne.fetch_max(stamp.get(), Ordering::AcqRel);
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -180,10 +194,11 @@ impl Core {
                 (Ok(at), reach)
             }
             Err(error) => {
-                let barriers = self.apply_ahead(&targets);
+                // What is read from the store from here on is known to be owed.
                 if let Some(index) = self.barriers.drawn_by {
-                    self.owe(index + 1, vec![Debt::Raise(targets, verb)]);
+                    self.owe(index + 1, vec![Debt::Raise(targets.clone(), verb)]);
                 }
+                let barriers = self.apply_ahead(&targets);
                 // Peers do the same, and hear of it again once it is raised.
                 let reach = self.publish(News::Raised { at: Barrier::ZERO, barriers }).await;
                 (Err(error), if reach == Reach::Done { Reach::Journaled } else { reach })
@@ -259,9 +274,13 @@ impl Core {
     }
 
     fn take_in_ahead(&self, barriers: &[(Bytes, Bytes)]) {
-        let ahead = self.barriers.next();
+        let ahead = {
+            let mut table = self.barriers.table();
+            let ahead = self.barriers.next();
+            table.raised_ahead(ahead, barriers);
+            ahead
+        };
         self.barriers.floors.raised(ahead, barriers);
-        self.barriers.table().raised_ahead(ahead, barriers);
         for (name, _) in barriers {
             if let Some(Name::Tag(_, covered, _)) = Name::read(name) {
                 // The number was drawn by nobody, so a load that began before does not bear another one: whoever comes
@@ -315,6 +334,7 @@ impl Core {
         self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
         self.barriers.at_last_beat.store(0, Ordering::Release);
         self.barriers.told.fetch_min(tip.number, Ordering::AcqRel);
+        self.barriers.borne.fetch_min(tip.number, Ordering::AcqRel);
         self.barriers.floors.lower(Barrier::new(tip.number));
         false
     }
@@ -407,6 +427,7 @@ impl Core {
     fn judge(&self, key: &Key, names: &NamespaceNames, entry: &Entry) -> Judgement {
         let tags = entry.extra.as_deref().map_or(&[][..], |extra| &extra.tags);
         let mut table = self.barriers.table();
+        self.barriers.meet(entry.stamp);
         if self.sync.is_some() && self.barriers.drawn_by.is_some() && entry.stamp > table.stamp() {
             // Another node heard of more, or, on the bus, of what nobody drew: the store knows.
             return Judgement::Unknown(Vec::new());
@@ -421,6 +442,12 @@ impl Core {
         }
     }
 
+    /// The same where there is nobody to ask.
+    fn judge_alone(&self, key: &Key, names: &NamespaceNames, entry: &Entry) -> Judgement {
+        let tags = entry.extra.as_deref().map_or(&[][..], |extra| &extra.tags);
+        self.barriers.table().judge_alone(&epoch::without(key.as_bytes()), entry.stamp, names, tags)
+    }
+
     /// The same for an entry that came from a store: asks for what is not known.
     async fn standing_by_store(
         self: &Arc<Self>,
@@ -429,22 +456,25 @@ impl Core {
         entry: &Entry,
     ) -> Standing {
         self.doubt_the_untold();
-        if let Some(index) = self.barriers.drawn_by.filter(|index| self.tiers[*index].owes_barriers()) {
+        let owing = || self.barriers.drawn_by.filter(|index| self.tiers[*index].owes_barriers());
+        if let Some(index) = owing() {
             self.pay_barriers(index + 1).await;
-            if self.tiers[index].owes_barriers() {
+            if owing().is_some() {
                 return Standing::Dead;
             }
         }
         ablate!(BarriersUnasked => if let Standing::Unknown = self.standing(key, names, entry) {
             return Standing::Stands;
         });
-        if let Some(index) = self.barriers.drawn_by
-            && let Judgement::Unknown(unknown) = self.judge(key, names, entry)
-            && self.ask_for(&self.tiers[index], unknown).await.is_err()
-        {
-            return Standing::Unknown;
-        }
-        self.standing(key, names, entry)
+        let unasked = match self.barriers.drawn_by.map(|index| (index, self.judge(key, names, entry))) {
+            Some((index, Judgement::Unknown(unknown))) => {
+                self.ask_for(&self.tiers[index], unknown).await.is_err()
+            }
+            _ => false,
+        };
+        let standing = if unasked { Standing::Unknown } else { self.standing(key, names, entry) };
+        // Asked after the entry was judged: what is owed since counts as raised above it.
+        if owing().is_some() { Standing::Dead } else { standing }
     }
 }
 
@@ -456,12 +486,23 @@ impl Scope {
         ablate!(ToldTooEarly: told = self.core.barriers.stamp());
         match self.core.standing_by_store(key, &self.space.names, entry).await {
             Standing::Dead => return false,
-            Standing::Unknown => _ = self.as_fallback(entry),
+            Standing::Unknown => return self.stands_alone(key, entry),
             Standing::Expired(at) => self.expire_since(entry, at),
             Standing::Stands => {}
         }
         // Judged by all that was raised up to there: the copy need not be judged by it again.
         entry.stamp = entry.stamp.max(told);
+        true
+    }
+
+    /// The same where the store cannot be asked: what this node does not know of may have been invalidated by others.
+    fn stands_alone(&self, key: &Key, entry: &mut Entry) -> bool {
+        match self.core.judge_alone(key, &self.space.names, entry) {
+            Judgement::Dead => return false,
+            Judgement::ExpiredAt(at) => self.expire_since(entry, at),
+            Judgement::Stands | Judgement::Unknown(_) => {}
+        }
+        self.as_fallback(entry);
         true
     }
 

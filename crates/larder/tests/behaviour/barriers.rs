@@ -7,7 +7,7 @@ use larder::{
 use larder_core::{Capabilities, Store};
 use larder_testkit::{MemoryBus, MemoryStore, Op, PausedClock, SeededRng};
 
-use crate::support::{Fleet, Loading, Node, get, key, load, memory_only, no_loader, sleep};
+use crate::support::{Fleet, Loading, Node, Origin, get, key, load, memory_only, no_loader, sleep};
 
 /// A value with tags.
 fn tagged(value: u64, tags: &[&str]) -> impl FnOnce(LoadContext<u64>) -> Loading + Send + 'static {
@@ -158,6 +158,53 @@ async fn what_the_store_cannot_raise_now_is_owed_and_nothing_old_is_served_meanw
     assert_eq!([get(&one.cache, 1).await, get(&two.cache, 1).await], [None; 2]);
     one.cache.set_with(&2, 3, &with_tags(&["a"])).await.unwrap();
     assert_eq!([get(&one.cache, 2).await, get(&two.cache, 2).await], [Some(3); 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_is_above_all_that_the_node_holds_though_others_raised_more() {
+    let (_fleet, one, two) = fleet().await;
+    two.cache.set_with(&2, 2, &with_tags(&["a"])).await.unwrap();
+    assert_eq!(get(&one.cache, 2).await, Some(2), "it has asked how far the barriers are");
+    two.cache.invalidate_tag("b").await.unwrap();
+    two.cache.set_with(&1, 3, &with_tags(&["a"])).await.unwrap();
+    assert_eq!(get(&one.cache, 1).await, Some(3));
+    one.faults.fail_all();
+    one.cache.invalidate_tag("a").await.unwrap_err();
+    assert_eq!(get(&one.cache, 1).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_invalidated_itself_stays_so_while_the_store_cannot_be_asked_what_others_did() {
+    for verb in ["tag", "namespace", "stack"] {
+        let (_fleet, one, two) = fleet().await;
+        two.cache.set(&2, 2).await.unwrap();
+        assert_eq!(get(&one.cache, 2).await, Some(2), "what it was told then counts for a second");
+        one.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+        one.faults.fail(Op::Clear);
+        match verb {
+            "tag" => drop(one.cache.invalidate_tag("a").await.unwrap()),
+            "namespace" => drop(one.cache.clear().await.unwrap()),
+            _ => drop(one.stack.invalidate_tags(&["a"], TagMatch::Any).await.unwrap()),
+        }
+        sleep(secs(2)).await;
+        one.faults.fail(Op::Barriers);
+        let failing = Origin::default();
+        one.cache.get_or_load(&1, failing.fails()).await.expect_err(verb);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_expired_itself_is_served_for_its_window_while_the_store_cannot_be_asked_and_no_longer() {
+    let fleet = Fleet::new();
+    let one = fleet.node(Policy::ttl(hours(1)).stale_if_error(minutes(1))).await;
+    one.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    one.cache.expire_tags(&["a"], TagMatch::Any).await.unwrap();
+    one.faults.fail(Op::Barriers);
+    let failing = Origin::default();
+    for (pause, served) in [(secs(30), true), (secs(31), false)] {
+        sleep(pause).await;
+        assert_eq!(one.cache.get_or_load(&1, failing.fails()).await.is_ok(), served);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,6 +36,8 @@ pub(crate) struct Asked {
 struct Known {
     at: Barrier,
     rules: Vec<Rule>,
+    /// When it was learned: before something was missed it is not known any more what stands, but what was removed is.
+    epoch: u64,
     /// Its place in the order of eviction.
     turn: u64,
 }
@@ -44,6 +46,9 @@ struct Known {
 ///
 /// What is raised after a name was learned is to be told it; if some of that may have been missed, everything is to be
 /// forgotten. Between the two it is wrong about nothing but news that are still on their way.
+///
+/// What was removed stays so, whatever is missed: while there is nobody to ask, an entry is judged by what is known of that
+/// ([`Table::judge_alone`]), so that a node serves nothing that it invalidated itself.
 #[derive(Debug)]
 pub(crate) struct Table {
     names: BTreeMap<Bytes, Known>,
@@ -60,6 +65,8 @@ pub(crate) struct Table {
     floor: Barrier,
     /// The last number that stood under a name that was forgotten for want of space.
     evicted: Barrier,
+    /// Below this number something may have stood under a name that is not known any more.
+    lost_below: Barrier,
     epoch: u64,
 }
 
@@ -83,6 +90,7 @@ impl Table {
             is_current: false,
             floor: Barrier::ZERO,
             evicted: Barrier::ZERO,
+            lost_below: Barrier::ZERO,
             epoch: 0,
         }
     }
@@ -106,27 +114,67 @@ impl Table {
         if self.is_current && stamp >= self.tip.max(self.ahead) {
             return Judgement::Stands;
         }
-        let (mut is_dead, mut expired_at, mut unknown) = (false, None::<Timestamp>, Vec::new());
-        names.each(tags, |name| match self.names.get(name) {
-            None => unknown.push(name.clone()),
-            Some(known) => {
-                let text = text_under(name, key);
-                for rule in known.rules.iter().filter(|rule| rule.hits(stamp, tags, text)) {
-                    match rule.verb {
-                        Verb::Remove => is_dead = true,
-                        Verb::Expire => expired_at = Some(expired_at.map_or(rule.at, |at| at.min(rule.at))),
-                    }
-                }
+        let mut unknown = Vec::new();
+        let hits = self.hits(key, stamp, names, tags, |name, known| {
+            if known.is_none_or(|known| known.epoch != self.epoch) {
+                unknown.push(name.clone());
             }
         });
-        match expired_at {
-            _ if is_dead => Judgement::Dead,
+        match hits {
+            Some((Verb::Remove, _)) => Judgement::Dead,
             _ if !unknown.is_empty() => Judgement::Unknown(unknown),
             // The names that are known were told since, so the tip and the floor may have been missed.
             _ if !self.is_current => Judgement::Unknown(Vec::new()),
-            Some(at) => Judgement::ExpiredAt(at),
+            Some((Verb::Expire, at)) => Judgement::ExpiredAt(at),
             None => Judgement::Stands,
         }
+    }
+
+    /// The same when there is nobody to ask: whether anything is above the entry that this node knows of, or knew of
+    /// before something was missed.
+    pub(crate) fn judge_alone(
+        &self,
+        key: &[u8],
+        stamp: Barrier,
+        names: &NamespaceNames,
+        tags: &[Box<str>],
+    ) -> Judgement {
+        let mut is_lost = stamp < self.floor;
+        let lost = |known: Option<&Known>| known.is_none() && stamp < self.lost_below;
+        match self.hits(key, stamp, names, tags, |_, known| is_lost |= lost(known)) {
+            _ if is_lost => Judgement::Dead,
+            Some((Verb::Remove, _)) => Judgement::Dead,
+            Some((Verb::Expire, at)) => Judgement::ExpiredAt(at),
+            None => Judgement::Stands,
+        }
+    }
+
+    /// What the rules under its names do to an entry, and of expiries since when. `see` is shown what is known of each.
+    fn hits(
+        &self,
+        key: &[u8],
+        stamp: Barrier,
+        names: &NamespaceNames,
+        tags: &[Box<str>],
+        mut see: impl FnMut(&Bytes, Option<&Known>),
+    ) -> Option<(Verb, Timestamp)> {
+        let mut hits: Option<(Verb, Timestamp)> = None;
+        names.each(tags, |name| {
+            let known = self.names.get(name);
+            see(name, known);
+            let text = text_under(name, key);
+            let rules = known.iter().flat_map(|known| &known.rules);
+            for rule in rules.filter(|rule| rule.hits(stamp, tags, text)) {
+                let (verb, at) = hits.unwrap_or((rule.verb, rule.at));
+                hits = Some((verb.min(rule.verb), at.min(rule.at)));
+            }
+        });
+        hits
+    }
+
+    /// What is known of a name and was not forgotten.
+    fn current(&self, name: &[u8]) -> Option<&Known> {
+        self.names.get(name).filter(|known| known.epoch == self.epoch)
     }
 
     /// To be noted before the store is asked.
@@ -145,7 +193,7 @@ impl Table {
         let as_of = Barrier::new(barriers.tip.number);
         for (name, standing) in names.iter().zip(&barriers.found) {
             // What was told meanwhile is newer than the answer, and may have been forgotten again.
-            let newest = self.names.get(name).map_or(self.evicted, |known| known.at);
+            let newest = self.current(name).map_or(self.evicted, |known| known.at);
             if newest <= as_of {
                 self.put(name.clone(), standing.as_ref());
             }
@@ -183,7 +231,8 @@ impl Table {
     /// is forgotten, and its floor is to be asked for.
     pub(crate) fn met(&mut self, tip: Tip) {
         if self.history.is_some_and(|known| known != tip.history) {
-            self.forget_all();
+            // A history begins above what whoever asks was told before.
+            self.lose_all(self.tip.min(Barrier::new(tip.number)));
             (self.tip, self.floor) = (Barrier::ZERO, Barrier::ZERO);
         }
         self.history = Some(tip.history);
@@ -192,22 +241,28 @@ impl Table {
 
     /// A number was heard that nobody drew, beyond the store's own: nothing of it stays.
     pub(crate) fn unlearn(&mut self, tip: Barrier) {
-        self.forget_all();
         self.tip = self.tip.min(tip);
+        self.lose_all(self.tip);
     }
 
-    /// News may have been missed: until the store is asked, nothing is known but the floor.
+    /// News may have been missed: until the store is asked, nothing is known but the floor, and what is dead by what stood.
     pub(crate) fn forget_all(&mut self) {
-        self.names.clear();
-        self.turns.clear();
         self.evicted = Barrier::ZERO;
         self.is_current = false;
         self.epoch += 1;
     }
 
+    /// Lets go of all names. Something may have stood under them below this number.
+    fn lose_all(&mut self, lost_below: Barrier) {
+        self.forget_all();
+        self.names.clear();
+        self.turns.clear();
+        self.lost_below = self.lost_below.max(lost_below);
+    }
+
     /// What stands under a name, and where; `None` if that is not known.
     pub(super) fn standing(&self, name: &[u8]) -> Option<(Barrier, &[Rule])> {
-        self.names.get(name).map(|known| (known.at, &*known.rules))
+        self.current(name).map(|known| (known.at, &*known.rules))
     }
 
     fn put(&mut self, name: Bytes, standing: Option<&Standing>) {
@@ -218,7 +273,7 @@ impl Table {
         let turn = self.next_turn;
         self.next_turn += 1;
         self.turns.push_back((turn, name.clone()));
-        self.names.insert(name, Known { at, rules, turn });
+        self.names.insert(name, Known { at, rules, epoch: self.epoch, turn });
     }
 
     fn evict(&mut self) {
@@ -228,6 +283,7 @@ impl Table {
                 && let Some(known) = self.names.remove(&name)
             {
                 self.evicted = self.evicted.max(known.at);
+                self.lost_below = self.lost_below.max(known.at);
             }
         }
     }

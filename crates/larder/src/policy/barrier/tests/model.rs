@@ -111,7 +111,7 @@ proptest! {
     fn a_table_judges_as_the_list_of_all_barriers_does(steps in vec(steps(), 1..40)) {
         let mut tables = [Table::new(0), Table::new(0)];
         let (mut books, mut model, floors) = (Books::default(), Model::default(), TagFloors::default());
-        let mut late = None;
+        let (mut late, mut was_crowded) = (None, false);
         // Every barrier has its own time, and clocks do not agree with the order.
         for (now, step) in steps.into_iter().enumerate() {
             let now = wall(1_000_000 + (now as u64 * 37) % 40);
@@ -141,6 +141,8 @@ proptest! {
                     if !matches!(at_once, Judgement::Unknown(_)) {
                         prop_assert_eq!(&at_once, &expected);
                     }
+                    let alone = table.judge_alone(KEY, stamp, &names(name), &bears);
+                    prop_assert!(alone == expected || alone == Judgement::Dead && was_crowded, "{:?}", alone);
                     prop_assert_eq!(&settled(table, &books, stamp, &names(name), &bears), &expected);
                     let tag_hits = model.0.iter().filter(|(_, target, ..)| !matches!(target, Target::Entries(_)));
                     let tag_model = Model(tag_hits.cloned().collect());
@@ -150,6 +152,7 @@ proptest! {
                 }
                 Step::Gap { node } => tables[usize::from(node)].forget_all(),
                 Step::Crowd { node } => {
+                    was_crowded = true;
                     let others: Vec<Bytes> = (0..1_024).map(|n| format!("t other: {n}").into()).collect();
                     ask(&mut tables[usize::from(node)], &books, &others);
                 }
