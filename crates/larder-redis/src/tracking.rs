@@ -9,7 +9,7 @@ use redis::{PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
 use crate::{
     RedisBusSettings,
     connection::Connection,
-    layout::{Kind, Layout},
+    layout::{BOOKS_AT, Kind, Layout},
     link::Link,
     subscription::{Source, Subscription},
 };
@@ -23,7 +23,7 @@ const PARTITIONS_NAMED_MAX: usize = 8;
 ///
 /// It listens by `CLIENT TRACKING ON BCAST` on a connection of its own (in a cluster, one to each primary), which
 /// costs the server no memory for each key. A node hears of its own writes as well. Nobody publishes on it.
-/// `FLUSHALL` and the like are [`Signal::Missed`]; a lost connection is told as by [`RedisBus`](crate::RedisBus).
+/// `FLUSHALL` and the like, and an invalidation by tag, prefix or pattern, are [`Signal::Missed`]; a lost connection is told as by [`RedisBus`](crate::RedisBus).
 ///
 /// It belongs to the tokio runtime it was connected on, which must outlive it.
 ///
@@ -114,6 +114,9 @@ impl Source for Tracked {
         if partitions.len() <= PARTITIONS_NAMED_MAX {
             for partition in partitions {
                 track.arg("PREFIX").arg(self.layout.values(partition));
+                if partition == BOOKS_AT {
+                    track.arg("PREFIX").arg(self.layout.barriers());
+                }
             }
         } else {
             track.arg("PREFIX").arg(self.layout.lead());
@@ -126,6 +129,10 @@ impl Source for Tracked {
             return None;
         }
         match push.data.into_iter().next() {
+            // Which barrier was raised is not told, and each may concern every entry.
+            Some(Value::Array(names)) if names.iter().any(|name| self.is_barriers(name)) => {
+                Some(Signal::Missed)
+            }
             Some(Value::Array(names)) => {
                 let keys: Vec<Key> = names.into_iter().filter_map(|name| self.key(name)).collect();
                 (!keys.is_empty()).then_some(Signal::Touched(keys))
@@ -137,6 +144,10 @@ impl Source for Tracked {
 }
 
 impl Tracked {
+    fn is_barriers(&self, name: &Value) -> bool {
+        matches!(name, Value::BulkString(name) if *name == self.layout.barriers())
+    }
+
     /// The key of an entry's name.
     fn key(&self, name: Value) -> Option<Key> {
         let Value::BulkString(name) = name else { return None };

@@ -10,7 +10,7 @@ use larder_core::{Bus, BusCapabilities, Error, ErrorKind, Inbox, Result, Signal}
 
 use crate::MemoryStore;
 
-/// The largest message that is taken.
+/// The largest message that is taken, unless told otherwise.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Carries messages within this process: whoever subscribed hears at once, inside the call that publishes.
@@ -41,6 +41,7 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 pub struct MemoryBus {
     hub: Arc<Hub>,
     node: u64,
+    message_bytes_max: usize,
 }
 
 struct Hub {
@@ -121,7 +122,13 @@ impl MemoryBus {
     #[must_use]
     pub fn new(channel: &str) -> Self {
         let hub = Hub { channel: channel.into(), nodes: Mutex::default() };
-        Self::on(Arc::new(hub))
+        Self::on(Arc::new(hub), MESSAGE_BYTES_MAX)
+    }
+
+    /// The same channel, and a handle that takes no longer messages than this; nor do its clones.
+    #[must_use]
+    pub fn with_max_message_bytes(self, bytes: usize) -> Self {
+        Self::on(Arc::clone(&self.hub), bytes)
     }
 
     /// The same channel, on which also what `store` announces is heard, as long as some clone lives.
@@ -153,7 +160,7 @@ impl MemoryBus {
         Leg { hub: Arc::clone(&self.hub), node: self.node }
     }
 
-    fn on(hub: Arc<Hub>) -> Self {
+    fn on(hub: Arc<Hub>, message_bytes_max: usize) -> Self {
         let node = {
             let mut nodes = hub.lock();
             nodes.last += 1;
@@ -161,7 +168,7 @@ impl MemoryBus {
             nodes.all.insert(node, Node::default());
             node
         };
-        Self { hub, node }
+        Self { hub, node, message_bytes_max }
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Node) -> T) -> T {
@@ -213,7 +220,7 @@ impl Inbox for Hub {
 impl Clone for MemoryBus {
     /// Another node's handle: connected and open, whatever this one is.
     fn clone(&self) -> Self {
-        Self::on(Arc::clone(&self.hub))
+        Self::on(Arc::clone(&self.hub), self.message_bytes_max)
     }
 }
 
@@ -237,7 +244,7 @@ impl Bus for MemoryBus {
     }
 
     fn capabilities(&self) -> BusCapabilities {
-        BusCapabilities::at_most_once(MESSAGE_BYTES_MAX)
+        BusCapabilities::at_most_once(self.message_bytes_max)
     }
 
     fn channel(&self) -> Option<Arc<str>> {
@@ -246,8 +253,9 @@ impl Bus for MemoryBus {
 
     async fn publish(&self, message: Bytes) -> Result<()> {
         self.check()?;
-        if message.len() > MESSAGE_BYTES_MAX {
-            let what = format!("the message has {} bytes, {MESSAGE_BYTES_MAX} are allowed", message.len());
+        let (bytes, limit) = (message.len(), self.message_bytes_max);
+        if bytes > limit {
+            let what = format!("the message has {bytes} bytes, {limit} are allowed");
             return Err(Error::new(ErrorKind::Rejected, what));
         }
         self.hub.tell_all(&Signal::News { place: None, message });

@@ -215,14 +215,9 @@ impl StackBuilder {
             "give it `.memory(Memory::max_bytes(..))`, a `.store(..)`, or both",
         );
         problems.fault_if(tiers.len() > STORES_MAX, "stack", "has more than 16 stores", "leave some out");
-        if let Some((_, settings)) = &self.bus {
+        if let Some((bus, settings)) = &self.bus {
             settings.check(&mut problems);
-            problems.fault_if(
-                !settings.listen && self.memory.is_some(),
-                "bus.listen",
-                "is off, and there is a memory tier that would not hear what others change",
-                "listen, or leave the memory tier out",
-            );
+            self.check_bus(bus, settings, &mut problems);
         }
         let mut names = vec!["memory"];
         for (name, store, settings) in tiers {
@@ -249,7 +244,35 @@ impl StackBuilder {
         }
         problems.into_result()
     }
+
+    fn check_bus(&self, bus: &DynBus, settings: &BusSettings, problems: &mut Problems) {
+        let shares =
+            |shared: bool| self.stores.iter().any(|(store, _)| store.capabilities().shared == shared);
+        problems.fault_if(
+            !settings.listen && (self.memory.is_some() || (shares(true) && shares(false))),
+            "bus.listen",
+            "is off, and there is a memory tier, or a private store, that would not hear what others change",
+            "listen, or leave that tier out",
+        );
+        let capabilities = bus.capabilities();
+        problems.fault_if(
+            capabilities.publishes && capabilities.max_message_bytes < MESSAGE_BYTES_MIN,
+            "bus",
+            "carries messages of less than 1024 bytes",
+            "raise its limit: a key alone may have that many",
+        );
+        let proven_by_a_store = self.stores.iter().any(|(store, _)| store.capabilities().fleet);
+        problems.fault_if(
+            capabilities.publishes && !settings.publish && !proven_by_a_store,
+            "bus.publish",
+            "is off, and no store tells how far the others are: this node could never know that it hears them",
+            "publish too, or share a store that keeps a fleet's books, such as Redis",
+        );
+    }
 }
+
+/// Less than that has no room for one key.
+const MESSAGE_BYTES_MIN: usize = 1_024;
 
 fn check_name(name: &str, taken: &[&str], problems: &mut Problems) {
     let setting = format!("tier.{}", name.escape_debug());

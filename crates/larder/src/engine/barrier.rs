@@ -11,7 +11,8 @@
 //! floors instead ([`TagFloors`]), a few relaxed loads; only where these say "perhaps not" the table is asked. An entry
 //! that comes from a store is judged by the table, and what the table does not know is asked of the store, once.
 //!
-//! Without a bus nobody tells a node what others raise, so what it knows counts for a second.
+//! Without a bus, or when it only publishes, nobody tells a node what others raise, so what it knows counts for a second;
+//! then it asks, also before it writes or loads, so that what it keeps bears a number that others take for new.
 
 use std::sync::{
     Arc, Mutex, MutexGuard,
@@ -21,7 +22,7 @@ use std::sync::{
 use bytes::Bytes;
 use larder_core::{Barrier, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp, Tip};
 
-use super::{Core, Scope, Tier, invalidate::Reach};
+use super::{Core, Scope, Tier, invalidate::Reach, sync::Sync};
 use crate::{
     memory::Resident,
     message::News,
@@ -64,6 +65,8 @@ pub(crate) struct Barriers {
     known_until: AtomicU64,
     /// Epochs may have been raised unheard.
     epochs_doubted: AtomicBool,
+    /// Whoever asks how far the store's numbers are asks for all who wait for that.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// Whether an entry may be served.
@@ -91,6 +94,7 @@ impl Barriers {
             drawn_by,
             known_until: AtomicU64::new(u64::MAX),
             epochs_doubted: AtomicBool::new(false),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -300,10 +304,37 @@ impl Core {
         table.learn(asked, &names, &barriers);
         self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
         drop(table);
+        self.known_from(began);
+        Ok(barriers)
+    }
+
+    /// What nobody keeps up to date counts for a while.
+    fn known_from(&self, began: Moment) {
         if !self.is_told() && self.barriers.known_until.load(Ordering::Acquire) == u64::MAX {
             self.barriers.known_until.store(began.after(UNTOLD).as_millis(), Ordering::Release);
         }
-        Ok(barriers)
+    }
+
+    /// Before something is written or loaded: a node that nobody tells asks how far the store's numbers are, unless it did
+    /// a moment ago. What bore an older number would be dead from the start to every node that knows better.
+    pub(super) async fn catch_up_untold(&self) {
+        let Some(index) = self.barriers.drawn_by else { return };
+        let is_known = || {
+            self.doubt_the_untold();
+            self.is_told() || self.barriers.known_until.load(Ordering::Acquire) != u64::MAX
+        };
+        if is_known() {
+            return;
+        }
+        let _asking = self.barriers.asking.lock().await;
+        if is_known() {
+            return;
+        }
+        let began = self.now();
+        if self.ask_for(&self.tiers[index], Vec::new()).await.is_err() {
+            // Nor is a store that is away asked for each write.
+            self.known_from(began);
+        }
     }
 
     /// Learns how far the store's barriers are, before anything is loaded. A store begins them at some number, and an
@@ -351,10 +382,10 @@ impl Core {
 
     /// Whether peers' barriers are told here.
     fn is_told(&self) -> bool {
-        self.sync.is_some() && self.is_sound()
+        self.sync.as_ref().is_some_and(Sync::listens) && self.is_sound()
     }
 
-    /// What nobody keeps up to date counts for a while.
+    /// Forgets what counted for a while, when that is over.
     fn doubt_the_untold(&self) {
         let until = self.barriers.known_until.load(Ordering::Acquire);
         if self.barriers.drawn_by.is_some() && self.now().as_millis() >= until {

@@ -31,11 +31,12 @@ type Answers = Result<Vec<Loaded<AnyValue>>>;
 
 impl Scope {
     /// Loads the items with one call of the loader, keeps what it answered, and lands them.
-    pub(crate) async fn load(&self, plan: &Plan, job: Job, items: Vec<Item>, loader: ErasedLoader) {
+    pub(crate) async fn load(&self, plan: &Plan, job: Job, mut items: Vec<Item>, loader: ErasedLoader) {
         let Ok(turn) = self.turn(&items).await else {
             let text = "too many loads without a lease while the shared store is down; try again later";
             return self.land_failed(items, &Error::new(ErrorKind::Overloaded, text)).await;
         };
+        self.renote_barriers(&mut items).await;
         self.note_start(plan, &items);
         let began = self.core.clock.nanos();
         let ended = CancellationToken::new();
@@ -62,6 +63,13 @@ impl Scope {
                 self.land_failed(items, &error).await;
             }
         }
+    }
+
+    /// The loader has not begun: what it will answer is newer than all barriers that the node can know of.
+    async fn renote_barriers(&self, items: &mut [Item]) {
+        self.core.catch_up_untold().await;
+        let stamp = self.core.barriers.stamp();
+        items.iter_mut().for_each(|item| item.noted = item.noted.at(stamp.max(item.noted.stamp())));
     }
 
     #[cfg(larder_canary)]

@@ -80,6 +80,11 @@ pub(crate) struct Making {
 }
 
 impl Making {
+    /// Moves it to another place in the order of barriers.
+    pub(crate) fn stamp_with(&mut self, stamp: Barrier) {
+        self.stamp = stamp;
+    }
+
     /// The same at another place in the order of barriers.
     pub(crate) fn stamped(self, stamp: Barrier) -> Self {
         Self { stamp, ..self }

@@ -113,6 +113,9 @@ impl Scope {
         if !ablated!(BothBumps) {
             settings.iter().for_each(|setting| self.fence(&setting.spot));
         }
+        self.core.catch_up_untold().await;
+        let stamp = self.core.barriers.stamp();
+        settings.iter_mut().for_each(|setting| setting.making.stamp_with(stamp));
         match self.authority_place() {
             Some(place) => self.set_in(place, manner, &mut settings, true).await,
             None => settings.iter_mut().for_each(|setting| setting.version = self.core.next_version()),

@@ -8,6 +8,7 @@
 //! A message whose version or kind this release does not know is not an error: whoever reads it knows that something
 //! happened which it cannot understand, and treats it as news that were lost.
 
+mod room;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use larder_core::{Barrier, Key, KeyPrefix, Moment, NodeId, Sequence, Version};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use self::room::Room;
 use self::wire::{Fields, Writer};
 use crate::options::{BusSecret, SIGNATURE_BYTES};
 

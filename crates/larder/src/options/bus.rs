@@ -60,10 +60,12 @@ pub struct BusSettings {
     /// by, and what a strict invalidation waits for a node that does not answer. Default: 1 second.
     #[serde(deserialize_with = "serde_span::one")]
     pub sound: Duration,
-    /// Hear others. A node that does not only publishes, and must have no memory tier. Default: true.
+    /// Hear others. A node that does not only publishes; it must have no memory tier and no private store, and asks the
+    /// shared store for what was invalidated by tag, prefix or pattern every second. Default: true.
     pub listen: bool,
     /// Tell others. A node that does not only listens; what it changes reaches others by their beats, which makes them
-    /// forget everything. Default: true.
+    /// forget everything. It needs a shared store that keeps a fleet's books, such as Redis: without one only a node that
+    /// hears itself knows that it hears the others. Default: true.
     pub publish: bool,
     /// How long publishing may take before it counts as failed. Default: 250 ms.
     #[serde(deserialize_with = "serde_span::one")]

@@ -297,3 +297,19 @@ async fn what_a_node_loads_stands_at_others_soon_after_the_store_lost_its_barrie
     assert_eq!(load(&one.cache, 1, tagged(1, &[])).await, 1);
     assert_eq!(get(&two.cache, 1).await, Some(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_that_nobody_tells_writes_or_loads_after_an_invalidation_is_new_to_every_other() {
+    let (_fleet, one, two) = fleet().await;
+    for key in [1, 2] {
+        one.cache.invalidate_tag("a").await.unwrap();
+        one.cache.remove_prefix("1").await.unwrap();
+        sleep(secs(2)).await;
+        // It has read nothing since, so it was not told by the way.
+        match key {
+            1 => two.cache.set_with(&1, 7, &with_tags(&["a"])).await.unwrap(),
+            _ => assert_eq!(load(&two.cache, 2, tagged(7, &["a"])).await, 7),
+        }
+        assert_eq!(get(&one.cache, key).await, Some(7), "it was set or loaded after that");
+    }
+}

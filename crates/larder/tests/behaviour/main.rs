@@ -6,6 +6,7 @@
 mod barriers;
 mod bus;
 mod cancel;
+mod channel;
 mod crowd;
 mod epochs;
 mod flights;

@@ -122,7 +122,7 @@ impl Sync {
             continuity: Mutex::default(),
             settling: Mutex::default(),
             inbox: Arc::new(Mailbox::new(settings.inbox_max)),
-            outbox: Outbox::new(settings.outbox_max),
+            outbox: Outbox::new(settings.outbox_max, bus.capabilities().max_message_bytes),
             asked: Asked::default(),
             answers: Answers::default(),
             reloads: Reloads::default(),
@@ -151,7 +151,18 @@ impl Sync {
 
     /// A message as a store announces it, which numbers it itself.
     fn announcement(&self, news: News) -> Bytes {
-        Message { publisher: self.node, number: 0, news }.encode(self.settings.secret.as_ref())
+        self.encode(&Message { publisher: self.node, number: 0, news })
+    }
+
+    /// A message as the bus carries it. What is longer than it takes is told as "everything may have changed".
+    fn encode(&self, message: &Message) -> Bytes {
+        let secret = self.settings.secret.as_ref();
+        let bytes = message.encode(secret);
+        if bytes.len() <= self.bus.capabilities().max_message_bytes {
+            return bytes;
+        }
+        let Message { publisher, number, .. } = *message;
+        Message { publisher, number, news: News::Everything }.encode(secret)
     }
 
     fn continuity(&self) -> MutexGuard<'_, Continuity> {
@@ -243,8 +254,8 @@ impl Core {
 
     /// What a store announces when it executes a write or removal of this key; `None` if it announces nothing.
     pub(crate) fn announcement(&self, news: impl FnOnce() -> News) -> Option<Bytes> {
-        let sync = self.sync.as_ref()?;
-        (sync.settings.publish && sync.carriage == Carriage::Announced).then(|| sync.announcement(news()))
+        let sync = self.sync.as_ref().filter(|_| self.announces())?;
+        Some(sync.announcement(news()))
     }
 
     /// The same for a key that is removed there, or replaced; only the authority announces.
@@ -253,9 +264,9 @@ impl Core {
         authority.then(|| self.announcement(news)).flatten()
     }
 
-    /// Whether the authority tells of what it executes.
+    /// Whether the authority tells of what it executes for this node.
     pub(crate) fn announces(&self) -> bool {
-        self.sync.as_ref().is_some_and(|sync| sync.carriage == Carriage::Announced)
+        self.sync.as_ref().is_some_and(|sync| sync.settings.publish && sync.carriage == Carriage::Announced)
     }
 
     /// Tells peers that a lease ended for which somebody waits; if it gets lost, they look by themselves.

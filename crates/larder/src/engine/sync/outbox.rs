@@ -19,12 +19,10 @@ use tokio::sync::{Notify, oneshot};
 use super::Sync;
 use crate::{
     engine::Core,
-    message::{Message, News},
+    message::{Message, News, Room},
     stats::BusCounters,
 };
 
-/// How many keys one message tells of: well below every transport's limit.
-const KEYS_A_MESSAGE: usize = 256;
 /// How many messages that are about no single key wait at most.
 const OTHERS_MAX: usize = 1_024;
 /// How long publishing rests after it failed, at first and at most.
@@ -43,6 +41,8 @@ pub(crate) enum Told {
 pub(super) struct Outbox {
     state: Mutex<State>,
     max: usize,
+    /// What one message has room for.
+    room: Room,
     filled: Arc<Notify>,
     /// The number of the last message that the transport took.
     last: AtomicU64,
@@ -77,8 +77,9 @@ enum Kept {
 }
 
 impl Outbox {
-    pub(super) fn new(max: usize) -> Self {
-        Self { state: Mutex::default(), max, filled: Arc::default(), last: AtomicU64::new(0) }
+    pub(super) fn new(max: usize, message_bytes_max: usize) -> Self {
+        let room = Room::new(message_bytes_max);
+        Self { state: Mutex::default(), max, room, filled: Arc::default(), last: AtomicU64::new(0) }
     }
 
     /// Tells peers, and waits until the transport took it, or until it is known that it does not now.
@@ -90,7 +91,10 @@ impl Outbox {
                 return Told::Kept;
             }
             let (told, outcome) = oneshot::channel();
-            state.fresh.push_back(Parcel { news, told: Some(told) });
+            let parcels = self.room.split(news).into_iter().map(|news| Parcel { news, told: None });
+            state.fresh.extend(parcels);
+            // If one before it is not taken, neither is the last.
+            state.fresh.back_mut().expect("there is at least one").told = Some(told);
             outcome
         };
         self.filled.notify_one();
@@ -126,7 +130,8 @@ impl Outbox {
         if let Some(sent) = state.alive.take() {
             return Some((News::Alive { sent }, Vec::new()));
         }
-        let next = state.next_kept().map(|news| (news, Vec::new())).or_else(|| state.next_fresh());
+        let next = state.next_kept(self.room).map(|news| (news, Vec::new()));
+        let next = next.or_else(|| state.next_fresh(self.room));
         if next.is_none() {
             // What failed last was not worth keeping. Nothing has to go before the next news, so they try the bus.
             state.down = false;
@@ -140,7 +145,7 @@ impl Outbox {
 }
 
 impl State {
-    fn next_kept(&mut self) -> Option<News> {
+    fn next_kept(&mut self, mut room: Room) -> Option<News> {
         if std::mem::take(&mut self.everything) {
             return Some(News::Everything);
         }
@@ -149,18 +154,20 @@ impl State {
         }
         let (_, first) = self.kept.first_key_value()?;
         let first = *first;
-        let alike = |_: &Key, kept: &mut Kept| std::mem::discriminant(kept) == std::mem::discriminant(&first);
-        let taken: Vec<(Key, Kept)> = self.kept.extract_if(.., alike).take(KEYS_A_MESSAGE).collect();
+        let alike = |kept: &Kept| std::mem::discriminant(kept) == std::mem::discriminant(&first);
+        let taken = self.kept.extract_if(.., |key, kept| alike(kept) && room.takes(key)).collect();
         Some(first.news(taken))
     }
 
     /// The oldest news, with those behind it that fit into the same message.
-    fn next_fresh(&mut self) -> Option<(News, Vec<oneshot::Sender<Told>>)> {
+    fn next_fresh(&mut self, mut room: Room) -> Option<(News, Vec<oneshot::Sender<Told>>)> {
         let Parcel { mut news, told } = self.fresh.pop_front()?;
         let mut waiting: Vec<_> = told.into_iter().collect();
         if let News::Dropped(keys) = &mut news {
+            let mut fit = |keys: &[(Key, Version)]| keys.iter().all(|(key, _)| room.takes(key));
+            fit(keys);
             while let Some(Parcel { news: News::Dropped(more), .. }) = self.fresh.front() {
-                if keys.len() + more.len() > KEYS_A_MESSAGE {
+                if !fit(more) {
                     break;
                 }
                 let Some(Parcel { news: News::Dropped(more), told }) = self.fresh.pop_front() else { break };
@@ -275,7 +282,7 @@ impl Core {
         let last = outbox.last.load(Ordering::Acquire);
         let number = if matches!(news, News::Alive { .. }) { last } else { last + 1 };
         let message = Message { publisher: sync.node, number, news };
-        let bytes = message.encode(sync.settings.secret.as_ref());
+        let bytes = sync.encode(&message);
         let sent = tokio::time::timeout(sync.settings.timeout, sync.bus.publish(bytes)).await;
         let took = matches!(sent, Ok(Ok(())));
         BusCounters::add(if took { &sync.counters.published } else { &sync.counters.failures });

@@ -1,0 +1,189 @@
+//! What a bus can carry, and nodes that only speak or only hear.
+
+use larder::{
+    BusSettings, Cache, Error, Memory, Policy, Reach, Stack, TagMatch, WriteOptions, hours, millis, secs,
+};
+use larder_testkit::{MemoryBus, MemoryStore, Op, SeededRng};
+
+use crate::{
+    bus::{Fleet, Node, Way, arrive},
+    support::{Origin, get, load, no_loader, sleep},
+};
+
+/// More keys than a list in a message may have.
+const MANY: u64 = 70_000;
+
+/// Nodes on a bus that takes no message of more than this.
+fn narrow(way: Way, bytes: usize) -> Fleet {
+    let mut fleet = Fleet::new(way);
+    fleet.bus = fleet.bus.with_max_message_bytes(bytes);
+    fleet
+}
+
+async fn load_in_memory(node: &Node, keys: impl IntoIterator<Item = u64>) {
+    for key in keys {
+        assert_eq!(load(&node.cache, key, Origin::default().gives(7)).await, 7);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_seventy_thousand_keys_is_told_in_many_messages_and_the_bus_goes_on() {
+    let keys: Vec<u64> = (0..MANY).collect();
+    for way in [Way::Published, Way::Alone] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        for verb in ["remove", "expire"] {
+            load_in_memory(&two, [0, 1, 255, 256, MANY - 1]).await;
+            let done = match verb {
+                "remove" => one.cache.remove_many(&keys).await.unwrap(),
+                _ => one.cache.expire_many(&keys).await.unwrap(),
+            };
+            assert_eq!(done.bus, Reach::Done, "{way:?} {verb}");
+            arrive().await;
+            for key in [0, 1, 255, 256, MANY - 1] {
+                assert_eq!(get(&two.cache, key).await, None, "{way:?} {verb}: {key}");
+            }
+        }
+        assert_eq!(one.cache.remove(&1).await.unwrap().bus, Reach::Done, "{way:?}: and it publishes on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn seventy_thousand_removals_that_the_store_owes_are_told_too() {
+    let fleet = Fleet::new(Way::Announced);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    load_in_memory(&two, [0, MANY - 1]).await;
+    one.faults.fail(Op::Remove);
+    assert!(one.cache.remove_many(&(0..MANY).collect::<Vec<_>>()).await.is_err());
+    arrive().await;
+    for key in [0, MANY - 1] {
+        assert_eq!(get(&two.cache, key).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_keys_are_told_in_messages_that_a_narrow_bus_takes() {
+    let fleet = narrow(Way::Alone, 1_024);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    let texts = |node: &Node| -> Cache<String, u64> {
+        node.stack.cache("texts").policy(Policy::ttl(hours(1))).build().unwrap()
+    };
+    let (here, there) = (texts(&one), texts(&two));
+    let keys: Vec<String> = (0..100).map(|n| format!("{n:0200}")).collect();
+    sleep(secs(1)).await;
+    for key in &keys {
+        there.get_or_load(key, Origin::default().gives(7)).await.unwrap();
+    }
+    assert_eq!(here.remove_many(&keys).await.unwrap().bus, Reach::Done);
+    arrive().await;
+    for key in &keys {
+        assert!(matches!(there.get(key).await.unwrap(), larder::Answer::Miss), "{key}");
+    }
+    assert_eq!(two.stack.stats().bus.unwrap().clears, one.stack.stats().bus.unwrap().clears, "key by key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_into_no_message_is_told_as_everything_and_what_follows_goes_out() {
+    for way in [Way::Announced, Way::Published, Way::Alone] {
+        let fleet = narrow(way, 1_024);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        let tags: Vec<String> = (0..64).map(|n| format!("{n:0100}")).collect();
+        let loaded = WriteOptions::new().tags(tags[..1].iter().map(String::as_str));
+        two.cache.set_with(&1, 7, &loaded).await.unwrap();
+        two.cache.set(&2, 7).await.unwrap();
+        assert_eq!(get(&two.cache, 1).await, Some(7));
+        let done = one.cache.invalidate_tags(&tags, TagMatch::Any).await.unwrap();
+        assert_eq!(done.bus, Reach::Done, "{way:?}");
+        arrive().await;
+        assert_eq!(get(&two.cache, 1).await, None, "{way:?}");
+        sleep(secs(2)).await;
+        load_in_memory(&two, [3]).await;
+        assert_eq!(one.cache.remove(&3).await.unwrap().bus, Reach::Done, "{way:?}");
+        arrive().await;
+        assert_eq!(get(&two.cache, 3).await, None, "{way:?}");
+    }
+}
+
+/// A node that speaks and does not hear: a job that writes and keeps nothing.
+async fn speaker(fleet: &Fleet) -> (Stack, Cache<u64, u64>) {
+    let store = match fleet.way {
+        Way::Announced => fleet.store.clone().announcing_on("news"),
+        Way::Published | Way::Alone => fleet.store.clone(),
+    };
+    let builder = Stack::builder().store(store).clock(fleet.clock.clone()).rng(SeededRng::unpredictable());
+    let settings = BusSettings::new().with_listen(false);
+    let stack = builder.bus_with(fleet.bus.clone(), settings).build().await.unwrap();
+    let cache = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+    (stack, cache)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_only_speaks_is_heard_and_serves_nothing_that_others_invalidated_beyond_the_bound() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let one = fleet.node().await;
+        let (_stack, job) = speaker(&fleet).await;
+        for verb in ["tag", "tags of the stack", "expired tag", "all", "prefix", "clear", "key"] {
+            let tagged = WriteOptions::new().tags(["t"]);
+            job.set_with(&1, 7, &tagged).await.unwrap();
+            assert_eq!(get(&job, 1).await, Some(7), "{way:?} {verb}: its barriers are known from here on");
+            match verb {
+                "tag" => drop(one.cache.invalidate_tag("t").await.unwrap()),
+                "tags of the stack" => drop(one.stack.invalidate_tags(&["t"], TagMatch::Any).await.unwrap()),
+                "expired tag" => drop(one.cache.expire_tags(&["t"], TagMatch::Any).await.unwrap()),
+                "all" => drop(one.cache.expire_all().await.unwrap()),
+                "prefix" => drop(one.cache.remove_prefix("1").await.unwrap()),
+                "clear" => drop(one.cache.clear().await.unwrap()),
+                _ => drop(one.cache.remove(&1).await.unwrap()),
+            }
+            sleep(millis(1_100)).await;
+            assert_eq!(get(&job, 1).await, None, "{way:?} {verb}: what a peer invalidated");
+
+            job.set(&2, 7).await.unwrap();
+            arrive().await;
+            assert_eq!(get(&one.cache, 2).await, Some(7));
+            job.remove(&2).await.unwrap();
+            arrive().await;
+            assert_eq!(get(&one.cache, 2).await, None, "{way:?}: what it removes its peers hear");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_only_hears_drops_what_others_change_and_its_beats_tell_them_of_its_own() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let one = fleet.node().await;
+        let two = fleet.node_with(BusSettings::new().with_publish(false)).await;
+        load_in_memory(&two, [1]).await;
+        assert_eq!(load(&two.cache, 1, no_loader()).await, 7, "{way:?}: its memory is served");
+        one.cache.remove(&1).await.unwrap();
+        arrive().await;
+        assert_eq!(get(&two.cache, 1).await, None, "{way:?}");
+
+        load_in_memory(&one, [2]).await;
+        let told = two.cache.remove(&2).await.unwrap();
+        assert_eq!(told.bus, Reach::None, "{way:?}");
+        sleep(secs(3)).await;
+        assert_eq!(get(&one.cache, 2).await, None, "{way:?}: what was not told was missed");
+    }
+}
+
+#[tokio::test]
+async fn one_way_nodes_that_could_not_keep_a_promise_are_refused_with_what_to_do() {
+    let refused = async |settings: BusSettings, memory: bool, bus: MemoryBus| -> Error {
+        let mut builder = Stack::builder().bus_with(bus, settings);
+        builder = match memory {
+            true => builder.memory(Memory::max_entries(10)),
+            false => builder.store(MemoryStore::new(larder_testkit::PausedClock::new())),
+        };
+        builder.build().await.expect_err("it is refused")
+    };
+    let bus = || MemoryBus::new("news");
+    let deaf = refused(BusSettings::new().with_listen(false), true, bus()).await.to_string();
+    assert!(deaf.contains("bus.listen") && deaf.contains("leave that tier out"), "{deaf}");
+    let mute = refused(BusSettings::new().with_publish(false), true, bus()).await.to_string();
+    assert!(mute.contains("bus.publish") && mute.contains("such as Redis"), "{mute}");
+    let narrow = refused(BusSettings::new(), false, bus().with_max_message_bytes(1_000)).await.to_string();
+    assert!(narrow.contains("less than 1024 bytes"), "{narrow}");
+}
