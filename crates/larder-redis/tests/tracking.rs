@@ -4,6 +4,7 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use larder_core::{Bus, LeaseFor, Signal, Write};
 use larder_redis::{RedisBusSettings, RedisSettings, TrackingBus};
 use larder_testkit::{BusConformance, FaultProxy, Letterbox, RedisServer, Way};
@@ -88,24 +89,44 @@ async fn writers_that_know_nothing_of_larder_are_seen_and_so_is_time() {
 }
 
 #[tokio::test]
-async fn leases_sequences_books_and_other_prefixes_are_not_told() {
+async fn leases_sequences_nodes_and_other_prefixes_are_not_told() {
     for partitions in [1, 64] {
         let redis = RedisServer::start().await;
         let settings = RedisSettings::new(redis.url()).with_partitions(partitions);
         let store = connect(settings.clone()).await;
         let other = connect(RedisSettings::new(redis.url()).with_prefix("other")).await;
+        let node = larder_core::NodeId(1);
+        let beat = async |number| {
+            let beat = larder_core::Beat { node, number, proven: 0, ttl: PATIENCE };
+            larder_core::Store::beat(&store, beat).await.expect("it answers");
+        };
+        // The first opens the books.
+        beat(1).await;
         let bus = open(settings).await;
         let letters = listening(&bus).await;
         ask(&store, "u:1", LeaseFor::Miss, 1).await;
         set(&other, "u:2").await;
-        let node = larder_core::NodeId(1);
-        let beat = larder_core::Beat { node, number: 1, proven: 0, ttl: PATIENCE };
-        larder_core::Store::beat(&store, beat).await.expect("it answers");
+        beat(2).await;
         remove(&store, "u:1").await;
         set(&store, "u:3").await;
         hears_of(&letters, "u:3").await;
         assert_eq!(touched(&letters.signals()), ["u:3"], "{partitions} partitions");
         assert!(matches!(letters.signals()[..], [Signal::Joined, Signal::Touched(_)]));
+    }
+}
+
+#[tokio::test]
+async fn a_barrier_may_concern_every_entry() {
+    for partitions in [1, 64] {
+        let redis = RedisServer::start().await;
+        let settings = RedisSettings::new(redis.url()).with_partitions(partitions);
+        let store = connect(settings.clone()).await;
+        let bus = open(settings).await;
+        let letters = listening(&bus).await;
+        let barriers = vec![("t".into(), Bytes::new())];
+        let raise = larder_core::Raise { barriers, expected: None, keep: PATIENCE, news: None };
+        larder_core::Store::raise(&store, raise).await.expect("it answers");
+        signals(&letters, |signal| matches!(signal, Signal::Missed)).await;
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct Barriers {
     epochs_doubted: AtomicBool,
     /// Whoever asks how far the store's numbers are asks for all who wait for that.
     asking: tokio::sync::Mutex<()>,
+    /// When a store that did not answer that is asked again at the earliest, in milliseconds of the node's clock.
+    asked_again_at: AtomicU64,
 }
 
 /// Whether an entry may be served.
@@ -95,6 +97,7 @@ impl Barriers {
             known_until: AtomicU64::new(u64::MAX),
             epochs_doubted: AtomicBool::new(false),
             asking: tokio::sync::Mutex::default(),
+            asked_again_at: AtomicU64::new(0),
         }
     }
 
@@ -304,37 +307,30 @@ impl Core {
         table.learn(asked, &names, &barriers);
         self.barriers.stamp.store(table.stamp().get(), Ordering::Release);
         drop(table);
-        self.known_from(began);
-        Ok(barriers)
-    }
-
-    /// What nobody keeps up to date counts for a while.
-    fn known_from(&self, began: Moment) {
         if !self.is_told() && self.barriers.known_until.load(Ordering::Acquire) == u64::MAX {
             self.barriers.known_until.store(began.after(UNTOLD).as_millis(), Ordering::Release);
         }
+        Ok(barriers)
     }
 
-    /// Before something is written or loaded: a node that nobody tells asks how far the store's numbers are, unless it did
-    /// a moment ago. What bore an older number would be dead from the start to every node that knows better.
-    pub(super) async fn catch_up_untold(&self) {
+    /// Before something is written or loaded: a node that does not know how far the store's numbers are asks, be it that
+    /// nobody tells it, or that it just forgot. What bore an older number would be dead from the start to all who know.
+    pub(super) async fn catch_up_with_barriers(&self) {
         let Some(index) = self.barriers.drawn_by else { return };
-        let is_known = || {
-            self.doubt_the_untold();
-            self.is_told() || self.barriers.known_until.load(Ordering::Acquire) != u64::MAX
-        };
-        if is_known() {
+        if !self.is_behind() {
             return;
         }
         let _asking = self.barriers.asking.lock().await;
-        if is_known() {
-            return;
+        if self.is_behind() && self.ask_for(&self.tiers[index], Vec::new()).await.is_err() {
+            // What is written meanwhile may be lost to others, but need not wait for a store that is away.
+            self.barriers.asked_again_at.store(self.now().after(UNTOLD).as_millis(), Ordering::Release);
         }
-        let began = self.now();
-        if self.ask_for(&self.tiers[index], Vec::new()).await.is_err() {
-            // Nor is a store that is away asked for each write.
-            self.known_from(began);
-        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.doubt_the_untold();
+        let knows = self.barriers.table().is_current();
+        !knows && self.now().as_millis() >= self.barriers.asked_again_at.load(Ordering::Acquire)
     }
 
     /// Learns how far the store's barriers are, before anything is loaded. A store begins them at some number, and an

@@ -113,7 +113,7 @@ impl Scope {
         if !ablated!(BothBumps) {
             settings.iter().for_each(|setting| self.fence(&setting.spot));
         }
-        self.core.catch_up_untold().await;
+        self.core.catch_up_with_barriers().await;
         let stamp = self.core.barriers.stamp();
         settings.iter_mut().for_each(|setting| setting.making.stamp_with(stamp));
         match self.authority_place() {

@@ -177,6 +177,11 @@ impl Table {
         self.names.get(name).filter(|known| known.epoch == self.epoch)
     }
 
+    /// Whether the store was asked since everything was forgotten, so that its tip is known.
+    pub(crate) fn is_current(&self) -> bool {
+        self.is_current
+    }
+
     /// To be noted before the store is asked.
     pub(crate) fn asking(&self) -> Asked {
         Asked { epoch: self.epoch }
