@@ -56,6 +56,7 @@ async fn read(world: &Arc<World>, node: &Arc<Node>, key: u32) -> Option<u64> {
     let ticket = world.begin(node, key);
     let loader = super::origin::Loader {
         node: node.index,
+        tally: Arc::clone(&node.tally),
         purpose: super::check::Purpose::Read,
         dice: u64::from(key),
     };
@@ -106,6 +107,9 @@ async fn is_quiet(world: &Arc<World>) {
         if stats.flights > 0 {
             let what = format!("{} flights are left although nobody reads", stats.flights);
             world.violate(Invariant::Resources, None, node.index, what);
+        }
+        if let Some(what) = node.tally.disagrees(&stats) {
+            world.violate(Invariant::Accounting, None, node.index, what);
         }
     }
 }

@@ -24,8 +24,10 @@ mod report;
 mod server;
 mod shrink;
 mod sweeps;
+mod tally;
 mod timeline;
 mod value;
+mod watch;
 mod workload;
 mod world;
 

@@ -10,6 +10,7 @@ use super::{
     dice::{Dice, mix},
     gate::Gate,
     link::Link,
+    tally::Tally,
     value::SimValue,
     world::World,
 };
@@ -23,8 +24,8 @@ pub(crate) struct Node {
     pub(crate) stack: Stack,
     /// One for each namespace.
     pub(crate) caches: Vec<Cache<u64, SimValue>>,
-    /// How many reads it was asked for.
-    pub(crate) reads: std::sync::atomic::AtomicU64,
+    /// What it was asked for, and by whom nobody was answered.
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Node {
@@ -38,7 +39,7 @@ impl Node {
             cache.build().expect("a plan is a valid policy")
         };
         let caches = (0..world.plan.namespaces).map(cache).collect();
-        Some(Self { index, incarnation, gate, stack, caches, reads: 0.into() })
+        Some(Self { index, incarnation, gate, stack, caches, tally: Arc::default() })
     }
 
     /// The cache of a key, and the key in it.

@@ -13,6 +13,7 @@ use super::{
     check::Purpose,
     dice::Dice,
     faults::{Fault, FaultClass},
+    tally::{Counted, Tally},
     value::SimValue,
     world::World,
 };
@@ -59,9 +60,10 @@ impl Origin {
 struct MeantPanic;
 
 /// Who loads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Loader {
     pub(crate) node: usize,
+    pub(crate) tally: Arc<Tally>,
     pub(crate) purpose: Purpose,
     pub(crate) dice: u64,
 }
@@ -73,8 +75,10 @@ pub(crate) async fn load(
     key: u32,
     context: LoadContext<SimValue>,
 ) -> Result<Loaded<SimValue>, BoxError> {
+    loader.tally.add(Counted::Load, 1);
     let mut dice = Dice::of(&[loader.dice]);
     let _loading = world.loading(loader.node, key, loader.purpose);
+    let began = world.network.ordinal();
     suffer(&world, &mut dice).await?;
     let row = world.loaded_row(key);
     world.note(Some(key), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
@@ -85,10 +89,11 @@ pub(crate) async fn load(
     }
     let tag = row.version.to_string();
     let same = context.validator().and_then(|validator| validator.etag.as_deref()) == Some(&*tag);
-    if same && context.previous().is_some() {
+    if let Some(previous) = context.previous().filter(|_| same) {
+        world.checker().renewed(key, previous, began);
         return Ok(Loaded::not_modified());
     }
-    let loaded = Loaded::value(SimValue::new(world.plan.seed, key, row.version)).tags(tags);
+    let loaded = Loaded::value(SimValue::loaded(world.plan.seed, key, row.version, began)).tags(tags);
     Ok(if dice.chance(world.plan.not_modified) { loaded.validator(Validator::etag(tag)) } else { loaded })
 }
 
@@ -99,16 +104,18 @@ pub(crate) async fn load_many(
     keys: Vec<u64>,
     namespace: u32,
 ) -> Result<HashMap<u64, Loaded<SimValue>>, BoxError> {
+    loader.tally.add(Counted::Load, 1);
     let mut dice = Dice::of(&[loader.dice]);
     let whole = |key: &u64| world.plan.key_of(namespace, *key);
     let _loading: Vec<_> =
         keys.iter().map(|key| world.loading(loader.node, whole(key), loader.purpose)).collect();
+    let began = world.network.ordinal();
     suffer(&world, &mut dice).await?;
     let mut loaded = HashMap::new();
     for key in &keys {
         let row = world.loaded_row(whole(key));
         world.note(Some(whole(key)), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
-        let value = || Loaded::value(SimValue::new(world.plan.seed, whole(key), row.version));
+        let value = || Loaded::value(SimValue::loaded(world.plan.seed, whole(key), row.version, began));
         let made = if row.absent { Loaded::absent() } else { value() };
         loaded.insert(*key, made.tags(world.plan.tags_of(whole(key))));
     }

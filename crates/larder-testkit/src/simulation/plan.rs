@@ -62,6 +62,7 @@ verbs! {
     Impatient = "get_or_load_with(deadline)",
     LoadMany = "get_many_or_load",
     Drop = "get_or_load, dropped",
+    Peek = "peek",
     Remove = "remove",
     RemoveMany = "remove_many",
     Set = "set",
@@ -118,7 +119,25 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<Fault>,
     pub(crate) chaos_ms: u64,
     pub(crate) pace: Pace,
+    pub(crate) watch: Watch,
     pub(crate) cut: Cut,
+}
+
+/// How often watchers look, and at how many keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch {
+    pub(crate) each_ms: u64,
+    pub(crate) keys: u64,
+}
+
+impl Watch {
+    /// How many looks all nodes of a plan take in a simulated second.
+    const LOOKS: u64 = 2_000;
+
+    fn of(seed: u64, nodes: usize) -> Self {
+        let each_ms = Dice::of(&[seed, 0x1007]).log_millis(2, 100);
+        Self { each_ms, keys: (Self::LOOKS * each_ms / 1_000 / nodes as u64).max(1) }
+    }
 }
 
 /// When all actors are busy, and when they are quiet: what is seldom is found in busy stretches, and what takes long, long
@@ -180,6 +199,7 @@ impl Plan {
             faults: Vec::new(),
             chaos_ms: chaos.unwrap_or(CHAOS).as_millis() as u64,
             pace: Pace::of(seed),
+            watch: Watch::of(seed, nodes),
             cut,
         };
         if plan.fleet.has_bus() {
@@ -242,6 +262,11 @@ impl Plan {
             _ => only == key,
         };
         self.cut.key.is_some_and(|only| !touches(only)) || self.cut.steps.contains(&step)
+    }
+
+    /// How many actors a node has: readers, a writer, a watcher.
+    pub(crate) fn actors(&self) -> u32 {
+        self.readers + 2
     }
 
     /// Whether a key's values are set rather than removed and loaded.

@@ -24,6 +24,8 @@ pub struct Report {
     pub simulated: Duration,
     /// How many reads were judged.
     pub reads: u64,
+    /// How many of them were looks into memory (`peek`).
+    pub looks: u64,
     /// How many invalidations were answered Ok.
     pub acked: u64,
     /// How many loaders ran.
@@ -50,6 +52,7 @@ impl Report {
             seeds: outcomes.len() as u64,
             simulated: outcomes.iter().map(|(_, outcome)| outcome.simulated).sum(),
             reads: sum(|outcome| outcome.reads),
+            looks: sum(|outcome| outcome.looks),
             acked: sum(|outcome| outcome.acked),
             loads: sum(|outcome| outcome.loads),
             struck: FaultClass::ALL.iter().map(struck).collect(),
@@ -64,7 +67,7 @@ impl fmt::Display for Report {
         let faults: u64 = self.struck.iter().map(|(_, count)| count).sum();
         writeln!(f, "seeds                  {}", self.seeds)?;
         writeln!(f, "simulated hours        {:.2}", self.simulated.as_secs_f64() / 3_600.0)?;
-        writeln!(f, "reads checked          {}", self.reads)?;
+        writeln!(f, "reads checked          {} ({} of them by `peek`)", self.reads, self.looks)?;
         writeln!(f, "loads                  {}", self.loads)?;
         writeln!(f, "invalidations, acked   {}", self.acked)?;
         writeln!(f, "faults                 {faults}")?;

@@ -46,7 +46,7 @@ pub(crate) fn shrink(plan: &Plan, violation: &Violation, play: Play<'_>) -> Shru
     }
     let classes = plan.rates.iter().map(|(class, _)| *class).collect();
     shrinking.thin(plan, classes, |cut, classes| cut.classes.extend(classes));
-    let actors = (0..plan.nodes as u32).flat_map(|node| (0..=plan.readers).map(move |nth| node * 8 + nth));
+    let actors = (0..plan.nodes as u32).flat_map(|node| (0..plan.actors()).map(move |nth| node * 8 + nth));
     shrinking.thin(plan, actors.collect(), |cut, actors| cut.actors.extend(actors));
     let faults = plan.faults.iter().filter(|fault| !shrinking.cut.classes.contains(&fault.class));
     let faults = faults.filter(|fault| fault.at_ms <= shrinking.violation.at_ms).map(|fault| fault.number);

@@ -6,6 +6,7 @@ use super::{
     check::{Ended, Purpose},
     node::namespace_name,
     plan::Verb,
+    tally::Counted,
     workload::{Actor, ended},
     world::Act,
 };
@@ -44,6 +45,7 @@ impl Actor {
     pub(super) async fn clear(&mut self, verb: Verb, key: u32) {
         let namespace = self.world.plan.place_of(key).0;
         let acts = self.sweep(verb, namespace, |_| true);
+        self.counts(Counted::Clear, 1);
         let cache = &self.node.caches[namespace as usize];
         let outcome = match verb {
             Verb::ClearEverywhere => cache.clear_everywhere().await,
@@ -90,6 +92,10 @@ impl Actor {
                 cache.remove_matching(&pattern).await
             }
         };
+        match &matched {
+            Ok(matched) => self.counts(Counted::Remove, matched.keys as usize),
+            Err(_) => self.node.tally.lose_count(Counted::Remove),
+        }
         self.swept(verb, key, acts, &matched.map(|matched| matched.invalidated));
     }
 

@@ -12,6 +12,8 @@ const PADDING_MAX: u64 = 64;
 pub(crate) struct SimValue {
     pub(crate) key: u32,
     pub(crate) version: u64,
+    /// When its load began, in the order of the history; `None` if it was set.
+    pub(crate) loaded: Option<u64>,
     writer: u64,
     padding: Vec<u8>,
 }
@@ -19,13 +21,22 @@ pub(crate) struct SimValue {
 impl SimValue {
     /// The value that a seed's origin has under `key` at `version`.
     pub(crate) fn new(seed: u64, key: u32, version: u64) -> Self {
-        let writer = mix(&[seed, u64::from(key), version]);
-        Self { key, version, writer, padding: padding(writer).collect() }
+        Self::of(seed, key, version, None)
+    }
+
+    /// The same, as a loader brings it that began then.
+    pub(crate) fn loaded(seed: u64, key: u32, version: u64, began: u64) -> Self {
+        Self::of(seed, key, version, Some(began))
+    }
+
+    fn of(seed: u64, key: u32, version: u64, loaded: Option<u64>) -> Self {
+        let writer = writer(seed, key, version, loaded);
+        Self { key, version, loaded, writer, padding: padding(writer).collect() }
     }
 
     /// Whether it is whole and of this seed.
     pub(crate) fn is_sound(&self, seed: u64) -> bool {
-        let writer = mix(&[seed, u64::from(self.key), self.version]);
+        let writer = writer(seed, self.key, self.version, self.loaded);
         self.writer == writer && self.padding.iter().copied().eq(padding(writer))
     }
 
@@ -34,6 +45,10 @@ impl SimValue {
         self.padding.clone_from(&other.padding);
         self
     }
+}
+
+fn writer(seed: u64, key: u32, version: u64, loaded: Option<u64>) -> u64 {
+    mix(&[seed, u64::from(key), version, loaded.unwrap_or(u64::MAX)])
 }
 
 fn padding(writer: u64) -> impl Iterator<Item = u8> {

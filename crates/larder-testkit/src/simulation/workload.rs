@@ -13,6 +13,7 @@ use super::{
     node::Node,
     origin::{Loader, load, load_many},
     plan::{Step, Verb},
+    tally::{Counted, Tally},
     value::SimValue,
     world::{Act, Phase, World},
 };
@@ -29,9 +30,9 @@ pub(crate) struct Actor {
     pub(crate) world: Arc<World>,
     pub(crate) node: Arc<Node>,
     /// What its rests are drawn from.
-    pace: Dice,
+    pub(super) pace: Dice,
     /// What a step is drawn from.
-    dice: Dice,
+    pub(super) dice: Dice,
     who: u64,
     /// How many steps it has begun.
     nth: u64,
@@ -62,12 +63,12 @@ impl Actor {
     }
 
     /// What it does next is drawn from dice of its own: what is left out moves nothing else.
-    fn begin_step(&mut self) {
+    pub(super) fn begin_step(&mut self) {
         self.nth += 1;
         self.dice = Dice::of(&[self.who, self.nth]);
     }
 
-    fn leaves_out(&self, verb: Verb, key: u32) -> bool {
+    pub(super) fn leaves_out(&self, verb: Verb, key: u32) -> bool {
         self.world.plan.leaves_out(verb, key, self.step())
     }
 
@@ -109,8 +110,16 @@ impl Actor {
         self.verbs.iter().find(|(_, sum)| drawn < *sum).expect("the last sum is above").0
     }
 
-    fn key(&mut self) -> u32 {
+    pub(super) fn key(&mut self) -> u32 {
         self.world.zipf.draw(&mut self.dice, self.world.plan.keys)
+    }
+
+    fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.node.tally)
+    }
+
+    pub(super) fn counts(&self, what: Counted, n: usize) {
+        self.node.tally.add(what, n as u64);
     }
 
     pub(crate) fn loader(
@@ -119,7 +128,7 @@ impl Actor {
         purpose: Purpose,
     ) -> impl FnOnce(LoadContext<SimValue>) -> Loading + Send + 'static {
         let world = Arc::clone(&self.world);
-        let loader = Loader { node: self.node.index, purpose, dice: self.dice.draw() };
+        let loader = Loader { node: self.node.index, tally: self.tally(), purpose, dice: self.dice.draw() };
         move |context| Box::pin(load(world, loader, key, context))
     }
 
@@ -128,9 +137,13 @@ impl Actor {
         if self.leaves_out(verb, key) {
             return;
         }
-        if verb == Verb::LoadMany {
-            return self.read_many(key).await;
+        match verb {
+            Verb::LoadMany => self.read_many(key).await,
+            verb => self.read_key(verb, key).await,
         }
+    }
+
+    pub(super) async fn read_key(&mut self, verb: Verb, key: u32) {
         let node = Arc::clone(&self.node);
         let (cache, id) = node.cache(&self.world, key);
         let ticket = self.world.begin(&node, key);
@@ -175,7 +188,8 @@ impl Actor {
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
         let tickets: Vec<_> = keys.iter().map(|key| self.world.begin(&node, *key)).collect();
         let world = Arc::clone(&self.world);
-        let loader = Loader { node: node.index, purpose: Purpose::Read, dice: self.dice.draw() };
+        let loader =
+            Loader { node: node.index, tally: self.tally(), purpose: Purpose::Read, dice: self.dice.draw() };
         let loading = move |missing: Vec<u64>| Box::pin(load_many(world, loader, missing, namespace));
         let cache = &node.caches[namespace as usize];
         match cache.get_many_or_load(&ids, loading).await {
@@ -239,6 +253,7 @@ impl Actor {
         let (cache, id) = self.node.cache(&self.world, key);
         let value = SimValue::new(self.world.plan.seed, key, version);
         let options = WriteOptions::new().tags(self.world.plan.tags_of(key));
+        self.counts(Counted::Set, 1);
         let outcome = cache.set_with(&id, value, &options).await;
         let ended = match &outcome {
             Ok(()) => Ended::Done,
@@ -257,6 +272,7 @@ impl Actor {
         let version = self.commit(key);
         let act = self.world.act(verb, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
+        self.counts(Counted::Remove, 1);
         if verb == Verb::RemoveDropped {
             let polls = self.dice.between(1, 3) as usize;
             if poll_then_drop(cache.remove(&id), polls).await.is_none() {
@@ -280,6 +296,7 @@ impl Actor {
         let version = self.commit(key);
         let act = self.world.act(Verb::Expire, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
+        self.counts(Counted::Expire, 1);
         let ended = ended(&cache.expire(&id).await);
         if ended == Ended::Done {
             let done = self.world.done(key);
@@ -301,6 +318,7 @@ impl Actor {
         };
         let acts: Vec<Act> = keys.iter().map(act).collect();
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
+        self.counts(Counted::Remove, ids.len());
         let ended = ended(&self.node.caches[namespace as usize].remove_many(&ids).await);
         for act in acts {
             if ended == Ended::Done {

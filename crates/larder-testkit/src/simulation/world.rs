@@ -24,6 +24,8 @@ use super::{
     origin::Origin,
     plan::{Plan, Step, Verb},
     server::Done,
+    tally::Counted,
+    watch::Touched,
     workload::{Actor, seen},
 };
 use crate::{MemoryStore, PausedClock};
@@ -48,6 +50,8 @@ pub(crate) struct World {
     pub(crate) zipf: Zipf,
     /// Whose turn it is to set a key.
     pub(crate) turns: Vec<Arc<tokio::sync::Mutex<()>>>,
+    /// The keys that were touched last.
+    pub(crate) touched: Touched,
     pub(crate) history: History,
     checker: Mutex<Checker>,
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
@@ -58,6 +62,7 @@ pub(crate) struct World {
     began_ms: u64,
     phase: AtomicU8,
     loads: AtomicU64,
+    looks: AtomicU64,
 }
 
 /// What a node does to a key.
@@ -79,6 +84,7 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     pub(crate) simulated: Duration,
     pub(crate) reads: u64,
+    pub(crate) looks: u64,
     pub(crate) acked: u64,
     pub(crate) loads: u64,
     pub(crate) struck: Vec<u64>,
@@ -120,6 +126,7 @@ impl World {
             disks: (0..disks).map(|_| MemoryStore::new(clock.clone())).collect(),
             zipf: Zipf::new(plan.keys, plan.skew),
             turns: (0..plan.keys).map(|_| Arc::default()).collect(),
+            touched: Touched::default(),
             history: History::recording(recorded),
             checker: Mutex::new(Checker::new(plan.keys, plan.nodes, Rules::of(&plan))),
             nodes: Mutex::new((0..plan.nodes).map(|_| None).collect()),
@@ -128,6 +135,7 @@ impl World {
             began_ms: clock.now().as_millis(),
             phase: AtomicU8::new(Phase::Chaos as u8),
             loads: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             plan,
         }
     }
@@ -156,6 +164,7 @@ impl World {
             hash: self.history.hash(),
             simulated: Duration::from_millis(self.elapsed_ms()),
             reads: checker.reads,
+            looks: self.looks.load(Ordering::Relaxed),
             acked: checker.acked,
             loads: self.loads.load(Ordering::Relaxed),
             struck: self.network.struck.counts(),
@@ -173,15 +182,16 @@ impl World {
         self.come_or_go(index);
         self.nodes.lock().expect("no panics under this lock")[index] = Some(Arc::clone(&node));
         self.tell(index, || format!("n{index} starts (incarnation {})", node.incarnation));
-        for number in 0..=self.plan.readers {
-            let reads = number < self.plan.readers;
-            if self.plan.cut.actors.contains(&(index as u32 * 8 + number)) {
-                continue;
-            }
-            let (actor, gate) =
-                (Actor::new(Arc::clone(self), Arc::clone(&node), number, reads), Arc::clone(&node.gate));
+        let left_out = |number| self.plan.cut.actors.contains(&(index as u32 * 8 + number));
+        for number in (0..self.plan.actors()).filter(|number| !left_out(*number)) {
+            let (readers, gate) = (self.plan.readers, Arc::clone(&node.gate));
+            let actor = Actor::new(Arc::clone(self), Arc::clone(&node), number, number < readers);
             tokio::spawn(async move {
-                if reads { gate.run(actor.read()).await } else { gate.run(actor.write()).await }
+                match number {
+                    number if number < readers => gate.run(actor.read()).await,
+                    number if number == readers => gate.run(actor.write()).await,
+                    _ => gate.run(actor.watch()).await,
+                }
             });
         }
     }
@@ -298,7 +308,17 @@ impl World {
     }
 
     pub(crate) fn begin(&self, node: &Node, key: u32) -> Ticket {
-        node.reads.fetch_add(1, Ordering::Relaxed);
+        node.tally.add(Counted::Read, 1);
+        self.ticket(node, key)
+    }
+
+    /// The same of a look into memory, which the node does not count.
+    pub(crate) fn begin_look(&self, node: &Node, key: u32) -> Ticket {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.ticket(node, key)
+    }
+
+    fn ticket(&self, node: &Node, key: u32) -> Ticket {
         let calm_since_ms = self.calm_since_ms(node.index);
         self.checker().begin(node.index, key, calm_since_ms, self.elapsed_ms())
     }
@@ -343,6 +363,7 @@ impl World {
     }
 
     pub(crate) fn commit(&self, node: &Node, key: u32, absent: bool) -> u64 {
+        self.touched.push(key);
         let mut checker = self.checker();
         checker.fenced(node.index, key, self.elapsed_ms());
         let version = checker.commit(key, absent);
@@ -359,7 +380,8 @@ impl World {
         let Act { verb, key, version, began, began_ms } = act;
         let now_ms = self.elapsed_ms();
         let calm = self.calm_since_ms(node.index).is_some_and(|since_ms| since_ms + CALM_MS < began_ms);
-        let ending = Ending { node: node.index, key, version, began, began_ms, calm, ended, now_ms };
+        let by_tag = matches!(verb, Verb::InvalidateTag | Verb::InvalidateTagEverywhere);
+        let ending = Ending { node: node.index, key, version, began, began_ms, by_tag, calm, ended, now_ms };
         match verb {
             Verb::Clear | Verb::InvalidateTag | Verb::RemovePrefix | Verb::RemoveMatching => {
                 self.checker().cleared(ending);

@@ -37,16 +37,18 @@ impl Core {
     }
 }
 
+/// Boxed, since a simulation starts many tasks, and each would be moved three times with all that it may need.
 #[cfg(feature = "simulation")]
-async fn gated<T>(gate: Gate, work: impl Future<Output = T>) -> Option<T> {
-    let Some(gate) = gate else { return Some(work.await) };
-    let mut work = std::pin::pin!(work);
-    std::future::poll_fn(|context| match gate.poll_open(context) {
-        std::task::Poll::Ready(true) => work.as_mut().poll(context).map(Some),
-        std::task::Poll::Ready(false) => std::task::Poll::Ready(None),
-        std::task::Poll::Pending => std::task::Poll::Pending,
+fn gated<T>(
+    gate: Gate,
+    work: impl Future<Output = T> + Send + 'static,
+) -> impl Future<Output = Option<T>> + Send + 'static {
+    let mut work = Box::pin(work);
+    std::future::poll_fn(move |context| match gate.as_ref().map(|gate| gate.poll_open(context)) {
+        None | Some(std::task::Poll::Ready(true)) => work.as_mut().poll(context).map(Some),
+        Some(std::task::Poll::Ready(false)) => std::task::Poll::Ready(None),
+        Some(std::task::Poll::Pending) => std::task::Poll::Pending,
     })
-    .await
 }
 
 #[cfg(not(feature = "simulation"))]

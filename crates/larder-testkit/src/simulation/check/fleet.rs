@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use larder::Partition;
 
-use super::{Ending, Invariant, Rules, Story, Ticket};
+use super::{Age, Ending, Floor, Invariant, Rules, Story, Ticket};
 use crate::simulation::{
     fleet::{Fleet, Telling},
     plan::Plan,
@@ -49,19 +49,22 @@ impl Promised {
 struct Ack {
     began_ms: u64,
     at_ms: u64,
-    version: u64,
+    floor: Floor,
     /// Everybody who hears the bus was told.
     told: bool,
 }
 
-/// What was acknowledged of a key, and when: each is later and newer than the one before.
+/// What was acknowledged of a key, and when, in that order.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     late: VecDeque<Ack>,
-    /// The newest version that is past every bound.
-    settled: u64,
-    /// The newest version that no node anywhere may be older than.
-    everywhere: u64,
+    /// What is past the bound for those who are sure, by when it was acknowledged.
+    later: VecDeque<(u64, Floor)>,
+    bound: Floor,
+    /// What is past every bound.
+    settled: Floor,
+    /// What no node anywhere may be older than.
+    everywhere: Floor,
 }
 
 /// What was promised of other nodes' invalidations when a read began.
@@ -69,80 +72,79 @@ pub(super) struct Acks {
 pub(super) struct Floors {
     /// Since when the node's way was calm.
     calm_since_ms: Option<u64>,
-    live: u64,
-    bound: u64,
+    live: Floor,
+    bound: Floor,
     /// For what is marked, or might be.
-    marked: u64,
-    everywhere: u64,
+    marked: Floor,
+    everywhere: Floor,
 }
 
 impl Acks {
     /// Takes note of an invalidation that the store executed.
     pub(super) fn push(&mut self, promised: Promised, ending: Ending) {
-        let Ending { version, began_ms, now_ms, calm, .. } = ending;
+        let Ending { began_ms, now_ms, calm, .. } = ending;
         if promised.telling == Telling::Published && !promised.books && !calm {
             // Its news may wait for as long as its publisher cannot publish.
             return;
         }
-        if self.late.back().is_none_or(|last| last.version < version) {
-            let told = calm || promised.telling == Telling::Announced;
-            self.late.push_back(Ack { began_ms, at_ms: now_ms, version, told });
-        }
+        let told = calm || promised.telling == Telling::Announced;
+        self.late.push_back(Ack { began_ms, at_ms: now_ms, floor: ending.floor(), told });
     }
 
-    pub(super) fn everywhere(&mut self, version: u64) {
-        self.everywhere = self.everywhere.max(version);
+    pub(super) fn everywhere(&mut self, floor: Floor) {
+        self.everywhere.raise(floor);
     }
 
     /// What a read that begins now must not be older than.
     pub(super) fn floors(&mut self, promised: Promised, calm_since_ms: Option<u64>, now_ms: u64) -> Floors {
+        while let Some(ack) = self.late.pop_front_if(|ack| ack.at_ms + BOUND_MS <= now_ms) {
+            self.bound.raise(ack.floor);
+            self.later.push_back((ack.at_ms, ack.floor));
+        }
         let longest_ms = BOUND_MS + promised.marked_ms.unwrap_or(0);
-        while self.late.front().is_some_and(|ack| ack.at_ms + longest_ms <= now_ms) {
-            let ack = self.late.pop_front().expect("there is a first one");
-            self.settled = ack.version;
+        while let Some((_, floor)) = self.later.pop_front_if(|(at_ms, _)| *at_ms + longest_ms <= now_ms) {
+            self.settled.raise(floor);
         }
-        let mut floors = Floors { calm_since_ms, everywhere: self.everywhere, ..Floors::default() };
-        floors.bound = self.settled;
-        floors.marked = if promised.marked_ms.is_some() { self.settled } else { 0 };
-        for ack in &self.late {
-            if ack.at_ms + BOUND_MS <= now_ms {
-                floors.bound = ack.version;
-            }
-            let heard = |since_ms| since_ms + CALM_MS < ack.began_ms;
-            if ack.told && ack.at_ms + LIVE_MS <= now_ms && calm_since_ms.is_some_and(heard) {
-                floors.live = ack.version;
-            }
+        let live = calm_since_ms.and_then(|since_ms| {
+            let heard =
+                |ack: &&Ack| ack.told && ack.at_ms + LIVE_MS <= now_ms && since_ms + CALM_MS < ack.began_ms;
+            self.late.iter().rev().find(heard)
+        });
+        Floors {
+            calm_since_ms,
+            live: live.map(|ack| ack.floor).unwrap_or_default(),
+            bound: self.bound,
+            marked: if promised.marked_ms.is_some() { self.settled } else { Floor::default() },
+            everywhere: self.everywhere,
         }
-        floors
     }
 }
 
-/// Which of these promises an answer of this version breaks.
+/// Which of these promises an answer of this age breaks, how, and why.
 pub(super) fn broken(
     rules: &Rules,
     ticket: &Ticket,
     story: Story,
-    version: u64,
-) -> Option<(Invariant, u64, &'static str)> {
+    age: Age,
+) -> Option<(Invariant, String, &'static str)> {
     let promised = rules.promised?;
     let floors = ticket.floors;
+    let breaks = |floor: Floor, invariant, why| {
+        floor.breaks(age, invariant).map(|(invariant, what)| (invariant, what, why))
+    };
     let since = |since_ms| story.disturbed_ms <= since_ms && since_ms + CALM_MS < ticket.began_ms;
     let calm = floors.calm_since_ms.is_some_and(since);
-    if calm && version < floors.live {
-        return Some((Invariant::Live, floors.live, "the node hears the bus, and was told a while ago of"));
+    if calm {
+        let why = "the node hears the bus, and was told a while ago of";
+        if let Some(broken) = breaks(floors.live, Invariant::Live, why) {
+            return Some(broken);
+        }
     }
     let sound = promised.marked_ms == Some(0) || (story.told && !story.cut_off) || calm;
     if !sound {
-        let why = "nobody serves for so long what is older than";
-        return (version < floors.marked).then_some((Invariant::Bound, floors.marked, why));
+        return breaks(floors.marked, Invariant::Bound, "nobody serves for so long what is older than");
     }
-    if version < floors.everywhere {
-        return Some((
-            Invariant::Everywhere,
-            floors.everywhere,
-            "no node anywhere serves what is older than",
-        ));
-    }
-    let why = "three seconds ago somebody was acknowledged";
-    (version < floors.bound).then_some((Invariant::Bound, floors.bound, why))
+    let why = "no node anywhere serves what is older than";
+    breaks(floors.everywhere, Invariant::Everywhere, why)
+        .or_else(|| breaks(floors.bound, Invariant::Bound, "three seconds ago somebody was acknowledged"))
 }

@@ -1,5 +1,6 @@
 //! The checker: knows what the origin committed and what every node was promised, and judges each answer as it comes.
 
+mod age;
 mod fleet;
 mod lives;
 mod loads;
@@ -10,6 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::plan::{Plan, Verb};
+use age::{Age, Floor};
 pub(crate) use fleet::CALM_MS;
 pub(crate) use loads::{Loading, Purpose};
 pub(crate) use reads::{Seen, Story, Ticket};
@@ -43,6 +45,10 @@ invariants! {
     Bound = "I5 bound",
     /// What was removed everywhere is answered nowhere.
     Everywhere = "I6 everywhere",
+    /// What was loaded before an invalidation is answered by no tier after it, though no newer version may exist.
+    Resurrection = "I7 no resurrection",
+    /// The same of an invalidation by tag: what is answered was loaded after it.
+    Tags = "I10 tags",
     /// One load of a key at a time in a node.
     OneLoad = "I8 one load",
     /// No copy outlives the deadlines of its entry.
@@ -108,16 +114,18 @@ pub(crate) struct Truth {
     lost: u64,
     /// When each version was last made; those are forgotten that nobody may answer any more.
     made: BTreeMap<u64, u64>,
+    /// By when a value was loaded: when a later load found it unchanged.
+    renewed: BTreeMap<u64, u64>,
 }
 
 /// What a node was promised of a key.
 #[derive(Clone, Debug, Default)]
 struct View {
     /// Nothing older is answered.
-    hard: u64,
+    hard: Floor,
     /// The same, as long as the store keeps its history: a clear and an expiry are not told from what a failover
     /// brings back.
-    loose: u64,
+    loose: Floor,
     /// Nothing older is answered as fresh.
     plain: u64,
     /// When that becomes hard: the stale windows end.
@@ -177,6 +185,8 @@ pub(crate) struct Ending {
     pub(crate) began: u64,
     /// The same in time.
     pub(crate) began_ms: u64,
+    /// It is by tag.
+    pub(crate) by_tag: bool,
     /// Nothing was wrong on the node's way meanwhile.
     pub(crate) calm: bool,
     pub(crate) ended: Ended,
@@ -275,7 +285,7 @@ impl Checker {
     pub(crate) fn invalidated(&mut self, ending: Ending) {
         let view = &mut self.views[ending.node][ending.key as usize];
         if ending.ended != Ended::Unknown {
-            view.hard = view.hard.max(ending.version);
+            view.hard.raise(ending.floor());
         }
         self.cleared(ending);
     }
@@ -289,7 +299,7 @@ impl Checker {
         if ended == Ended::Unknown || began < truth.lost {
             return;
         }
-        view.loose = view.loose.max(version);
+        view.loose.raise(ending.floor());
         if ended == Ended::Done {
             truth.acked = truth.acked.max(version);
             if let Some(promised) = self.rules.promised {
@@ -311,7 +321,7 @@ impl Checker {
     pub(crate) fn everywhere(&mut self, ending: Ending) {
         let truth = &mut self.truths[ending.key as usize];
         if ending.ended == Ended::Done && ending.began >= truth.lost {
-            truth.acks.everywhere(ending.version);
+            truth.acks.everywhere(ending.floor());
         }
     }
 
@@ -342,11 +352,11 @@ impl Checker {
         truth.acks = fleet::Acks::default();
         let others_expire = self.rules.expires && self.views.len() > 1;
         for view in self.views.iter_mut().map(|views| &mut views[key as usize]) {
-            (view.loose, view.plain) = (0, 0);
+            (view.loose, view.plain) = (Floor::default(), 0);
             if others_expire {
                 // An expiry gives what the failover brought back a new version, which passes everybody's floors, if the
                 // node that expires knows nothing of the invalidation.
-                view.hard = 0;
+                view.hard = Floor::default();
             }
             view.soft.clear();
         }

@@ -1,7 +1,7 @@
 //! What a read may answer.
 
 use super::{
-    Checker, Invariant, Rules, Truth,
+    Age, Checker, Floor, Invariant, Rules, Truth,
     fleet::{Floors, broken},
 };
 use crate::simulation::value::SimValue;
@@ -15,7 +15,7 @@ const UNJUDGED_MS: u64 = 20_000;
 /// What was promised when a read began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ticket {
-    hard: u64,
+    hard: Floor,
     plain: u64,
     bounded: u64,
     cached: (u64, u64),
@@ -63,10 +63,11 @@ impl Checker {
         let view = &mut self.views[node][key as usize];
         while view.soft.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
             let (_, version) = view.soft.pop_front().expect("there is a first one");
-            view.loose = view.loose.max(version);
+            view.loose.raise(Floor::version(version));
         }
-        let hard = view.hard.max(view.loose);
-        let (plain, cached) = (view.plain.max(hard), view.cached);
+        let mut hard = view.hard;
+        hard.raise(view.loose);
+        let (plain, cached) = (view.plain.max(hard.version), view.cached);
         Ticket { hard, plain, bounded: truth.bounded, cached, floors, began_ms: now_ms }
     }
 
@@ -117,12 +118,12 @@ fn judge(
     story: Story,
     now_ms: u64,
 ) -> Option<(Invariant, String)> {
-    let (version, what) = match seen {
+    let (age, what) = match seen {
         Seen::Miss => return None,
         Seen::Failed(error, asked) => {
             return failed(rules, error, (asked, story.stood_still), ticket, now_ms);
         }
-        Seen::Absent => (truth.last_absent(), "an absence"),
+        Seen::Absent => (Age::absence(truth.last_absent()), "an absence"),
         Seen::Value(value) => {
             if let Some(fault) = unsound(rules, truth, key, value) {
                 return Some((Invariant::Integrity, fault));
@@ -131,15 +132,17 @@ fn judge(
             if let Some(fault) = rules.life_ms.and_then(outlived) {
                 return Some((Invariant::Deadlines, fault));
             }
-            (value.version, "the value")
+            (truth.age(value), "the value")
         }
     };
+    let version = age.version;
     if truth.dangles(version) {
         return None;
     }
-    let told = |floor: u64, why: &str| format!("{what} of v{version} was answered, but {why} v{floor}");
-    if version < ticket.hard {
-        return Some((Invariant::ReadYourWrites, told(ticket.hard, "the node was promised no older than")));
+    let how = |floor: &str, why: &str| format!("{what} of v{version} was answered, but {why} {floor}");
+    let told = |floor: u64, why: &str| how(&format!("v{floor}"), why);
+    if let Some((invariant, floor)) = ticket.hard.breaks(age, Invariant::ReadYourWrites) {
+        return Some((invariant, how(&floor, "the node was promised no older than")));
     }
     if story.told && story.stale_ms.is_none() && version < ticket.plain {
         return Some((
@@ -150,8 +153,8 @@ fn judge(
     if version < ticket.bounded {
         return Some((Invariant::Bound, told(ticket.bounded, "long ago somebody was acknowledged")));
     }
-    if let Some((invariant, floor, why)) = broken(rules, &ticket, story, version) {
-        return Some((invariant, told(floor, why)));
+    if let Some((invariant, floor, why)) = broken(rules, &ticket, story, age) {
+        return Some((invariant, how(&floor, why)));
     }
     if story.cached
         && version < ticket.cached.0

@@ -46,7 +46,17 @@ fn read(checker: &mut Checker, node: usize, at_ms: u64, seen: Seen<'_>, story: S
 
 /// Node 0 invalidates version 2 at 10 ms.
 fn ending(ended: Ended) -> Ending {
-    Ending { node: 0, key: 0, version: 2, began: 1, began_ms: 9, calm: true, ended, now_ms: 10 }
+    Ending {
+        node: 0,
+        key: 0,
+        version: 2,
+        began: 1,
+        began_ms: 9,
+        by_tag: false,
+        calm: true,
+        ended,
+        now_ms: 10,
+    }
 }
 
 fn found(checker: &Checker) -> Vec<Invariant> {
@@ -245,4 +255,40 @@ fn what_was_removed_everywhere_is_answered_nowhere() {
     checker.everywhere(late(Ended::Done));
     read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
     assert_eq!(found(&checker), [Invariant::Everywhere]);
+}
+
+#[test]
+fn what_was_loaded_before_an_invalidation_is_found_after_it_though_nothing_newer_exists() {
+    let loaded = |began| SimValue::loaded(SEED, 0, 2, began);
+    for (by_tag, expected) in [(false, Invariant::Resurrection), (true, Invariant::Tags)] {
+        let mut checker = checker();
+        checker.cleared(Ending { began: 7, by_tag, ..ending(Ended::Done) });
+        read(&mut checker, 0, 11, Seen::Value(&loaded(7)), cached());
+        read(&mut checker, 0, 12, Seen::Value(&value(2)), cached());
+        read(&mut checker, 1, 13, Seen::Value(&loaded(6)), cached());
+        assert!(checker.violations.is_empty(), "a later load, a set, and a node that was told nothing");
+        read(&mut checker, 0, 14, Seen::Value(&loaded(6)), cached());
+        assert_eq!(found(&checker), [expected]);
+    }
+}
+
+#[test]
+fn a_value_that_a_later_load_found_unchanged_is_as_young_as_that_load() {
+    let old = SimValue::loaded(SEED, 0, 2, 3);
+    let mut checker = checker();
+    checker.cleared(Ending { began: 7, ..ending(Ended::Done) });
+    checker.renewed(0, &old, 8);
+    read(&mut checker, 0, 11, Seen::Value(&old), cached());
+    assert!(checker.violations.is_empty());
+}
+
+#[test]
+fn another_node_that_hears_the_bus_answers_nothing_that_was_loaded_before_an_invalidation() {
+    let old = SimValue::loaded(SEED, 0, 2, 0);
+    let mut checker = fleet(0);
+    checker.invalidated(Ending { by_tag: true, ..late(Ended::Done) });
+    read(&mut checker, 1, 100_099, Seen::Value(&old), cached());
+    assert!(checker.violations.is_empty(), "news take their time");
+    read(&mut checker, 1, 100_100, Seen::Value(&old), cached());
+    assert_eq!(found(&checker), [Invariant::Tags]);
 }
