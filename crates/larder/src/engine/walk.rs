@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     load::ErasedLoader,
+    memory::{Put, Resident},
     policy::{coherence::ReadVersion, freshness::classify},
     stats::{Count, Outcome},
     value::Entry,
@@ -299,9 +300,20 @@ impl Scope {
         let Some(weight) = self.weigh(&held.entry.slot, Some(held.payload_bytes)) else { return };
         let seen = item.candidate.as_ref().map(|(_, entry)| entry).or(item.replaces.as_ref());
         let put = self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen);
-        if put == crate::memory::Put::Stored {
-            self.note_fill(MEMORY, &item.spot.key);
+        match put {
+            Put::Stored => self.note_fill(MEMORY, &item.spot.key),
+            Put::Refused => self.drop_older(&item.spot.key, held.entry.version),
+            Put::TooHeavy => {}
         }
+    }
+
+    /// What memory holds of a key from before this version goes: served within its windows it would come after what is
+    /// newer.
+    fn drop_older(&self, key: &larder_core::Key, version: Version) {
+        let is_older = |there: Resident<'_>| there.version() < version;
+        self.in_memory(key, |memory, name| {
+            (memory.peek(name, is_older) == Some(true)).then(|| memory.remove(name))
+        });
     }
 
     pub(crate) fn note_fill(&self, place: usize, key: &larder_core::Key) {

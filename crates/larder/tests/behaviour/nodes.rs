@@ -10,6 +10,26 @@ use larder_testkit::{Fault, Faults, Faulty, MemoryStore, Op, PausedClock, When};
 use crate::support::{Fleet, Origin, Watch, get, key, load, no_loader, plain_capabilities, quiet, sleep};
 
 #[tokio::test(start_paused = true)]
+async fn after_what_a_store_had_memory_serves_nothing_older_though_it_may_not_keep_it() {
+    let fleet = Fleet::new();
+    let policy =
+        Policy::ttl(hours(1)).stale_while_revalidate(hours(1)).tier("memory", TierPolicy::ttl(secs(9)));
+    let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy).await);
+    assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+    two.cache.set(&1, 8).await.unwrap();
+    sleep(secs(10)).await;
+    one.faults.delay(Op::Read, millis(100));
+    let fresh = ReadOptions::new().allow_stale(false);
+    let (read, _) = tokio::join!(one.cache.get_with(&1, &fresh), async {
+        sleep(millis(50)).await;
+        // What is read meanwhile may not be kept, whether or not it is meant.
+        one.cache.remove_prefix("9").await.unwrap()
+    });
+    assert_eq!(read.unwrap().answer.as_value(), Some(&8));
+    assert_eq!(get(&one.cache, 1).await, Some(8), "not the one before, stale");
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_nodes_that_miss_one_loads_and_the_other_gets_its_value() {
     let fleet = Fleet::new();
     let (one, two) = (fleet.node(Policy::default()).await, fleet.node(Policy::default()).await);
