@@ -14,7 +14,7 @@ use larder_core::{
     Removed, Result, Store, TierState, Version, Write, Written,
 };
 
-use super::{Core, sync::Sync};
+use super::Core;
 use crate::{
     options::TierSettings,
     policy::{
@@ -175,8 +175,12 @@ impl Tier {
     /// have been removed by what it forgot.
     fn watch_lineage(&self, core: &Core) {
         let lineage = self.store.lineage();
+        if self.lineage.load(Ordering::Acquire) == lineage {
+            return;
+        }
+        // Before anybody finds that it was noticed.
+        core.sync.iter().for_each(|sync| sync.lose_history(core.now()));
         if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
-            core.sync.iter().for_each(Sync::lose_history);
             if !ablated!(LineageClear) {
                 core.forget_all(ClearReason::Lineage);
             }

@@ -64,6 +64,8 @@ pub(crate) struct Continuity {
     apart: BTreeMap<Sequence, BTreeSet<u64>>,
     /// The beat that waits for its news to come, and how far the sequences were then.
     awaited: Option<(u64, Vec<(Sequence, Tip)>)>,
+    /// Memory ceased to be sound since the last beat.
+    lapsed: bool,
     /// The latest beat whose news have all been taken in.
     proven: u64,
     /// What was heard, at the last beat, of sequences whose numbers the store had not drawn when it was asked.
@@ -153,12 +155,19 @@ impl Continuity {
         heard.chain(self.silent.iter().map(|(node, heard)| (*node, *heard)))
     }
 
+    /// So much time has passed since the last beat that memory is not sound any more. What the next one sees must have come
+    /// by then, or be missed: there is no beat shortly before it that would tell.
+    pub(crate) fn lapse(&mut self) {
+        self.lapsed = true;
+    }
+
     /// Takes in how far the sequences were at a beat. When it answers that news are lost, memory is to be cleared, and
     /// then everything up to this beat counts as taken in.
     pub(crate) fn pulse(&mut self, beat: u64, pulse: &Pulse) -> Proof {
         let tips = tips(pulse);
         self.settle();
         let missed = self.missing(beat, &tips) + self.unlearn(&tips);
+        self.lapsed = false;
         if missed > 0 {
             self.catch_up(beat, tips);
             return Proof::Lost { missed };
@@ -204,6 +213,7 @@ impl Continuity {
         };
         let changed = tips.iter().filter(another_history).count() as u64;
         let overdue = match &self.awaited {
+            _ if self.lapsed => tips,
             Some((awaited, tips)) if *awaited < beat => tips.as_slice(),
             _ => &[],
         };
@@ -227,6 +237,7 @@ impl Continuity {
             close_up(taken, self.apart.entry(sequence).or_default());
         }
         self.awaited = None;
+        self.lapsed = false;
         self.proven = beat;
     }
 
@@ -331,6 +342,21 @@ mod tests {
         assert_eq!(continuity.proven(), 4, "what the beat saw has come");
         assert_eq!(continuity.pulse(5, &pulse(8)), Proof::Sound);
         assert_eq!(continuity.proven(), 5);
+    }
+
+    #[test]
+    fn after_a_lapse_what_a_beat_sees_must_have_come() {
+        for (came, expected) in [(true, Proof::Sound), (false, Proof::Lost { missed: 1 })] {
+            let mut continuity = Continuity::default();
+            continuity.caught_up(1, &pulse(5));
+            assert_eq!(continuity.pulse(2, &pulse(5)), Proof::Sound);
+            continuity.lapse();
+            if came {
+                assert_eq!(continuity.announced(place(6)), Step::Follows);
+            }
+            assert_eq!(continuity.pulse(3, &pulse(6)), expected);
+            assert_eq!(continuity.pulse(4, &pulse(7)), Proof::Sound, "on its way");
+        }
     }
 
     #[test]

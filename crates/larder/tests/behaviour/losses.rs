@@ -8,7 +8,7 @@ use larder_testkit::{Leg, MemoryStore, SeededRng};
 
 use crate::{
     bus::{Fleet, Way, arrive},
-    support::{self, Origin, get, load, sleep},
+    support::{self, Origin, Watch, get, load, sleep},
 };
 
 #[tokio::test(start_paused = true)]
@@ -164,6 +164,50 @@ async fn cleared_everywhere_nothing_stands_in_a_store_that_keeps_no_barriers_eit
     assert_eq!(load(&one, 1, Origin::default().gives(7)).await, 7);
     assert!(two.clear_everywhere().await.unwrap().everywhere);
     assert_eq!([get(&one, 1).await, get(&two, 1).await], [None, None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_nobody_serves_it_though_the_store_just_lost_who_lives() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(2)).await;
+        assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+        let began = Watch::start();
+        assert!(two.cache.remove_everywhere(&2).await.unwrap().everywhere);
+        assert!(began.elapsed() < millis(100), "the list has been kept for long");
+        one.leg.set_deaf(true);
+        fleet.store.lose_history();
+        assert!(two.cache.remove_everywhere(&1).await.unwrap().everywhere);
+        assert_eq!(get(&one.cache, 1).await, None, "{way:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_was_cut_off_serves_nothing_from_before_at_its_first_beat_after() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(2)).await;
+        for missed in [true, false] {
+            assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+            one.leg.set_deaf(true);
+            one.faults.fail_all();
+            if missed {
+                two.cache.remove(&1).await.unwrap();
+            }
+            sleep(secs(20)).await;
+            one.leg.set_deaf(false);
+            one.faults.heal();
+            let mut hits = 0;
+            for _ in 0..2_000 {
+                sleep(millis(5)).await;
+                let lookup = one.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
+                hits += u32::from(lookup.answer.is_hit() && lookup.stale.is_none());
+            }
+            assert_eq!(hits == 0, missed, "{way:?}: {hits}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,6 +64,9 @@ impl Core {
             // It may have missed what this beat did not see.
             return sync.nudge.notify_one();
         }
+        if !self.is_sound() && !ablated!(HeartbeatGuard) {
+            continuity.lapse();
+        }
         if sync.proven_join.swap(joins, Ordering::AcqRel) != joins {
             // After the sequences were read: what is put from here on is no older than they are.
             continuity.caught_up(number, &pulse);

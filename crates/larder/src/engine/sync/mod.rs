@@ -98,6 +98,8 @@ pub(crate) struct Sync {
     hears: AtomicBool,
     /// Since when, in milliseconds of the node's clock.
     heard_since: AtomicU64,
+    /// Since when the list of those who live may have been kept, likewise.
+    books_since: AtomicU64,
     pub(crate) counters: BusCounters,
     paces: Mutex<Paces>,
     /// Asks for a beat now.
@@ -130,6 +132,7 @@ impl Sync {
             proven_join: AtomicU64::new(0),
             hears: AtomicBool::new(false),
             heard_since: AtomicU64::new(u64::MAX),
+            books_since: AtomicU64::new(0),
             counters: BusCounters::default(),
             paces: Mutex::default(),
             nudge: Arc::default(),
@@ -174,7 +177,8 @@ impl Sync {
     }
 
     /// A store lost history, or may have.
-    pub(crate) fn lose_history(&self) {
+    pub(crate) fn lose_history(&self, now: Moment) {
+        self.books_begin(now);
         self.settling().lose();
     }
 
@@ -209,6 +213,7 @@ pub(crate) async fn join(core: &Arc<Core>) -> Result<()> {
     }
     // Until the first proof nothing is served from memory, and nothing is there.
     core.coherence.prove(Default::default(), Default::default());
+    sync.books_begin(core.now());
     core.untracked(apply::take_in(weak.clone(), Arc::clone(&sync.inbox), core.ending.clone()));
     core.untracked(reload::reload(weak.clone()));
     core.untracked(beat::beat(weak));
