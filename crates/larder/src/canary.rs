@@ -67,6 +67,10 @@ canaries! {
     Replay = "replay",
     /// No floor is raised, and what a store forgot is not done again.
     FloorsAndReplay = "floors-and-replay",
+    /// A value that a peer sent is kept though this node heard of a later invalidation.
+    PrimeFloor = "prime-floor",
+    /// A value that a peer sent is kept though this node may have missed a later invalidation.
+    PrimeLine = "prime-line",
     /// Nobody minds that a store lost its history: memory is kept.
     LineageClear = "lineage-clear",
     /// A copy in memory lives as long as a fresh load.

@@ -203,6 +203,7 @@ impl Plan {
             cut,
         };
         if plan.fleet.has_bus() {
+            plan.policy.prime = Dice::of(&[seed, 0x9817]).chance(0.4);
             plan.rates.extend(bus_rates(seed));
         }
         plan.draw_fleet_verbs();
@@ -319,7 +320,7 @@ impl Plan {
     pub(crate) fn summary(&self) -> String {
         let classes: Vec<&str> = self.rates.iter().map(|(class, _)| class.name()).collect();
         format!(
-            "{} nodes, {} keys in {} namespaces, {} readers a node, {} reads each {} ms, a write each {} ms, {} % set, {} tags, memory {}{}, ttl {:?}/{:?}, windows {:?}/{:?}, {}, faults: {}",
+            "{} nodes, {} keys in {} namespaces, {} readers a node, {} reads each {} ms, a write each {} ms, {} % set, {} tags, memory {}{}{}, ttl {:?}/{:?}, windows {:?}/{:?}, {}, faults: {}",
             self.nodes,
             self.keys,
             self.namespaces,
@@ -331,6 +332,7 @@ impl Plan {
             self.tags,
             self.memory_entries,
             if self.disk { ", disk" } else { "" },
+            if self.policy.prime { ", primed" } else { "" },
             self.policy.tiers.get("memory").and_then(|tier| tier.ttl),
             self.policy.ttl,
             self.policy.stale_while_revalidate,

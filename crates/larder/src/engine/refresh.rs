@@ -76,19 +76,12 @@ impl Scope {
         }
     }
 
-    fn renewal(&self, place: usize, kept: &Keeping) -> Option<Write> {
-        let lease = kept.item.lease_at(place)?;
-        let (bytes, keep) = self.sealed(place, kept)?;
+    fn renewal(&self, place: usize, kept: &mut Keeping) -> Option<Write> {
+        let condition = Condition::IfLeased(kept.item.lease_at(place)?.token);
+        let (bytes, keep) = self.sealed_for_fill(place, kept)?;
         let key = kept.item.spot.key.clone();
         let news = self.core.announcement(|| News::Refreshed(vec![(key.clone(), Version::ZERO)]));
-        Some(Write {
-            key,
-            bytes,
-            keep,
-            stamp: Stamp::Next,
-            condition: Condition::IfLeased(lease.token),
-            news,
-        })
+        Some(Write { key, bytes, keep, stamp: Stamp::Next, condition, news })
     }
 
     fn renewed(&self, place: usize, kept: &mut Keeping, written: Written) {

@@ -268,7 +268,7 @@ impl Scope {
     }
 
     /// Keeps an entry in memory if `admits`, asked under the shard's lock, says so.
-    fn put(
+    pub(super) fn put(
         &self,
         spot: &Spot,
         entry: Entry,

@@ -42,6 +42,8 @@ pub(super) struct Keeping {
     /// The authority stored it under a version of its own, by which peers can tell it from what it replaced;
     /// [`Version::ZERO`] if nobody knows whether it did.
     pub(super) renewed: Option<Version>,
+    /// What the authority is to store, if peers shall have it too.
+    pub(super) envelope: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,7 @@ impl Scope {
         if refreshing {
             self.tell_refreshed(&keeping).await;
         }
+        keeping.iter_mut().for_each(|kept| self.prime_kept(kept));
         let mut unused = Vec::new();
         for (kept, entry) in keeping.into_iter().zip(entries) {
             unused.extend(self.land_kept(plan, kept, entry));
@@ -106,7 +109,7 @@ impl Scope {
         let (version, fate) = self.fate(plan, &item);
         let too_large = |encoded: &Encoded| encoded.len() > self.core.settings.max_value_bytes;
         let unstorable = stores && encoded.as_ref().is_none_or(too_large);
-        Keeping { item, making, encoded, version, fate, unstorable, renewed: None }
+        Keeping { item, making, encoded, version, fate, unstorable, renewed: None, envelope: None }
     }
 
     /// Who may keep an item, and under which version, by what its walk learned of the authority.
@@ -149,13 +152,29 @@ impl Scope {
         }
     }
 
-    fn fill(&self, place: usize, kept: &Keeping) -> Option<Fill> {
-        let lease = kept.item.lease_at(place)?;
-        let (bytes, keep) = self.sealed(place, kept)?;
-        Some(Fill { key: kept.item.spot.key.clone(), token: lease.token, version: kept.version, bytes, keep })
+    /// Sends peers what the authority took.
+    fn prime_kept(&self, kept: &mut Keeping) {
+        if let Some(envelope) = kept.envelope.take().filter(|_| kept.fate == Fate::Kept) {
+            self.prime(&kept.item.spot.key, kept.version, envelope);
+        }
     }
 
-    pub(super) fn sealed(&self, place: usize, kept: &Keeping) -> Option<(Bytes, Duration)> {
+    fn fill(&self, place: usize, kept: &mut Keeping) -> Option<Fill> {
+        let token = kept.item.lease_at(place)?.token;
+        let (bytes, keep) = self.sealed_for_fill(place, kept)?;
+        Some(Fill { key: kept.item.spot.key.clone(), token, version: kept.version, bytes, keep })
+    }
+
+    /// The same for a store whose lease is held.
+    pub(super) fn sealed_for_fill(&self, place: usize, kept: &mut Keeping) -> Option<(Bytes, Duration)> {
+        let (bytes, keep) = self.sealed(place, kept)?;
+        if Some(place) == self.authority_place() && self.primes(&kept.item.spot.key, &bytes) {
+            kept.envelope = Some(bytes.clone());
+        }
+        Some((bytes, keep))
+    }
+
+    fn sealed(&self, place: usize, kept: &Keeping) -> Option<(Bytes, Duration)> {
         let key = &kept.item.spot.key;
         match self.seal(key, &kept.making, kept.encoded.as_ref()?, place) {
             Ok(sealed) => Some(sealed),

@@ -54,6 +54,8 @@ struct Setting {
     failure: Option<Error>,
     /// How many tiers keep it.
     kept: usize,
+    /// What the authority stores, if peers shall have it too.
+    envelope: Option<Bytes>,
 }
 
 /// What a caller gets who sets an absence where none is remembered.
@@ -73,7 +75,15 @@ impl Scope {
             let stores = self.store_places().any(|place| manner.tiers.has(place));
             let encoded =
                 stores.then(|| self.encode(&making)).transpose().map_err(|e| e.at_key(&spot.key))?;
-            settings.push(Setting { spot, making, encoded, version: Version::ZERO, failure: None, kept: 0 });
+            settings.push(Setting {
+                spot,
+                making,
+                encoded,
+                version: Version::ZERO,
+                failure: None,
+                kept: 0,
+                envelope: None,
+            });
         }
         let scope = self.clone();
         self.to_its_end(async move { scope.set_everywhere(settings, &manner).await }).await
@@ -126,12 +136,14 @@ impl Scope {
         }
         let keys: Vec<Key> = settings.iter().map(|setting| setting.spot.key.clone()).collect();
         let (done, owed) = self.what_to_tell(&settings);
+        let primes: Vec<_> = settings.iter_mut().filter_map(primed).collect();
         let outcomes: Vec<Result<()>> =
             settings.into_iter().map(|setting| self.set_in_memory(setting, manner)).collect();
         self.count(Count::sets, keys.len() as u64);
         self.core.tell(|| Event::Set { namespace: self.name(), keys });
         // What cannot be published now is kept and told later.
         self.tell_peers(done, owed, News::Dropped).await;
+        primes.into_iter().for_each(|(key, version, envelope)| self.prime(&key, version, envelope));
         outcomes.into_iter().collect()
     }
 
@@ -159,6 +171,9 @@ impl Scope {
                 Some(Ok((bytes, keep))) => {
                     let stamp = if authority { Stamp::Next } else { Stamp::Exactly(setting.version) };
                     let key = setting.spot.key.clone();
+                    if authority && manner.keeps_in_memory() && self.primes(&key, &bytes) {
+                        setting.envelope = Some(bytes.clone());
+                    }
                     let news = self.core.dropping(authority, &key);
                     writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news });
                     writing.push(setting);
@@ -241,7 +256,7 @@ impl Scope {
 
     /// Fences memory at the write's place in the order, and keeps the value there if the write is one.
     fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<()> {
-        let Setting { spot, making, encoded, mut version, failure, kept } = setting;
+        let Setting { spot, making, encoded, mut version, failure, kept, .. } = setting;
         ablate!(AbsenceOutlivesSet => if self.remembers_absence(&spot) { return Ok(()) });
         if !ablated!(PostBump, BothBumps) {
             self.fence_at(&spot, version);
@@ -274,4 +289,11 @@ impl Scope {
         }
         Ok(())
     }
+}
+
+/// What peers are sent of a value that every tier took.
+fn primed(setting: &mut Setting) -> Option<(Key, Version, Bytes)> {
+    let envelope = setting.envelope.take()?;
+    let is_stored = setting.failure.is_none() && setting.version > Version::ZERO;
+    is_stored.then(|| (setting.spot.key.clone(), setting.version, envelope))
 }

@@ -74,6 +74,9 @@ pub struct BusSettings {
     pub inbox_max: usize,
     /// How many keys may wait to be told while the bus is down; beyond it they become one "everything". Default: 10 000.
     pub outbox_max: usize,
+    /// The largest envelope that is sent to peers, and taken from them, where a cache's policy
+    /// [primes](crate::Policy::prime) them; for what is larger they ask the store. Default: 16 KiB.
+    pub prime_max_bytes: usize,
     #[serde(skip)]
     pub(crate) secret: Option<BusSecret>,
 }
@@ -89,6 +92,7 @@ impl Default for BusSettings {
             timeout: Duration::from_millis(250),
             inbox_max: 10_000,
             outbox_max: 10_000,
+            prime_max_bytes: 16 << 10,
             secret: None,
         }
     }
@@ -111,6 +115,8 @@ setters! { BusSettings:
     with_inbox_max: usize => inbox_max = inbox_max;
     /// Sets [`outbox_max`](Self::outbox_max).
     with_outbox_max: usize => outbox_max = outbox_max;
+    /// Sets [`prime_max_bytes`](Self::prime_max_bytes).
+    with_prime_max_bytes: usize => prime_max_bytes = prime_max_bytes;
 }
 
 impl BusSettings {
@@ -133,6 +139,12 @@ impl BusSettings {
             problems.fault_if(count == 0, name, "is zero", "give at least 1");
             problems.fault_if(count > 1 << 20, name, "is more than 1 048 576", "a bound that large is none");
         }
+        problems.fault_if(
+            self.prime_max_bytes > 1 << 20,
+            "bus.prime_max_bytes",
+            "is more than 1 MiB",
+            "what is that large is better read by those who need it",
+        );
         for (name, span) in [("bus.beat", self.beat), ("bus.timeout", self.timeout)] {
             problems.fault_if(span.is_zero(), name, "is zero", "the default is 250ms");
         }

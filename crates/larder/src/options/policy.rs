@@ -65,6 +65,14 @@ pub struct Policy {
     pub load_limit: Duration,
     /// End a load when every caller that waited for it has gone. Default: false, its result is stored.
     pub abort_abandoned: bool,
+    /// Send peers on the bus what is loaded or set here, and keep in memory what they send, so that one of them reads
+    /// or loads it and the others need not. What comes late is refused, never kept over a removal. For small values
+    /// that every node needs: each is sent to all of them, whether they ask for it or not. Needs a shared store that
+    /// keeps versions and barriers, such as Redis; values above [`BusSettings::prime_max_bytes`] are not sent. Whoever
+    /// can publish on the bus can send values: set a [secret](crate::BusSettings). Default: false.
+    ///
+    /// [`BusSettings::prime_max_bytes`]: crate::BusSettings::prime_max_bytes
+    pub prime: bool,
     /// What differs in a tier, by the tier's name. Default: nothing.
     pub tiers: BTreeMap<String, TierPolicy>,
 }
@@ -139,6 +147,7 @@ impl Default for Policy {
             hard_timeout: None,
             load_limit: Duration::from_secs(30),
             abort_abandoned: false,
+            prime: false,
             tiers: BTreeMap::new(),
         }
     }
@@ -188,6 +197,8 @@ impl Policy {
         load_limit: Duration => load_limit;
         /// Ends a load when nobody waits for it any more.
         abort_abandoned: bool => abort_abandoned;
+        /// Sends peers what is loaded or set, and keeps what they send.
+        prime: bool => prime;
     }
 
     /// Sets what differs in the tier called `name`.

@@ -10,5 +10,6 @@ pub(crate) mod freshness;
 pub(crate) mod journal;
 pub(crate) mod pace;
 pub(crate) mod pattern;
+pub(crate) mod primed;
 pub(crate) mod ring;
 pub(crate) mod settled;

@@ -29,6 +29,10 @@ pub struct BusStats {
     pub gaps: u64,
     /// How often memory was cleared unasked.
     pub clears: u64,
+    /// Values that other nodes sent and memory took ([`Policy::prime`](crate::Policy::prime)).
+    pub primed: u64,
+    /// Values that other nodes sent and memory did not take: they came late, or it has better.
+    pub primes_refused: u64,
 }
 
 #[derive(Default)]
@@ -39,6 +43,8 @@ pub(crate) struct BusCounters {
     pub(crate) failures: AtomicU64,
     pub(crate) gaps: AtomicU64,
     pub(crate) clears: AtomicU64,
+    pub(crate) primed: AtomicU64,
+    pub(crate) primes_refused: AtomicU64,
 }
 
 impl BusCounters {
@@ -55,12 +61,15 @@ impl BusCounters {
             failures: get(&self.failures),
             gaps: get(&self.gaps),
             clears: get(&self.clears),
+            primed: get(&self.primed),
+            primes_refused: get(&self.primes_refused),
             ..BusStats::default()
         }
     }
 
     pub(crate) fn reset(&self) {
-        let all = [&self.taken_in, &self.rejected, &self.published, &self.failures, &self.gaps, &self.clears];
-        all.into_iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+        let messages = [&self.taken_in, &self.rejected, &self.published, &self.failures];
+        let outcomes = [&self.gaps, &self.clears, &self.primed, &self.primes_refused];
+        messages.into_iter().chain(outcomes).for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 }

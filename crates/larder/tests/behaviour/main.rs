@@ -17,6 +17,7 @@ mod matching;
 mod nodes;
 mod outages;
 mod payloads;
+mod priming;
 mod reads;
 mod recovery;
 mod refreshing;

@@ -200,8 +200,7 @@ impl Core {
                     self.refresh_copy(sync, key, version_of(*version));
                 }
             }
-            // What this release does not do yet it does not trust memory after.
-            News::Primed(_) => self.clear_soon(sync, ClearReason::Told),
+            News::Primed(primed) => self.take_primed(sync, primed),
         }
     }
 

@@ -84,6 +84,8 @@ impl Core {
             self.note_missed(sync, 1);
             self.clear_now(&mut continuity, ClearReason::Gap);
         }
+        let tips = pulse.sequences.iter().map(|tip| Version::new(tip.number));
+        sync.primes.line().draw(cleared, tips);
         if nothing_missed_meanwhile {
             self.catch_up_in_private_tiers(&pulse.sequences);
         }

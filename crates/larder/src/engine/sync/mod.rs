@@ -20,6 +20,7 @@ mod beat;
 mod everywhere;
 mod inbox;
 mod outbox;
+mod prime;
 mod questions;
 mod reload;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use self::outbox::rest_or_wait;
 use self::{
     inbox::Mailbox,
     outbox::Outbox,
+    prime::Primes,
     questions::{Answers, Asked},
     reload::Reloads,
 };
@@ -91,6 +93,7 @@ pub(crate) struct Sync {
     asked: Asked,
     answers: Answers,
     reloads: Reloads,
+    primes: Primes,
     /// Counts subscriptions: what a beat learns that began before the last one proves nothing.
     joins: AtomicU64,
     /// The subscription after which memory was cleared and proven last.
@@ -128,6 +131,7 @@ impl Sync {
             asked: Asked::default(),
             answers: Answers::default(),
             reloads: Reloads::default(),
+            primes: Primes::default(),
             joins: AtomicU64::new(0),
             proven_join: AtomicU64::new(0),
             hears: AtomicBool::new(false),
@@ -216,6 +220,7 @@ pub(crate) async fn join(core: &Arc<Core>) -> Result<()> {
     sync.books_begin(core.now());
     core.untracked(apply::take_in(weak.clone(), Arc::clone(&sync.inbox), core.ending.clone()));
     core.untracked(reload::reload(weak.clone()));
+    core.untracked(prime::keep_primed(weak.clone()));
     core.untracked(beat::beat(weak));
     sync.bus.subscribe(Arc::clone(&sync.inbox) as _).await.map_err(|error| {
         let text = format!("the bus `{}` cannot be heard", sync.name);

@@ -16,10 +16,10 @@ use std::{
 use larder_core::{Bus, Event, Key, Moment, Version};
 use tokio::sync::{Notify, oneshot};
 
-use super::Sync;
+use super::{Sync, prime::WAITING_MAX as PRIMES_MAX};
 use crate::{
     engine::Core,
-    message::{Message, News, Room},
+    message::{Message, News, Primed, Room},
     stats::BusCounters,
 };
 
@@ -60,6 +60,8 @@ struct State {
     down: bool,
     /// A sign of life is due.
     alive: Option<Moment>,
+    /// Values for peers, behind all news.
+    primes: VecDeque<Primed>,
 }
 
 struct Parcel {
@@ -107,6 +109,19 @@ impl Outbox {
         let mut state = self.state();
         if !state.down && state.fresh.len() < self.max {
             state.fresh.push_back(Parcel { news, told: None });
+            drop(state);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Offers peers a value. The oldest make room; while the bus is down there is nothing to offer.
+    pub(super) fn prime(&self, primed: Primed) {
+        let mut state = self.state();
+        if !state.down {
+            if state.primes.len() >= PRIMES_MAX {
+                state.primes.pop_front();
+            }
+            state.primes.push_back(primed);
             drop(state);
             self.filled.notify_one();
         }
@@ -161,7 +176,9 @@ impl State {
 
     /// The oldest news, with those behind it that fit into the same message.
     fn next_fresh(&mut self, mut room: Room) -> Option<(News, Vec<oneshot::Sender<Told>>)> {
-        let Parcel { mut news, told } = self.fresh.pop_front()?;
+        let Some(Parcel { mut news, told }) = self.fresh.pop_front() else {
+            return self.primes.pop_front().map(|primed| (News::Primed(primed), Vec::new()));
+        };
         let mut waiting: Vec<_> = told.into_iter().collect();
         if let News::Dropped(keys) = &mut news {
             let mut fit = |keys: &[(Key, Version)]| keys.iter().all(|(key, _)| room.takes(key));
@@ -185,7 +202,6 @@ impl State {
             News::Expired(keys) => keys.into_iter().map(|(key, at)| (key, Kept::Expired(at))).collect(),
             News::Owed(keys) => keys.into_iter().map(|key| (key, Kept::Owed)).collect(),
             News::Refreshed(keys) => keys.into_iter().map(|(key, at)| (key, Kept::Refreshed(at))).collect(),
-            News::Primed(primed) => vec![(primed.key, Kept::Dropped(primed.version))],
             News::Raised { .. } | News::Matched { .. } if self.kept_others.len() < OTHERS_MAX => {
                 self.kept_others.push(news);
                 return 1;
@@ -195,7 +211,11 @@ impl State {
                 return 1;
             }
             // Only useful now.
-            News::Alive { .. } | News::Freed(_) | News::Asked { .. } | News::Acked { .. } => return 0,
+            News::Alive { .. }
+            | News::Freed(_)
+            | News::Asked { .. }
+            | News::Acked { .. }
+            | News::Primed(_) => return 0,
         };
         let count = keys.len() as u64;
         for (key, kept) in keys {
@@ -292,6 +312,7 @@ impl Core {
             outbox.last.store(number, Ordering::Release);
         } else {
             let mut keys = state.keep(message.news, outbox.max);
+            state.primes.clear();
             // Nobody waits for a bus that is down.
             while let Some(Parcel { news, told }) = state.fresh.pop_front() {
                 keys += state.keep(news, outbox.max);

@@ -202,7 +202,11 @@ async fn row_62_a_forged_value_is_served_by_nobody() {
     let primed = Primed { key: key(1), version: Version::MAX, envelope: Bytes::from_static(b"\x01\x07") };
     node.tell(None, News::Primed(primed));
     arrive().await;
-    assert_eq!(node.get(1).await, None);
+    assert_eq!(
+        (node.get(1).await, node.clears()),
+        (None, 1),
+        "memory was cleared when it joined, and not since"
+    );
 }
 
 /// Counts the lines that a log would show.
