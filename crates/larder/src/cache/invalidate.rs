@@ -4,7 +4,7 @@ use larder_core::{Barrier, Result, Sequence};
 
 use super::Cache;
 use crate::{
-    engine::{Core, Invalidated, Reach, Scope},
+    engine::{Core, Invalidated, Reach, Scope, Spot},
     key::CacheKey,
     options::WriteMode,
     policy::barrier::{Scope as Covered, Target, Verb},
@@ -120,7 +120,33 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         tags: &[T],
         which: TagMatch,
     ) -> Result<Invalidated> {
-        self.raise_everywhere(tagged(&self.covered(), tags, which)?).await
+        self.raise_everywhere(tagged(&self.covered(), tags, which)?, Verb::Remove).await
+    }
+
+    /// As [`expire_tags`](Self::expire_tags), and answers when no node serves what was there before as fresh.
+    ///
+    /// # Errors
+    /// As [`invalidate_tags_everywhere`](Self::invalidate_tags_everywhere).
+    ///
+    /// # Cancellation
+    /// It goes on; nobody waits for the others.
+    pub async fn expire_tags_everywhere<T: AsRef<str>>(
+        &self,
+        tags: &[T],
+        which: TagMatch,
+    ) -> Result<Invalidated> {
+        self.raise_everywhere(tagged(&self.covered(), tags, which)?, Verb::Expire).await
+    }
+
+    /// As [`expire_all`](Self::expire_all), and answers when no node serves what was there before as fresh.
+    ///
+    /// # Errors
+    /// As [`expire_all`](Self::expire_all) and [`remove_everywhere`](Self::remove_everywhere).
+    ///
+    /// # Cancellation
+    /// It goes on; nobody waits for the others.
+    pub async fn expire_all_everywhere(&self) -> Result<Invalidated> {
+        self.raise_everywhere(vec![Target::Entries(self.covered())], Verb::Expire).await
     }
 
     /// As [`clear`](Self::clear), and answers when no node serves what was there before (K13).
@@ -132,7 +158,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// The clear goes on; nobody waits for the others.
     pub async fn clear_everywhere(&self) -> Result<Invalidated> {
         if self.scope.core.barriers.are_drawn_by_a_store() {
-            return self.raise_everywhere(vec![Target::Entries(self.covered())]).await;
+            return self.raise_everywhere(vec![Target::Entries(self.covered())], Verb::Remove).await;
         }
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
@@ -152,10 +178,10 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         Ok(invalidated)
     }
 
-    async fn raise_everywhere(&self, targets: Vec<Target>) -> Result<Invalidated> {
+    async fn raise_everywhere(&self, targets: Vec<Target>, verb: Verb) -> Result<Invalidated> {
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
-        let (at, mut invalidated) = raise(&self.scope, targets, Verb::Remove, WriteMode::Strict).await?;
+        let (at, mut invalidated) = raise(&self.scope, targets, verb, WriteMode::Strict).await?;
         let drawn = self.scope.core.barriers.are_drawn_by_a_store();
         let up_to = at.filter(|_| drawn).map(|at| (Sequence::Barriers, at.get()));
         self.scope.core.reach_everybody(up_to.into_iter().collect()).await?;
@@ -215,10 +241,44 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         let spot = self.spot(key)?;
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
-        let mut invalidated = self.scope.remove(vec![spot.clone()], WriteMode::Strict).await?;
+        let invalidated = self.scope.remove(vec![spot.clone()], WriteMode::Strict).await?;
+        self.everywhere(&spot, invalidated).await
+    }
+
+    /// As [`expire`](Self::expire), and answers when no node serves what was there before as fresh: each serves it within
+    /// its stale windows, and marked.
+    ///
+    /// # Errors
+    /// As [`expire`](Self::expire) and [`remove_everywhere`](Self::remove_everywhere).
+    ///
+    /// # Cancellation
+    /// It goes on; nobody waits for the others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), larder::Error> {
+    /// use larder::{Cache, ErrorKind, Memory, Stack};
+    ///
+    /// // A stack without a bus knows of no other nodes, and says so.
+    /// let stack = Stack::builder().memory(Memory::max_entries(10)).build().await?;
+    /// let prices: Cache<u64, u32> = stack.cache("price").build()?;
+    /// let unheard = prices.expire_everywhere(&42).await;
+    /// assert_eq!(unheard.map_err(|error| error.kind()), Err(ErrorKind::Unsupported));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn expire_everywhere(&self, key: &K) -> Result<Invalidated> {
+        let spot = self.spot(key)?;
+        self.scope.core.check_open()?;
+        self.scope.core.sync_for_everywhere()?;
+        let invalidated = self.scope.expire(vec![spot.clone()], WriteMode::Strict).await?;
+        self.everywhere(&spot, invalidated).await
+    }
+
+    /// Waits until everybody has heard of the last invalidation of a key.
+    async fn everywhere(&self, spot: &Spot, invalidated: Invalidated) -> Result<Invalidated> {
         let up_to = self.scope.place_of(&spot.key).into_iter().collect();
         self.scope.core.reach_everybody(up_to).await?;
-        invalidated.everywhere = true;
-        Ok(invalidated)
+        Ok(Invalidated { everywhere: true, ..invalidated })
     }
 }

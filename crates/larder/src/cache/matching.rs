@@ -109,7 +109,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The removal goes on; nobody waits for the others.
     pub async fn remove_prefix_everywhere(&self, prefix: &str) -> Result<Matched> {
-        self.matching_everywhere(KeyPattern::prefix(prefix)?).await
+        self.matching_everywhere(KeyPattern::prefix(prefix)?, Verb::Remove).await
     }
 
     /// As [`remove_matching`](Self::remove_matching), and answers when no node serves what was there before (K13).
@@ -120,7 +120,29 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The removal goes on; nobody waits for the others.
     pub async fn remove_matching_everywhere(&self, pattern: &KeyPattern) -> Result<Matched> {
-        self.matching_everywhere(pattern.clone()).await
+        self.matching_everywhere(pattern.clone(), Verb::Remove).await
+    }
+
+    /// As [`expire_prefix`](Self::expire_prefix), and answers when no node serves what was there before as fresh.
+    ///
+    /// # Errors
+    /// As [`remove_prefix_everywhere`](Self::remove_prefix_everywhere).
+    ///
+    /// # Cancellation
+    /// It goes on; nobody waits for the others.
+    pub async fn expire_prefix_everywhere(&self, prefix: &str) -> Result<Matched> {
+        self.matching_everywhere(KeyPattern::prefix(prefix)?, Verb::Expire).await
+    }
+
+    /// As [`expire_matching`](Self::expire_matching), and answers when no node serves what was there before as fresh.
+    ///
+    /// # Errors
+    /// As [`remove_matching_everywhere`](Self::remove_matching_everywhere).
+    ///
+    /// # Cancellation
+    /// It goes on; nobody waits for the others.
+    pub async fn expire_matching_everywhere(&self, pattern: &KeyPattern) -> Result<Matched> {
+        self.matching_everywhere(pattern.clone(), Verb::Expire).await
     }
 
     async fn matching(&self, keys: KeyPattern, verb: Verb) -> Result<Matched> {
@@ -129,10 +151,10 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         Ok(matched)
     }
 
-    async fn matching_everywhere(&self, keys: KeyPattern) -> Result<Matched> {
+    async fn matching_everywhere(&self, keys: KeyPattern, verb: Verb) -> Result<Matched> {
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
-        let (at, mut matched) = self.scope.invalidate_matching(keys, Verb::Remove, WriteMode::Strict).await?;
+        let (at, mut matched) = self.scope.invalidate_matching(keys, verb, WriteMode::Strict).await?;
         let up_to = at.map(|at| (Sequence::Barriers, at.get()));
         self.scope.core.reach_everybody(up_to.into_iter().collect()).await?;
         matched.invalidated.everywhere = true;

@@ -9,6 +9,7 @@ mod cancel;
 mod channel;
 mod crowd;
 mod epochs;
+mod everywhere;
 mod flights;
 mod freshness;
 mod lives;
