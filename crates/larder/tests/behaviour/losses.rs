@@ -1,10 +1,11 @@
 //! News that get lost, and what must not follow from it.
 
 use larder::{
-    BusSettings, Cache, LoadContext, Loaded, Memory, Policy, Reach, Stack, TierSettings, hours, millis, secs,
+    BusSettings, Cache, ErrorKind, LoadContext, Loaded, Memory, Policy, Reach, ReadOptions, Stack,
+    TierSettings, hours, millis, secs,
 };
 use larder_core::{Capabilities, Store};
-use larder_testkit::{Leg, MemoryStore, SeededRng};
+use larder_testkit::{Fault, Faulty, Leg, MemoryStore, Op, SeededRng, When};
 
 use crate::{
     bus::{Fleet, Way, arrive},
@@ -244,4 +245,68 @@ async fn removed_everywhere_by_a_node_that_was_deaf_nobody_serves_it_who_was_not
     assert!(two.cache.remove_everywhere(&1).await.unwrap().everywhere);
     let lookup = one.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
     assert!(!lookup.answer.is_hit() || lookup.stale.is_some());
+}
+
+/// The removal is older than the expiry, and what it removed must not go on as something stale under the newer number.
+#[tokio::test(start_paused = true)]
+async fn expired_above_a_removal_that_a_node_did_not_hear_nothing_from_before_the_removal_is_served() {
+    for way in [Way::Announced, Way::Published] {
+        for (expirer_is_deaf, loaded_between) in [(true, false), (true, true), (false, false), (false, true)]
+        {
+            let fleet = Fleet::new(way);
+            let (one, two) = (fleet.node().await, fleet.node().await);
+            let lenient = Policy::ttl(hours(1)).stale_while_revalidate(hours(1)).stale_if_error(hours(1));
+            let cache = |stack: &Stack| -> Cache<u64, u64> {
+                stack.cache("lenient").policy(lenient.clone()).build().unwrap()
+            };
+            let (here, there) = (cache(&one.stack), cache(&two.stack));
+            let origin = Origin::default();
+            assert_eq!(load(&here, 1, origin.gives(7)).await, 7);
+            assert_eq!(load(&there, 1, origin.gives(7)).await, 7);
+            two.leg.set_deaf(true);
+            here.remove(&1).await.unwrap();
+            if loaded_between {
+                assert_eq!(load(&here, 1, origin.gives(8)).await, 8);
+            }
+            two.leg.set_deaf(expirer_is_deaf);
+            if expirer_is_deaf { there.expire(&1).await } else { here.expire(&1).await }.unwrap();
+            arrive().await;
+            let allowing = ReadOptions::new().allow_stale(true);
+            let answer = there.get_with(&1, &allowing).await.unwrap().answer;
+            let expected = loaded_between.then_some(&8);
+            assert!(
+                answer.as_value().is_none() || answer.as_value() == expected,
+                "{way:?}, by the deaf: {expirer_is_deaf}, loaded: {loaded_between}: {answer:?}"
+            );
+        }
+    }
+}
+
+/// K9: everything recovers within 20 s, so what is owed must not wait for longer than that behind one lost answer.
+#[tokio::test(start_paused = true)]
+async fn a_clear_whose_answer_is_lost_is_given_up_in_time_for_what_is_owed_to_be_paid() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let shared = fleet.store.clone().with_capabilities(without_barriers());
+        let (store, faults) = Faulty::new(shared, 1);
+        let builder = Stack::builder().memory(Memory::max_entries(100)).clock(fleet.clock.clone());
+        let builder = builder.rng(SeededRng::unpredictable()).bus(fleet.bus.clone());
+        let stack = builder.store_with(store, TierSettings::new().with_name("shared")).build().await.unwrap();
+        let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+        sleep(secs(1)).await;
+        cache.set(&1, 7).await.unwrap();
+        faults.inject(Op::Clear, When::Nth(1), Fault::Hang);
+        let began = Watch::start();
+        let error = cache.clear().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{way:?}: {error}");
+        assert_eq!(began.elapsed(), secs(15), "{way:?}");
+        assert_eq!(get(&cache, 1).await, None, "{way:?}: its copy is not read before it is gone");
+        while stack.stats().tiers[0].journal > 0 {
+            sleep(millis(10)).await;
+            assert!(began.elapsed() < secs(20), "{way:?}: {:?}", stack.stats().tiers);
+        }
+        assert!(faults.calls(Op::Clear) > 1, "{way:?}: it was repeated");
+        cache.set(&1, 8).await.unwrap();
+        assert_eq!(get(&cache, 1).await, Some(8), "{way:?}");
+    }
 }
