@@ -169,6 +169,8 @@ pub enum Event {
     InvalidationJournaled { tier: Arc<str>, keys: u64 },
     /// Kept invalidations were executed.
     InvalidationReplayed { tier: Arc<str>, keys: u64 },
+    /// The stack was shut down while a store still owed so many invalidations: nobody will repeat them.
+    InvalidationsLost { tier: Arc<str>, keys: u64 },
     /// The wait for another process' load ended without its result; loaded here, not stored.
     LeaseLost { namespace: Arc<str>, key: Key },
     /// The node hears its bus, for the first time or again.
@@ -223,6 +225,7 @@ impl Event {
             Self::LineageChanged { .. } => "lineage_changed",
             Self::InvalidationJournaled { .. } => "invalidation_journaled",
             Self::InvalidationReplayed { .. } => "invalidation_replayed",
+            Self::InvalidationsLost { .. } => "invalidations_lost",
             Self::LeaseLost { .. } => "lease_lost",
             Self::BusUp { .. } => "bus_up",
             Self::BusDown { .. } => "bus_down",

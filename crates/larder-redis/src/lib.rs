@@ -28,6 +28,7 @@
 //! | | [`RedisBus`] | [`TrackingBus`] |
 //! |---|---|---|
 //! | tells of | what nodes publish, what stores announce | whatever changes an entry: any client, expiry, eviction |
+//! | of barriers (tags, prefixes, patterns, `clear`) | each with what it is about | that there was one: [`Missed`] |
 //! | delivery | at most once, to who listens at the time | the same |
 //! | order | that of each publisher, that of each partition's announcements | that of the server; changes that follow each other closely may come as one |
 //! | a message is lost | seen by the gap in the numbers of announcements, at the next one or at the next beat | not seen, but only a lost connection loses any |

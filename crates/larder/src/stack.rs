@@ -155,10 +155,12 @@ impl Stack {
     }
 
     /// Ends the stack: new calls answer `Closed`, work under way is waited for, up to `limit`, then ended; stores
-    /// flush and close. Idempotent. What was not written to a store by then is not written.
+    /// flush and close. Idempotent. What was not written to a store by then is not written. Invalidations that a store could not
+    /// execute before are tried once more.
     ///
     /// # Errors
-    /// `Timeout` when work had to be ended; a store's error when it could not close in order.
+    /// `Timeout` when work had to be ended; `Unavailable` when a store is still owed invalidations, with how many, which
+    /// [`Event::InvalidationsLost`](larder_core::Event::InvalidationsLost) tells too; a store's error when it could not close in order.
     ///
     /// # Cancellation
     /// The stack is closed, but work may be left running and stores open; they end when the last handle is dropped.

@@ -199,6 +199,11 @@ impl Tier {
         count
     }
 
+    /// How much is owed.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn owes_anything(&self) -> bool {
         self.owed.load(Ordering::Acquire) > 0
     }
@@ -305,7 +310,7 @@ impl Tier {
         TierStats {
             state: breaker.state(),
             degraded_for: breaker.open_until().map(|until| now.until(until)),
-            journal: self.owed.load(Ordering::Acquire) as u64,
+            journal: self.owed() as u64,
             ..self.counters.read(Arc::clone(&self.name))
         }
     }

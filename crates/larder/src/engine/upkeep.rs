@@ -6,7 +6,7 @@ use std::{
 };
 
 use larder_core::{
-    Error, ErrorKind, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Token, Version,
+    Error, ErrorKind, Event, Found, Key, LeaseFor, LeaseRequest, Life, Read, Result, Store, Token, Version,
 };
 
 use super::{Core, Tier, sync::Sync};
@@ -30,9 +30,7 @@ pub(crate) async fn keep_house(core: Weak<Core>) {
         }
         let Some(core) = core.upgrade() else { return };
         core.sweep(SWEEP);
-        for place in core.store_places().filter(|place| core.store(*place).owes_anything()) {
-            core.pay(place).await;
-        }
+        core.pay_all().await;
     }
 }
 
@@ -104,18 +102,28 @@ impl Core {
         }
     }
 
-    /// Ends everything, within `limit`: refuses new calls, waits for what is under way, ends the rest, closes the
-    /// stores. Idempotent.
-    pub(crate) async fn shut_down(&self, limit: Duration) -> Result<()> {
+    /// Ends everything, within `limit`: refuses new calls, waits for what is under way, ends the rest, pays what stores are
+    /// owed if they take it now, closes them. Idempotent.
+    pub(crate) async fn shut_down(self: &Arc<Self>, limit: Duration) -> Result<()> {
         self.hub.signals.set(Signal::Closed);
         let mut ended = self.shutting_down.lock().await;
         if *ended {
             return Ok(());
         }
         self.tasks.close();
-        let drained = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        let mut drained = false;
+        let draining = async {
+            self.tasks.wait().await;
+            drained = true;
+            // What there is no time for is counted as lost.
+            self.pay_all().await;
+        };
+        drop(tokio::time::timeout(limit, draining).await);
         self.flights.closed.store(true, Ordering::Release);
-        let mut failure = super::sync::leave(self, CLOSE).await.err();
+        let mut failure = self.tell_what_is_lost();
+        if let Err(error) = super::sync::leave(self, CLOSE).await {
+            failure.get_or_insert(error);
+        }
         self.ending.cancel();
         for tier in &self.tiers {
             let closed = tokio::time::timeout(CLOSE, tier.store.close()).await;
@@ -137,6 +145,28 @@ impl Core {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Timeout, format!("work was still under way after {limit:?} and was ended")))
+    }
+
+    async fn pay_all(self: &Arc<Self>) {
+        for place in self.store_places().filter(|place| self.store(*place).owes_anything()) {
+            self.pay(place).await;
+        }
+    }
+
+    /// Nobody will repeat what stores are owed now.
+    fn tell_what_is_lost(&self) -> Option<Error> {
+        let mut failure = None;
+        for tier in self.tiers.iter().filter(|tier| tier.owes_anything()) {
+            let keys = tier.owed() as u64;
+            tracing::warn!(target: "larder::invalidate", tier = &*tier.name, keys, "invalidations are lost with the stack");
+            self.tell(|| Event::InvalidationsLost { tier: Arc::clone(&tier.name), keys });
+            let text = format!(
+                "the store was owed {keys} invalidations when the stack was shut down; what it holds of them may be \
+                 served until its time is over, unless you invalidate it again"
+            );
+            failure.get_or_insert(Error::new(ErrorKind::Unavailable, text).at_tier(&tier.name));
+        }
+        failure
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ending a stack.
 
 use larder::{ErrorKind, Policy, WarmOptions, millis, secs};
+use larder_core::Event;
 use larder_testkit::Op;
 
 use crate::support::{Fleet, Origin, Watch, get, load, memory_only, no_loader, sleep};
@@ -34,6 +35,37 @@ async fn shutdown_ends_what_takes_longer_than_its_limit() {
     let error = loading.await.unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Closed), "{error}");
     assert_eq!((node.faults.calls(Op::Close), node.stack.stats().flights), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_tries_once_more_what_a_store_is_owed_and_counts_what_it_still_does_not_take() {
+    for is_back in [true, false] {
+        let fleet = Fleet::new();
+        let (node, other) = (fleet.node(Policy::default()).await, fleet.node(Policy::default()).await);
+        for key in [1, 2] {
+            node.cache.set(&key, 7).await.unwrap();
+            node.faults.fail(Op::Remove);
+            assert!(node.cache.remove(&key).await.is_err());
+        }
+        if is_back {
+            node.faults.heal();
+        }
+        let watch = Watch::start();
+        let ended = node.stack.shutdown(secs(5)).await;
+        assert!(watch.elapsed() < secs(1));
+        let left = [get(&other.cache, 1).await, get(&other.cache, 2).await];
+        let lost = |event: &Event| matches!(event, Event::InvalidationsLost { tier, keys: 2 } if &**tier == "shared");
+        let told = node.recorder.events().iter().filter(|event| lost(event)).count();
+        if is_back {
+            ended.unwrap();
+            assert_eq!((left, told), ([None, None], 0));
+        } else {
+            let error = ended.unwrap_err();
+            assert_eq!((error.kind(), error.tier()), (ErrorKind::Unavailable, Some("shared")));
+            assert!(error.to_string().contains("owed 2 invalidations"), "{error}");
+            assert_eq!((left, told), ([Some(7), Some(7)], 1));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
