@@ -30,6 +30,8 @@ use super::settled::Settled;
 use crate::shim::{AtomicBool, AtomicU64, Ordering};
 
 const STRIPES: usize = 1 << 16;
+/// What the fences of a process take.
+const _: () = assert!(size_of::<Stripe>() * STRIPES <= 1 << 20);
 /// More numbers than a store can lose in a failover, or draw while its answer is read.
 pub(crate) const FAR: u64 = 1 << 32;
 
