@@ -94,7 +94,8 @@ impl Stack {
         capturing(future, &self.core.tier_names).await
     }
 
-    /// Asks every store whether it answers, whatever its breaker says. Memory is always well and left out.
+    /// Asks every store whether it answers, whatever its breaker says, and at last the bus. Memory is always well and left
+    /// out.
     pub async fn health(&self) -> Vec<TierHealth> {
         self.core.health().await
     }

@@ -1,8 +1,8 @@
 //! Looking into the tiers without disturbing them: no statistics, no recency, no fill.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use larder_core::{Error, Found, Life, Read, Result, Store, Version};
+use larder_core::{Error, ErrorKind, Found, Life, Read, Result, Store, Version};
 
 use super::{Core, MEMORY, Scope, seal::Held, space::Spot};
 use crate::value::{Entry, Slot};
@@ -49,11 +49,11 @@ impl Inspection {
     }
 }
 
-/// How a tier answered a health check.
+/// How a tier, or the bus, answered a health check.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TierHealth {
-    /// The tier.
+    /// Its name.
     pub tier: Arc<str>,
     /// How long the answer took.
     pub latency: Duration,
@@ -136,21 +136,29 @@ impl Scope {
 impl Core {
     /// Asks every store whether it answers.
     pub(crate) async fn health(&self) -> Vec<TierHealth> {
-        let mut health = Vec::with_capacity(self.tiers.len());
+        let mut health = Vec::with_capacity(self.tiers.len() + 1);
         for tier in &self.tiers {
-            let began = self.clock.nanos();
             // Not through the breaker: a health check shall see for itself.
-            let error = match tokio::time::timeout(tier.timeout, tier.store.ping()).await {
-                Ok(answer) => answer.err(),
-                Err(_) => {
-                    let text = format!("no answer within {:?}", tier.timeout);
-                    Some(Error::new(larder_core::ErrorKind::Timeout, text))
-                }
-            };
-            let latency = Duration::from_nanos(self.clock.nanos().saturating_sub(began));
-            let error = error.map(|error| error.at_tier(&tier.name));
-            health.push(TierHealth { tier: Arc::clone(&tier.name), latency, error });
+            health.push(self.health_of(&tier.name, tier.timeout, tier.store.ping()).await);
+        }
+        if let Some(sync) = &self.sync {
+            health.push(self.health_of(&sync.name, sync.timeout(), sync.ping()).await);
         }
         health
+    }
+
+    async fn health_of(
+        &self,
+        name: &Arc<str>,
+        limit: Duration,
+        ping: impl Future<Output = Result<()>>,
+    ) -> TierHealth {
+        let began = self.clock.nanos();
+        let error = match tokio::time::timeout(limit, ping).await {
+            Ok(answer) => answer.err(),
+            Err(_) => Some(Error::new(ErrorKind::Timeout, format!("no answer within {limit:?}"))),
+        };
+        let latency = Duration::from_nanos(self.clock.nanos().saturating_sub(began));
+        TierHealth { tier: Arc::clone(name), latency, error: error.map(|error| error.at_tier(name)) }
     }
 }

@@ -7,6 +7,7 @@ use larder::{
 use larder_core::{Capabilities, Store};
 use larder_testkit::{MemoryBus, MemoryStore, Op, PausedClock, SeededRng};
 
+use crate::bus;
 use crate::support::{Fleet, Loading, Node, Origin, get, key, load, memory_only, no_loader, sleep};
 
 /// A value with tags.
@@ -312,4 +313,65 @@ async fn what_a_node_that_nobody_tells_writes_or_loads_after_an_invalidation_is_
         }
         assert_eq!(get(&one.cache, key).await, Some(7), "it was set or loaded after that");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_set_again_bears_its_new_tags_and_no_longer_the_old_ones() {
+    let fleet = bus::Fleet::new(bus::Way::Announced);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    let both = async || (get(&one.cache, 1).await, get(&two.cache, 1).await);
+    one.cache.set_with(&1, 1, &with_tags(&["old", "both"])).await.unwrap();
+    assert_eq!(both().await, (Some(1), Some(1)));
+    one.cache.set_with(&1, 2, &with_tags(&["new", "both"])).await.unwrap();
+    one.cache.invalidate_tag("old").await.unwrap();
+    bus::arrive().await;
+    assert_eq!(both().await, (Some(2), Some(2)));
+    for tag in ["new", "both"] {
+        one.cache.set_with(&1, 3, &with_tags(&["new", "both"])).await.unwrap();
+        bus::arrive().await;
+        assert_eq!(both().await, (Some(3), Some(3)));
+        two.cache.invalidate_tag(tag).await.unwrap();
+        bus::arrive().await;
+        assert_eq!(both().await, (None, None), "{tag}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_of_the_whole_stack_expire_in_every_namespace_and_their_windows_stand() {
+    let fleet = bus::Fleet::new(bus::Way::Announced);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    let caches = ["x", "y"]
+        .map(|name| -> Cache<u64, u64> { two.stack.cache(name).policy(windows()).build().unwrap() });
+    for cache in &caches {
+        cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+        cache.set_with(&2, 2, &with_tags(&["b"])).await.unwrap();
+    }
+    one.stack.expire_tags(&["a"], TagMatch::Any).await.unwrap();
+    bus::arrive().await;
+    for cache in &caches {
+        for (key, expired) in [(1, true), (2, false)] {
+            let found = cache.get_with(&key, &ReadOptions::new().allow_stale(true)).await.unwrap();
+            assert!(found.answer.as_value().is_some(), "its windows stand");
+            assert_eq!(found.stale.is_some(), expired);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_tags_than_one_call_takes_are_refused_and_nothing_is_invalidated() {
+    let stack = memory_only().await;
+    let cache: Cache<u64, u64> = stack.cache("n").policy(windows()).build().unwrap();
+    cache.set_with(&1, 1, &with_tags(&["0"])).await.unwrap();
+    let tags: Vec<String> = (0..129).map(|n| n.to_string()).collect();
+    for error in [
+        cache.invalidate_tags(&tags, TagMatch::Any).await.unwrap_err(),
+        cache.expire_tags(&tags, TagMatch::Any).await.unwrap_err(),
+        stack.invalidate_tags(&tags, TagMatch::Any).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), larder::ErrorKind::Rejected);
+        assert!(error.to_string().contains("128"), "{error}");
+    }
+    assert_eq!(get(&cache, 1).await, Some(1));
+    cache.invalidate_tags(&tags[..128], TagMatch::Any).await.unwrap();
+    assert_eq!(get(&cache, 1).await, None);
 }

@@ -3,6 +3,7 @@
 use larder::{
     BusSettings, Cache, Error, Memory, Policy, Reach, Stack, TagMatch, WriteOptions, hours, millis, secs,
 };
+use larder_core::Event;
 use larder_testkit::{MemoryBus, MemoryStore, Op, SeededRng};
 
 use crate::{
@@ -186,4 +187,81 @@ async fn one_way_nodes_that_could_not_keep_a_promise_are_refused_with_what_to_do
     assert!(mute.contains("bus.publish") && mute.contains("such as Redis"), "{mute}");
     let narrow = refused(BusSettings::new(), false, bus().with_max_message_bytes(1_000)).await.to_string();
     assert!(narrow.contains("less than 1024 bytes"), "{narrow}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_its_bound_what_waits_for_the_bus_becomes_one_notice_and_the_last_news_of_a_key_win() {
+    let fleet = Fleet::new(Way::Alone);
+    let one = fleet.node().await;
+    let two = fleet.node_with(BusSettings::new().with_outbox_max(10)).await;
+    sleep(secs(1)).await;
+    let waiting = || two.stack.stats().bus.unwrap().waiting;
+    load_in_memory(&one, 0..30).await;
+    two.leg.set_mute(true);
+    for _ in 0..3 {
+        two.cache.expire(&1).await.unwrap();
+        two.cache.remove(&1).await.unwrap();
+        two.cache.expire(&1).await.unwrap();
+    }
+    assert_eq!(waiting(), 1, "a slot a key");
+    two.leg.set_mute(false);
+    sleep(secs(6)).await;
+    assert_eq!((waiting(), get(&one.cache, 1).await, get(&one.cache, 2).await), (0, None, Some(7)));
+
+    two.leg.set_mute(true);
+    for key in 2..20 {
+        assert_eq!(two.cache.remove(&key).await.unwrap().bus, Reach::Journaled);
+    }
+    assert!(waiting() <= 10, "{} wait", waiting());
+    assert!(two.recorder.events().iter().any(|event| matches!(event, Event::NewsKept { .. })));
+    two.leg.set_mute(false);
+    sleep(secs(6)).await;
+    for key in 2..30 {
+        assert_eq!(get(&one.cache, key).await, None, "everything may have changed: {key}");
+    }
+}
+
+#[cfg(feature = "signing")]
+#[tokio::test(start_paused = true)]
+async fn a_fleet_with_a_secret_hears_its_own_and_forgets_at_most_by_what_others_say() {
+    let settings = |secret: &[u8]| BusSettings::new().with_secret(larder::BusSecret::new(secret).unwrap());
+    for way in crate::bus::WAYS {
+        let fleet = Fleet::new(way);
+        let one = fleet.node_with(settings(b"the secret of the fleet, 32 bytes")).await;
+        let two = fleet.node_with(settings(b"the secret of the fleet, 32 bytes")).await;
+        sleep(secs(1)).await;
+        load_in_memory(&two, [1]).await;
+        assert_eq!(one.cache.remove(&1).await.unwrap().bus, Reach::Done);
+        arrive().await;
+        assert_eq!(get(&two.cache, 1).await, None, "{way:?}");
+        assert_eq!(two.stack.stats().bus.unwrap().rejected, 0, "{way:?}");
+
+        let stranger = fleet.node_with(settings(b"another secret that is as long as it")).await;
+        sleep(secs(1)).await;
+        load_in_memory(&two, [2]).await;
+        drop(stranger.cache.remove(&2).await);
+        sleep(secs(3)).await;
+        assert!(two.stack.stats().bus.unwrap().rejected > 0, "{way:?}");
+        let kept = get(&two.cache, 2).await;
+        assert_eq!(
+            kept,
+            (way == Way::Alone).then_some(7),
+            "{way:?}: only a store proves that something happened"
+        );
+        load_in_memory(&two, [3]).await;
+        assert_eq!(load(&two.cache, 3, no_loader()).await, 7, "{way:?}: and memory is served");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_health_check_asks_the_bus_too() {
+    let fleet = Fleet::new(Way::Published);
+    let node = fleet.node().await;
+    let names = |health: &[larder::TierHealth]| {
+        health.iter().map(|one| (one.tier.to_string(), one.is_healthy())).collect::<Vec<_>>()
+    };
+    let (store, bus) = ("shared".to_owned(), "memory-bus".to_owned());
+    assert_eq!(names(&node.stack.health().await), [(store.clone(), true), (bus.clone(), true)]);
+    node.leg.cut();
+    assert_eq!(names(&node.stack.health().await), [(store, true), (bus, false)]);
 }

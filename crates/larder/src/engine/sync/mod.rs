@@ -186,6 +186,16 @@ impl Sync {
         self.settling().lose();
     }
 
+    /// Asks the bus whether it answers.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        self.bus.ping().await
+    }
+
+    /// How long the bus may take for one message.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.settings.timeout
+    }
+
     pub(crate) fn listens(&self) -> bool {
         self.settings.listen
     }
