@@ -201,7 +201,8 @@ async fn a_node_that_was_cut_off_serves_nothing_from_before_at_its_first_beat_af
             one.leg.set_deaf(false);
             one.faults.heal();
             let mut hits = 0;
-            for _ in 0..2_000 {
+            // The breaker of the store may be open for half a minute more.
+            for _ in 0..8_000 {
                 sleep(millis(5)).await;
                 let lookup = one.cache.get_with(&1, &larder::ReadOptions::new()).await.unwrap();
                 hits += u32::from(lookup.answer.is_hit() && lookup.stale.is_none());
