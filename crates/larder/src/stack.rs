@@ -2,14 +2,14 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use larder_core::{KeyPrefix, Observer, Result};
+use larder_core::{Barrier, KeyPrefix, Observer, Result};
 
 use crate::{
     builder::StackBuilder,
-    cache::{CacheBuilder, TagMatch, outcome, tagged},
+    cache::{CacheBuilder, TagMatch, everywhere, outcome, tagged},
     engine::{Core, Invalidated, Reach, Space, TierHealth},
     hub::Subscription,
-    options::Problem,
+    options::{Problem, WriteMode},
     policy::barrier::{Scope as Covered, Target, Verb},
     stats::{Capture, NamespaceStats, Stats, capturing},
 };
@@ -146,13 +146,59 @@ impl Stack {
         self.raise(tagged(&Covered::Stack, tags, which)?, Verb::Expire).await
     }
 
+    /// As [`invalidate_tags`](Self::invalidate_tags), and answers when no node serves what was there before (K13).
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate_tags_everywhere`](crate::Cache::invalidate_tags_everywhere).
+    ///
+    /// # Cancellation
+    /// It goes on; nobody waits for the others.
+    pub async fn invalidate_tags_everywhere<T: AsRef<str>>(
+        &self,
+        tags: &[T],
+        which: TagMatch,
+    ) -> Result<Invalidated> {
+        self.raise_everywhere(tagged(&Covered::Stack, tags, which)?).await
+    }
+
+    /// As [`clear`](Self::clear), and answers when no node serves what was there before (K13). What stores hold of it goes
+    /// when its time is over.
+    ///
+    /// # Errors
+    /// As [`Cache::clear_everywhere`](crate::Cache::clear_everywhere).
+    ///
+    /// # Cancellation
+    /// The clear goes on; nobody waits for the others.
+    pub async fn clear_everywhere(&self) -> Result<Invalidated> {
+        if self.core.barriers.are_drawn_by_a_store() {
+            return self.raise_everywhere(vec![Target::Entries(Covered::Stack)]).await;
+        }
+        self.core.sync_for_everywhere()?;
+        everywhere(&self.core, None, self.clear().await?).await
+    }
+
+    async fn raise_everywhere(&self, targets: Vec<Target>) -> Result<Invalidated> {
+        self.core.sync_for_everywhere()?;
+        let (at, invalidated) = self.raised(targets, Verb::Remove, WriteMode::Strict).await?;
+        everywhere(&self.core, at, invalidated).await
+    }
+
     async fn raise(&self, targets: Vec<Target>, verb: Verb) -> Result<Invalidated> {
+        Ok(self.raised(targets, verb, self.core.settings.write_mode).await?.1)
+    }
+
+    async fn raised(
+        &self,
+        targets: Vec<Target>,
+        verb: Verb,
+        mode: WriteMode,
+    ) -> Result<(Option<Barrier>, Invalidated)> {
         self.core.check_open()?;
         let core = Arc::clone(&self.core);
         let raising = async move { core.raise(targets, verb).await };
         let raised = self.core.tasks.spawn_on(raising, &self.core.runtime).await;
         let (raised, bus) = raised.map_err(|_| crate::engine::runtime_gone())?;
-        Ok(outcome(&self.core, raised, bus, self.core.settings.write_mode)?.1)
+        outcome(&self.core, raised, bus, mode)
     }
 
     /// Ends the stack: new calls answer `Closed`, work under way is waited for, up to `limit`, then ended; stores

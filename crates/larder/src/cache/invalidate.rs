@@ -163,10 +163,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
         // A number that this node drew for itself would leave what the stores hold.
-        let mut invalidated = self.scope.clear(WriteMode::Strict).await?;
-        self.scope.core.reach_everybody(Vec::new()).await?;
-        invalidated.everywhere = true;
-        Ok(invalidated)
+        let invalidated = self.scope.clear(WriteMode::Strict).await?;
+        everywhere(&self.scope.core, None, invalidated).await
     }
 
     fn covered(&self) -> Covered {
@@ -181,13 +179,21 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     async fn raise_everywhere(&self, targets: Vec<Target>, verb: Verb) -> Result<Invalidated> {
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
-        let (at, mut invalidated) = raise(&self.scope, targets, verb, WriteMode::Strict).await?;
-        let drawn = self.scope.core.barriers.are_drawn_by_a_store();
-        let up_to = at.filter(|_| drawn).map(|at| (Sequence::Barriers, at.get()));
-        self.scope.core.reach_everybody(up_to.into_iter().collect()).await?;
-        invalidated.everywhere = true;
-        Ok(invalidated)
+        let (at, invalidated) = raise(&self.scope, targets, verb, WriteMode::Strict).await?;
+        everywhere(&self.scope.core, at, invalidated).await
     }
+}
+
+/// Waits until no node serves anything from before a barrier.
+pub(crate) async fn everywhere(
+    core: &Core,
+    at: Option<Barrier>,
+    invalidated: Invalidated,
+) -> Result<Invalidated> {
+    let drawn = core.barriers.are_drawn_by_a_store();
+    let up_to = at.filter(|_| drawn).map(|at| (Sequence::Barriers, at.get()));
+    core.reach_everybody(up_to.into_iter().collect()).await?;
+    Ok(Invalidated { everywhere: true, ..invalidated })
 }
 
 /// Raises barriers for a caller; answers where they stand, if they do.

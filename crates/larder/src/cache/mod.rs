@@ -19,7 +19,7 @@ use std::{future::Future, marker::PhantomData, sync::Arc, time::Duration};
 use larder_core::{BoxError, Error, ErrorKind, KeyText, Result};
 
 pub use self::invalidate::TagMatch;
-pub(crate) use self::invalidate::{outcome, tagged};
+pub(crate) use self::invalidate::{everywhere, outcome, tagged};
 pub use self::{
     answer::{Answer, Lookup, Stale},
     builder::CacheBuilder,

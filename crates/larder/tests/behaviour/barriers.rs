@@ -358,6 +358,38 @@ async fn tags_of_the_whole_stack_expire_in_every_namespace_and_their_windows_sta
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_whole_stack_is_invalidated_everywhere_in_every_namespace_or_not_begun_without_a_bus() {
+    for way in bus::WAYS {
+        let fleet = bus::Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(1)).await;
+        let other: Cache<u64, u64> = two.stack.cache("other").policy(windows()).build().unwrap();
+        for verb in ["tags", "clear"] {
+            for cache in [&two.cache, &other] {
+                assert_eq!(load(cache, 1, tagged(1, &["a"])).await, 1);
+            }
+            let done = match verb {
+                "tags" => one.stack.invalidate_tags_everywhere(&["a"], TagMatch::Any).await,
+                _ => one.stack.clear_everywhere().await,
+            };
+            assert!(done.unwrap().everywhere, "{way:?} {verb}");
+            for cache in [&two.cache, &other] {
+                assert_eq!(cache.peek(&1).unwrap(), Answer::Miss, "{way:?} {verb}");
+            }
+        }
+    }
+    let alone = memory_only().await;
+    let cache: Cache<u64, u64> = alone.cache("n").policy(windows()).build().unwrap();
+    cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    for refused in
+        [alone.invalidate_tags_everywhere(&["a"], TagMatch::Any).await, alone.clear_everywhere().await]
+    {
+        assert_eq!(refused.unwrap_err().kind(), larder::ErrorKind::Unsupported);
+    }
+    assert_eq!(get(&cache, 1).await, Some(1), "nothing was begun");
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_tags_than_one_call_takes_are_refused_and_nothing_is_invalidated() {
     let stack = memory_only().await;
     let cache: Cache<u64, u64> = stack.cache("n").policy(windows()).build().unwrap();
