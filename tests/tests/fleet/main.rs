@@ -7,6 +7,7 @@ mod failover;
 mod loads;
 mod outage;
 mod partition;
+mod priming;
 mod tags;
 
 use larder_promises::fleet::Fleet;

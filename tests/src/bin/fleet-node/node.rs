@@ -36,6 +36,7 @@ impl Node {
             "set" => {
                 self.cache.set(&number(1)?, Origin::row(number(1)?, number(2)?)).await.map(|()| "ok".into())
             }
+            "refresh" => self.refresh(number(1)?).await,
             "remove" => self.cache.remove(&number(1)?).await.map(reached),
             "expire" => self.cache.expire(&number(1)?).await.map(reached),
             "everywhere" => self.cache.remove_everywhere(&number(1)?).await.map(reached),
@@ -64,6 +65,12 @@ impl Node {
         self.cache
             .get_or_load_with(&key, &ReadOptions::new(), move |_| async move { questions.load(key).await })
             .await
+    }
+
+    async fn refresh(&self, key: u64) -> Result<String> {
+        let questions = Arc::clone(&self.questions);
+        let refreshed = self.cache.refresh(&key, move |_| async move { questions.load(key).await }).await?;
+        Ok(if refreshed.is_done() { "ok" } else { "another is at it" }.into())
     }
 
     /// So many callers at once of one key: how many were answered, with what, and how many were not.
@@ -113,11 +120,12 @@ impl Node {
         let stats = self.stack.stats();
         let (bus, rows, tier) = (stats.bus.unwrap_or_default(), &stats.namespaces[0], &stats.tiers[0]);
         format!(
-            "heard={} sound={} gaps={} clears={} coalesced={} memory={} store={} journal={} tier={:?}",
+            "heard={} sound={} gaps={} clears={} primed={} coalesced={} memory={} store={} journal={} tier={:?}",
             bus.is_heard,
             bus.is_sound,
             bus.gaps,
             bus.clears,
+            bus.primed,
             rows.coalesced,
             rows.tier_hits("memory"),
             rows.tier_hits("redis"),

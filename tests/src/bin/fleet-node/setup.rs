@@ -40,7 +40,9 @@ pub(crate) async fn node(args: &[String], questions: Arc<Questions>) -> Result<N
         .observer(recorder.clone())
         .build()
         .await?;
-    let policy = Policy::ttl(minutes(5)).load_limit(span("load_limit_ms", 30_000));
+    let policy = Policy::ttl(minutes(5))
+        .load_limit(span("load_limit_ms", 30_000))
+        .prime(args.get("prime") == Some(&"yes"));
     let row = stack.cache("row").policy(policy);
     let cache = match args.get("epoch").and_then(|number| number.parse().ok()) {
         None => row.build()?,
