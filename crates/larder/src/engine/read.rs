@@ -213,6 +213,7 @@ impl Scope {
                         access,
                         leases,
                         candidate,
+                        passed: smallvec![],
                         answered,
                         replaces,
                     });

@@ -69,6 +69,8 @@ pub(crate) struct Item {
     pub(crate) leases: SmallVec<[Lease; 2]>,
     /// The best entry past its time.
     pub(crate) candidate: Option<(usize, Entry)>,
+    /// The stores that have an entry which is no answer, and its version.
+    pub(crate) passed: SmallVec<[(usize, Version); 2]>,
     /// Its caller has an answer already and does not wait for this.
     pub(crate) answered: bool,
     /// The fresh entry that is to be refreshed ahead of time: what is not newer than it is no answer.
@@ -286,8 +288,14 @@ impl Scope {
 
     async fn land_and_promote(&self, place: usize, plan: &Plan, item: Item, held: Held, stored: &Stored) {
         self.promote_to_memory(plan, &item, &held);
-        let Item { spot, landing, leases, .. } = item;
+        let Item { spot, landing, leases, passed, .. } = item;
         landing.land(Ok(Landed::found(place, held.entry.clone())));
+        // A store of this node that holds something older would serve it once memory lets go of this.
+        let is_private = |at: usize| !self.core.store(at).capabilities.shared;
+        let older = passed.into_iter().filter(|(_, version)| *version < held.entry.version);
+        for (at, _) in older.filter(|(at, _)| is_private(*at) && self.versions_compare(place)) {
+            drop(self.remove_or_owe(at, vec![spot.key.clone()]).await);
+        }
         if !leases.is_empty() {
             self.promote_to_stores(place, &spot.key, leases, &held, stored).await;
         }
@@ -394,6 +402,7 @@ impl Item {
 
     /// Keeps the better of two entries past their time: the newer, then the one that lives longer.
     fn consider(&mut self, place: usize, entry: Entry) {
+        self.passed.push((place, entry.version));
         let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
         if self.candidate.as_ref().is_none_or(|(_, best)| rank(best) < rank(&entry)) {
             self.candidate = Some((place, entry));

@@ -10,6 +10,29 @@ use larder_testkit::{Fault, Faults, Faulty, MemoryStore, Op, PausedClock, When};
 use crate::support::{Fleet, Origin, Watch, get, key, load, no_loader, plain_capabilities, quiet, sleep};
 
 #[tokio::test(start_paused = true)]
+async fn what_is_refreshed_from_a_shared_store_leaves_no_older_copy_in_a_private_one() {
+    let fleet = Fleet::new();
+    let policy = Policy::ttl(secs(100)).refresh_ahead(0.5);
+    let two = fleet.node(policy.clone()).await;
+    let mut private = Capabilities::none();
+    (private.persistent, private.sequence, private.leases) = (true, true, true);
+    let private = MemoryStore::new(fleet.clock.clone()).with_capabilities(private);
+    let builder = Stack::builder().memory(Memory::max_entries(10)).clock(fleet.clock.clone());
+    let builder = builder.store_with(private.clone(), TierSettings::new().with_name("private"));
+    let stack = builder.store_with(fleet.shared.clone(), TierSettings::new().with_name("shared"));
+    let stack = stack.build().await.unwrap();
+    let one: Cache<u64, u64> = stack.cache("n").policy(policy).build().unwrap();
+    assert_eq!(load(&one, 1, Origin::default().gives(7)).await, 7);
+    two.cache.set(&1, 8).await.unwrap();
+    sleep(secs(60)).await;
+    assert_eq!(load(&one, 1, no_loader()).await, 7, "nobody told it");
+    quiet(&stack).await;
+    assert_eq!(one.peek(&1).unwrap().as_value(), Some(&8));
+    let there = private.read(vec![Read { key: key(1), lease: None }]).await.unwrap();
+    assert!(matches!(there[..], [Found::Miss]), "{there:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_what_a_store_had_memory_serves_nothing_older_though_it_may_not_keep_it() {
     let fleet = Fleet::new();
     let policy =
