@@ -16,6 +16,7 @@ impl Actor {
     fn sweep(&self, verb: Verb, namespace: u32, meant: impl Fn(u32) -> bool) -> Vec<Act> {
         let plan = &self.world.plan;
         let (began, began_ms) = (self.world.network.ordinal(), self.world.elapsed_ms());
+        self.note_barrier();
         let keys = (namespace..plan.keys).step_by(plan.namespaces as usize).filter(|key| meant(*key));
         let act = |key| {
             self.world.checker().fenced(self.node.index, key, began_ms);
@@ -26,6 +27,7 @@ impl Actor {
 
     fn swept(&self, verb: Verb, key: u32, acts: Vec<Act>, outcome: &Result<Invalidated>) {
         let ended = ended(outcome);
+        self.note_barrier();
         if ended == Ended::Done
             && let Some(first) = acts.first()
         {
@@ -39,6 +41,12 @@ impl Actor {
         }
         for act in acts {
             self.world.acted(&self.node, act, ended);
+        }
+    }
+
+    fn note_barrier(&self) {
+        if self.world.plan.fleet.barriers {
+            self.world.checker().raises(self.world.elapsed_ms());
         }
     }
 

@@ -51,8 +51,8 @@ impl Checker {
         let twin = view.loads.iter().find(same).is_some();
         view.loads.push(Running { number, purpose, fences: view.fences });
         let touched_ms = self.touched[self.rules.stripes[key as usize] as usize];
-        let disturbed_ms =
-            if self.rules.promised.is_some() { disturbed_ms.max(touched_ms) } else { disturbed_ms };
+        let heard_ms = if self.rules.promised.is_some() { touched_ms } else { 0 };
+        let disturbed_ms = disturbed_ms.max(heard_ms).max(self.raised_ms);
         if twin && disturbed_ms + SETTLED_MS < now_ms {
             let what = "a second load began while one ran, and nothing was invalidated between".to_owned();
             self.violate(Invariant::OneLoad, Some(key), node, now_ms, what);

@@ -146,6 +146,8 @@ pub(crate) struct Checker {
     rules: Rules,
     /// When the keys of a stripe were last invalidated by anybody.
     touched: Vec<u64>,
+    /// When anybody last raised a barrier, or was at it.
+    raised_ms: u64,
     pub(crate) violations: Vec<Violation>,
     pub(crate) reads: u64,
     pub(crate) acked: u64,
@@ -242,6 +244,7 @@ impl Checker {
             incarnations: vec![0; nodes],
             rules,
             touched: vec![0; keys as usize],
+            raised_ms: 0,
             violations: Vec::new(),
             reads: 0,
             acked: 0,
@@ -273,6 +276,12 @@ impl Checker {
     /// Somebody invalidates a key: whoever hears of it does so with all that share its stripe.
     fn touch(&mut self, key: u32, now_ms: u64) {
         self.touched[self.rules.stripes[key as usize] as usize] = now_ms;
+    }
+
+    /// Somebody raises a barrier. It is an epoch of every key, since nobody knows which tags a value bears that is being
+    /// loaded; a node without a bus learns of it when it next asks the store.
+    pub(crate) fn raises(&mut self, now_ms: u64) {
+        self.raised_ms = now_ms;
     }
 
     /// A node begins to invalidate a key.

@@ -166,6 +166,19 @@ fn two_loads_at_once_are_found_unless_an_invalidation_came_between_or_one_is_for
 }
 
 #[test]
+fn two_loads_at_once_are_not_held_against_a_node_while_barriers_are_raised() {
+    let at = 1_000_000;
+    for (raised_ms, expected) in [(at - 50_000, vec![]), (at - 70_000, vec![Invariant::OneLoad])] {
+        let mut checker = checker();
+        checker.raises(raised_ms);
+        for number in 1..=2 {
+            let _ = checker.loads(0, 0, Purpose::Read, number, 0, at);
+        }
+        assert_eq!(found(&checker), expected);
+    }
+}
+
+#[test]
 fn a_read_that_fails_although_the_origin_is_well_is_found() {
     let error = larder::Error::new(larder::ErrorKind::Unavailable, "the store is down");
     let mut checker = checker();
