@@ -133,6 +133,10 @@ canaries! {
     ToldTooEarly = "told-too-early",
     /// An entry stands as long as nothing is known against it.
     BarriersUnasked = "barriers-unasked",
+    /// News that this release does not understand are passed over.
+    NewerIgnored = "newer-ignored",
+    /// A reader that shares another's flight is not counted.
+    UncountedRead = "uncounted-read",
 }
 
 thread_local! {

@@ -254,9 +254,10 @@ impl Bus for SimBus {
 
     async fn publish(&self, message: Bytes) -> Result<()> {
         self.check()?;
-        let fate = {
+        let (fate, message) = {
             let mut dice = self.dice.lock().expect("no panics under this lock");
-            self.network.publish_fate(self.ear.node, &mut dice)
+            let fate = self.network.publish_fate(self.ear.node, &mut dice);
+            (fate, self.network.fleet.said_by(self.ear.node, message, &mut dice))
         };
         wait(fate.out_ms).await;
         self.check()?;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use larder::Partition;
 
-use super::dice::Dice;
+use super::{dice::Dice, newer::said_anew};
 
 /// Who tells nodes of what others do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) struct Fleet {
     /// It keeps barriers.
     pub(crate) barriers: bool,
     pub(crate) partition: Partition,
+    /// The node that is of the next release.
+    pub(crate) newer: Option<usize>,
 }
 
 impl Fleet {
@@ -48,7 +51,14 @@ impl Fleet {
             _ => Partition::Available,
         };
         let (books, barriers) = (dice.chance(0.7), dice.chance(0.6));
-        Self { telling, books: books || announced, barriers: barriers || announced, partition }
+        // An eighth of the fleets is being rolled over to the next release, one node of it is there.
+        let newer = Dice::of(&[seed, 0x2e1e]).chance(0.125).then_some(0);
+        Self { telling, books: books || announced, barriers: barriers || announced, partition, newer }
+    }
+
+    /// A message as this node says it.
+    pub(crate) fn said_by(self, node: usize, message: Bytes, dice: &mut Dice) -> Bytes {
+        if self.newer == Some(node) { said_anew(&message, dice) } else { message }
     }
 
     pub(crate) fn has_bus(self) -> bool {
@@ -57,15 +67,23 @@ impl Fleet {
 
     pub(crate) fn summary(self) -> String {
         let with = |has: bool, what: &'static str| if has { what } else { "" };
-        let Self { telling, books, barriers, partition } = self;
-        format!("news {telling:?}{}{}, {partition:?}", with(books, ", books"), with(barriers, ", barriers"))
+        let Self { telling, books, barriers, partition, newer } = self;
+        let (books, barriers) = (with(books, ", books"), with(barriers, ", barriers"));
+        let newer = with(newer.is_some(), ", n0 of the next release");
+        format!("news {telling:?}{books}{barriers}, {partition:?}{newer}")
     }
 }
 
 #[cfg(test)]
 impl Fleet {
     pub(crate) fn announced() -> Self {
-        Self { telling: Telling::Announced, books: true, barriers: true, partition: Partition::Coherent }
+        Self {
+            telling: Telling::Announced,
+            books: true,
+            barriers: true,
+            partition: Partition::Coherent,
+            newer: None,
+        }
     }
 
     pub(crate) fn published() -> Self {

@@ -125,6 +125,12 @@ impl Link {
         known.seen.fetch_max(told.number, Ordering::Relaxed);
     }
 
+    /// What the store is to announce, as this node's release says it.
+    fn say(&self, news: &mut Option<Bytes>) {
+        let mut dice = self.dice.lock().expect("no panics under this lock");
+        *news = news.take().map(|news| self.network.fleet.said_by(self.node, news, &mut dice));
+    }
+
     /// Refuses what the plan's store does not keep.
     fn keeps(&self, kept: bool) -> Result<()> {
         if kept { Ok(()) } else { Err(unsupported("the simulated store does not keep this")) }
@@ -259,7 +265,8 @@ impl Store for Link {
         self.call(move |server, caller| (server.fill(fills.clone(), caller), None)).await
     }
 
-    async fn write(&self, writes: Vec<Write>) -> Result<Vec<Written>> {
+    async fn write(&self, mut writes: Vec<Write>) -> Result<Vec<Written>> {
+        writes.iter_mut().for_each(|write| self.say(&mut write.news));
         let first = Arc::new(AtomicBool::new(true));
         self.call(move |server, caller| {
             // A client does not send a write twice by itself: it could come after another's.
@@ -272,7 +279,8 @@ impl Store for Link {
         .await
     }
 
-    async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+    async fn remove(&self, mut removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        removals.iter_mut().for_each(|removal| self.say(&mut removal.news));
         self.call(move |server, caller| server.remove(&removals, caller)).await
     }
 
@@ -331,7 +339,8 @@ impl Store for Link {
         Ok(members)
     }
 
-    async fn raise(&self, raise: Raise) -> Result<Raised> {
+    async fn raise(&self, mut raise: Raise) -> Result<Raised> {
+        self.say(&mut raise.news);
         self.keeps(self.network.fleet.barriers)?;
         let (raised, told) = self.call(move |server, caller| (server.raise(&raise, caller), None)).await?;
         self.learn(&self.barriers, told);

@@ -60,7 +60,7 @@ impl Actor {
         }
         // Nothing happens between a look and its being judged: it waits for nobody.
         let ticket = self.world.begin_look(&self.node, key);
-        let story = Story { cached: true, ..Story::default() };
+        let story = Story { cached: true, looked: true, ..Story::default() };
         self.world.end(&self.node, Verb::Peek, key, ticket, (&answer, false), story);
         self.read_key(Verb::Load, key).await;
     }

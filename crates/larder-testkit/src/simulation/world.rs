@@ -381,7 +381,9 @@ impl World {
         let now_ms = self.elapsed_ms();
         let calm = self.calm_since_ms(node.index).is_some_and(|since_ms| since_ms + CALM_MS < began_ms);
         let by_tag = matches!(verb, Verb::InvalidateTag | Verb::InvalidateTagEverywhere);
-        let ending = Ending { node: node.index, key, version, began, began_ms, by_tag, calm, ended, now_ms };
+        let newer = self.plan.fleet.newer == Some(node.index);
+        let ending =
+            Ending { node: node.index, key, version, began, began_ms, by_tag, newer, calm, ended, now_ms };
         match verb {
             Verb::Clear | Verb::InvalidateTag | Verb::RemovePrefix | Verb::RemoveMatching => {
                 self.checker().cleared(ending);

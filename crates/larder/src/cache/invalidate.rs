@@ -157,11 +157,12 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// # Cancellation
     /// The clear goes on; nobody waits for the others.
     pub async fn clear_everywhere(&self) -> Result<Invalidated> {
-        if self.scope.core.barriers.are_drawn_by_a_store() {
-            return self.raise_everywhere(vec![Target::Entries(self.covered())], Verb::Remove).await;
-        }
         self.scope.core.check_open()?;
         self.scope.core.sync_for_everywhere()?;
+        if self.scope.core.barriers.are_drawn_by_a_store() {
+            self.scope.note_clear();
+            return self.raise_everywhere(vec![Target::Entries(self.covered())], Verb::Remove).await;
+        }
         // A number that this node drew for itself would leave what the stores hold.
         let invalidated = self.scope.clear(WriteMode::Strict).await?;
         everywhere(&self.scope.core, None, invalidated).await

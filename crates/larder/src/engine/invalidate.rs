@@ -273,8 +273,7 @@ impl Scope {
         let scope = self.clone();
         let work = async move {
             let outcome = scope.core.clear(&scope.space.prefix).await;
-            scope.count(Count::clears, 1);
-            scope.core.tell(|| Event::Cleared { namespace: scope.name() });
+            scope.note_clear();
             Ok(outcome)
         };
         let (outcome, bus) = self.detached(work).await?;
@@ -283,6 +282,11 @@ impl Scope {
             Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
             outcome => self.reached(outcome, bus, mode),
         }
+    }
+
+    pub(crate) fn note_clear(&self) {
+        self.count(Count::clears, 1);
+        self.core.tell(|| Event::Cleared { namespace: self.name() });
     }
 }
 

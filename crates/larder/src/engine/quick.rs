@@ -124,6 +124,11 @@ impl Scope {
 
     /// What memory says of a key, for a call without options. Synchronous; counts the hit or miss.
     pub(crate) fn quick(&self, key: &Key) -> Quick {
+        self.look(key, Accept::Windows)
+    }
+
+    /// The same for a caller who takes this much: what is no answer to it counts as none.
+    fn look(&self, key: &Key, accept: Accept) -> Quick {
         // Before the lookup: memory may be cleared and proven between the two.
         let trust = self.core.trust();
         let told = self.core.barriers.told();
@@ -139,6 +144,9 @@ impl Scope {
         }
         let now = self.core.now();
         let life = classify(&entry.deadlines, now);
+        if accept == Accept::FreshOnly && (life != Life::Fresh || trust == Trust::Marked) {
+            return self.quick_miss(None);
+        }
         match trust {
             Trust::Sound => {}
             Trust::Marked => return self.quick_marked(key, entry, life, now),
@@ -208,12 +216,7 @@ impl Scope {
         if wants.forced || !wants.read.has(MEMORY) {
             return Quick::Look(None);
         }
-        match (self.quick(key), wants.accept) {
-            (Quick::Serve(answered) | Quick::Refresh(answered, ..), Accept::FreshOnly)
-                if answered.stale.is_some() =>
-            {
-                Quick::Look(None)
-            }
+        match (self.look(key, wants.accept), wants.accept) {
             (Quick::Look(Some(entry)), Accept::Any) => {
                 let now = self.core.now();
                 self.note_quick_hit(key, &entry.slot, Life::Fallback);

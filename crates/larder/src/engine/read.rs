@@ -89,11 +89,12 @@ impl Scope {
     ) -> impl Future<Output = Result<Answered>> + Send + 'a {
         async move {
             let loading = loader.is_some();
-            let mut patience = Patience::new(wants);
+            let (mut patience, mut counted) = (Patience::new(wants), false);
             loop {
                 let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
-                let (job, phase) =
-                    self.depart_alone(&spot, wants.plan(loading, false, cause), &mut loader)?;
+                let plan = Plan { counted, ..wants.plan(loading, false, cause) };
+                let (job, phase) = self.depart_alone(&spot, plan, &mut loader)?;
+                counted = true;
                 let landed = self.wait(&spot.key, job, phase, wants, own.clone(), &mut patience).await?;
                 if loader.is_none() || self.suffices(&landed, wants) {
                     return self.answer(&spot.key, landed, wants, loading);
@@ -195,7 +196,8 @@ impl Scope {
             match self.core.flights.join(flight_key, job, items.is_empty())? {
                 Joined::Follower(job, phase) => {
                     if plan.purpose != Purpose::Refresh {
-                        self.note_coalesced(&spot.key, plan.background);
+                        let is_counted = plan.background || plan.counted || replaces.is_some();
+                        self.note_coalesced(&spot.key, is_counted);
                     }
                     flights.push((index, job, phase));
                 }
@@ -203,7 +205,8 @@ impl Scope {
                     flights.push((index, job, phase));
                     let base = self.base_version(&spot);
                     let access = smallvec![Access::default(); self.core.tier_names.len()];
-                    let (leases, candidate, answered) = (smallvec![], None, replaces.is_some());
+                    let (leases, candidate) = (smallvec![], None);
+                    let answered = replaces.is_some() || plan.counted;
                     items.push(Item {
                         index,
                         spot,
@@ -228,8 +231,8 @@ impl Scope {
         Ok(Departed { flights, unused: None })
     }
 
-    fn note_coalesced(&self, key: &Key, background: bool) {
-        if !background {
+    fn note_coalesced(&self, key: &Key, is_counted: bool) {
+        if !is_counted && !ablated!(UncountedRead) {
             self.count(Count::coalesced, 1);
             self.core.tell(|| Event::Coalesced { namespace: self.name(), key: key.clone() });
         }

@@ -33,6 +33,7 @@ impl Scope {
             write: TierSet::ALL,
             cause: LoadCause::Forced,
             background: false,
+            counted: false,
             lives: Lives::default(),
         };
         let key = spot.key.clone();

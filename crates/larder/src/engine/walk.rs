@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) cause: LoadCause,
     /// Nobody waits for it.
     pub(crate) background: bool,
+    /// Whoever waits for it was counted when it waited for another.
+    pub(crate) counted: bool,
     pub(crate) lives: Lives,
 }
 
@@ -339,11 +341,10 @@ impl Scope {
         // The walk took its time.
         item.candidate.take_if(|(_, entry)| classify(&entry.deadlines, now) == Life::Dead);
         match &item.candidate {
-            Some((place, entry)) => match classify(&entry.deadlines, now) {
-                // Memory's own look counted it.
-                Life::Stale if *place == MEMORY => {}
-                life => self.note_hit(*place, &item.spot.key, entry, life),
-            },
+            Some((place, entry)) => {
+                let life = classify(&entry.deadlines, now);
+                self.note_hit(*place, &item.spot.key, entry, life);
+            }
             None => self.note_miss(&item.spot.key),
         }
         item.land_candidate(None);
@@ -357,8 +358,6 @@ impl Scope {
         }
         let stale = |entry: &Entry| classify(&entry.deadlines, self.core.now()) == Life::Stale;
         match item.candidate.as_ref().filter(|(_, entry)| stale(entry)) {
-            // Memory's own look counted it.
-            Some((MEMORY, _)) => {}
             Some((place, entry)) => self.note_hit(*place, &item.spot.key, entry, Life::Stale),
             None => self.note_miss(&item.spot.key),
         }

@@ -116,7 +116,15 @@ impl Wants {
             (true, false) => Purpose::Load,
             (true, true) => Purpose::Forced,
         };
-        Plan { purpose, read: self.read, write: self.write, cause, background, lives: self.lives.clone() }
+        Plan {
+            purpose,
+            read: self.read,
+            write: self.write,
+            cause,
+            background,
+            counted: false,
+            lives: self.lives.clone(),
+        }
     }
 }
 

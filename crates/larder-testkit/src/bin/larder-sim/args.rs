@@ -14,6 +14,8 @@ pub(crate) struct Args {
     pub(crate) seeds: u64,
     pub(crate) minutes: u64,
     pub(crate) explain: Option<u64>,
+    /// The first seed that fails is shrunk, which takes up to 250 runs of it.
+    pub(crate) shrink: bool,
     /// The names of known faults to put in; `all` is one of them.
     pub(crate) canary: Option<String>,
 }
@@ -22,7 +24,8 @@ impl Args {
     /// # Errors
     /// What is wrong with them, for a person to read.
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut parsed = Self { seed: 1, seeds: 0, minutes: MINUTES, explain: None, canary: None };
+        let mut parsed =
+            Self { seed: 1, seeds: 0, minutes: MINUTES, explain: None, shrink: true, canary: None };
         let mut hours = None;
         while let Some(arg) = args.next() {
             let value = args.next().ok_or_else(|| format!("`{arg}` wants a value"))?;
@@ -35,6 +38,7 @@ impl Args {
                 "--minutes" => parsed.minutes = number()?.max(1),
                 "--hours" => hours = Some(number()?),
                 "--explain" => parsed.explain = Some(number()?),
+                "--shrink" => parsed.shrink = value != "no",
                 "--canary" => parsed.canary = Some(value),
                 _ => return Err(format!("I do not know `{arg}`")),
             }

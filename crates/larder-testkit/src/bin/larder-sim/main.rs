@@ -63,7 +63,7 @@ fn run(args: &Args) -> bool {
     if !repeats {
         println!("seed {} comes to something else when it is run again", args.seed);
     }
-    if let Some(failure) = report.failures.first() {
+    if let Some(failure) = report.failures.first().filter(|_| args.shrink) {
         println!("\n{}", simulation(args).explain(failure.seed));
     }
     report.failures.is_empty() && repeats

@@ -82,12 +82,12 @@ pub(super) struct Floors {
 impl Acks {
     /// Takes note of an invalidation that the store executed.
     pub(super) fn push(&mut self, promised: Promised, ending: Ending) {
-        let Ending { began_ms, now_ms, calm, .. } = ending;
+        let Ending { began_ms, now_ms, calm, newer, .. } = ending;
         if promised.telling == Telling::Published && !promised.books && !calm {
             // Its news may wait for as long as its publisher cannot publish.
             return;
         }
-        let told = calm || promised.telling == Telling::Announced;
+        let told = !newer && (calm || promised.telling == Telling::Announced);
         self.late.push_back(Ack { began_ms, at_ms: now_ms, floor: ending.floor(), told });
     }
 

@@ -189,6 +189,9 @@ pub(crate) struct Ending {
     pub(crate) began_ms: u64,
     /// It is by tag.
     pub(crate) by_tag: bool,
+    /// Others may not understand what the node tells of it: they notice that something happened, and clear their memory,
+    /// but not twice in a second. So it is told within the bound, not within a moment.
+    pub(crate) newer: bool,
     /// Nothing was wrong on the node's way meanwhile.
     pub(crate) calm: bool,
     pub(crate) ended: Ended,

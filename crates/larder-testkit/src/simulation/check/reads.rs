@@ -43,6 +43,9 @@ pub(crate) struct Story {
     pub(crate) cut_off: bool,
     /// A tier had it.
     pub(crate) cached: bool,
+    /// Memory alone was looked at. What it keeps to fall back on a read may have passed over, for what a store holds; and
+    /// what was loaded while the store was away may be newer than that. So I3 is about what reads were answered.
+    pub(crate) looked: bool,
     /// When anything last went wrong on the node's way to the store.
     pub(crate) disturbed_ms: u64,
     /// The node stood still meanwhile.
@@ -88,8 +91,8 @@ impl Checker {
         }
         let Seen::Value(value) = seen else { return 0 };
         let view = &mut self.views[node][key as usize];
-        if story.cached && value.version >= view.cached.0 && !self.truths[key as usize].dangles(value.version)
-        {
+        let answered = story.cached && !story.looked;
+        if answered && value.version >= view.cached.0 && !self.truths[key as usize].dangles(value.version) {
             view.cached = (value.version, now_ms);
         }
         value.version
@@ -157,6 +160,7 @@ fn judge(
         return Some((invariant, how(&floor, why)));
     }
     if story.cached
+        && !story.looked
         && version < ticket.cached.0
         && story.disturbed_ms + rules.load_limit_ms + 20_000 < ticket.cached.1
     {

@@ -53,6 +53,7 @@ fn ending(ended: Ended) -> Ending {
         began: 1,
         began_ms: 9,
         by_tag: false,
+        newer: false,
         calm: true,
         ended,
         now_ms: 10,

@@ -146,6 +146,7 @@ impl Core {
     fn not_understood(&self, sync: &Sync, place: Option<Place>, why: Unreadable) {
         BusCounters::add(&sync.counters.rejected);
         let newer = why == Unreadable::Newer;
+        ablate!(NewerIgnored => if newer { return });
         if let Some(more) = sync.pace(|paces| &mut paces.rejected, self.now()) {
             tracing::warn!(target: "larder::sync", bus = &*sync.name, newer, more, "a message was not understood");
         }
