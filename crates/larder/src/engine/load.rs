@@ -68,8 +68,9 @@ impl Scope {
     /// The loader has not begun: what it will answer is newer than all barriers that the node can know of.
     async fn renote_barriers(&self, items: &mut [Item]) {
         self.core.catch_up_with_barriers().await;
+        // It may be lower than what was noted: a store that lost its history counts from elsewhere.
         let stamp = self.core.barriers.stamp();
-        items.iter_mut().for_each(|item| item.noted = item.noted.at(stamp.max(item.noted.stamp())));
+        items.iter_mut().for_each(|item| item.noted = item.noted.at(stamp));
     }
 
     #[cfg(larder_canary)]
