@@ -224,5 +224,7 @@ async fn a_loader_learns_that_nobody_coordinates_it_and_stale_values_bridge_an_o
     let _ = cache.expire(&1).await;
     let down = cache.get_or_load(&1, |_| async { Err::<String, _>("the database is down") });
     assert!(down.await.expect("the stale value bridges it").is_some());
-    stack.shutdown(secs(5)).await.expect("ends in order");
+    let lost =
+        stack.shutdown(secs(5)).await.expect_err("the expiry was not executed, and nobody will repeat it");
+    assert_eq!((lost.kind(), lost.tier()), (ErrorKind::Unavailable, Some("redis")));
 }
