@@ -225,6 +225,7 @@ impl Core {
             memory_entries: self.memory.as_ref().map_or(0, |memory| memory.len()),
             memory_weight: self.memory.as_ref().map_or(0, |memory| memory.weight()),
             flights: self.flights.len() as u64,
+            unleased_loads: self.unleased_loads() as u64,
             events_missed: self.hub.missed(),
             since: self.since.get(),
         }

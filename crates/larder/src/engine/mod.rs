@@ -33,6 +33,7 @@ use std::{
         Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use larder_core::{Clock, DynBus, Error, ErrorKind, Event, Key, Moment, NodeId, Result, Rng, Token, Version};
@@ -233,6 +234,17 @@ impl Core {
     pub(crate) fn is_sound(&self) -> bool {
         let until = self.coherence.sound_until();
         until == Moment::NEVER || self.awake() < until
+    }
+
+    /// For how much longer no news can have been lost; `None` if none ever can.
+    fn sound_for(&self) -> Option<Duration> {
+        let until = self.coherence.sound_until();
+        (until != Moment::NEVER).then(|| self.awake().until(until))
+    }
+
+    /// How many loads run without leases.
+    pub(crate) fn unleased_loads(&self) -> usize {
+        self.settings.unleased_loads_max.saturating_sub(self.unleased.available_permits())
     }
 
     /// How far what memory holds may be served.

@@ -62,6 +62,8 @@ pub(crate) struct Continuity {
     taken: BTreeMap<Sequence, Tip>,
     /// Numbers above that which were heard of through publishers, while others between are missing.
     apart: BTreeMap<Sequence, BTreeSet<u64>>,
+    /// How far the sequences were at the last beat.
+    drawn: BTreeMap<Sequence, Tip>,
     /// The beat that waits for its news to come, and how far the sequences were then.
     awaited: Option<(u64, Vec<(Sequence, Tip)>)>,
     /// Memory ceased to be sound since the last beat.
@@ -165,6 +167,7 @@ impl Continuity {
     /// then everything up to this beat counts as taken in.
     pub(crate) fn pulse(&mut self, beat: u64, pulse: &Pulse) -> Proof {
         let tips = tips(pulse);
+        self.drawn.extend(tips.iter().copied());
         self.settle();
         let missed = self.missing(beat, &tips) + self.unlearn(&tips);
         self.lapsed = false;
@@ -225,7 +228,9 @@ impl Continuity {
 
     /// After everything was forgotten: all that was drawn by this beat counts as taken in.
     pub(crate) fn caught_up(&mut self, beat: u64, pulse: &Pulse) {
-        self.catch_up(beat, tips(pulse));
+        let tips = tips(pulse);
+        self.drawn.extend(tips.iter().copied());
+        self.catch_up(beat, tips);
     }
 
     fn catch_up(&mut self, beat: u64, tips: Vec<(Sequence, Tip)>) {
@@ -265,6 +270,19 @@ impl Continuity {
             && places
                 .iter()
                 .all(|(sequence, number)| self.taken.get(sequence).is_some_and(|tip| tip.number >= *number))
+    }
+
+    /// How many numbers are known to have been drawn, from the last beat or from later ones that came first, and have
+    /// not been heard.
+    pub(crate) fn lag(&self) -> u64 {
+        let behind = |(sequence, taken): (&Sequence, &Tip)| {
+            let drawn = self.drawn.get(sequence).filter(|drawn| drawn.history == taken.history);
+            let apart = self.apart.get(sequence);
+            let known = drawn.map(|drawn| drawn.number).max(apart.and_then(|apart| apart.last().copied()));
+            let missing = known.unwrap_or(0).saturating_sub(taken.number);
+            missing.saturating_sub(apart.map_or(0, |apart| apart.len() as u64))
+        };
+        self.taken.iter().map(behind).sum()
     }
 
     /// The latest beat whose news have all been taken in.
@@ -386,6 +404,26 @@ mod tests {
         assert!(continuity.has_taken_in(&[(KEYS, 9)]), "memory was cleared after it");
         continuity.heard_of(KEYS, 10);
         assert!(continuity.has_taken_in(&[(KEYS, 10)]));
+    }
+
+    #[test]
+    fn the_lag_is_what_was_drawn_and_not_heard_however_it_is_known() {
+        let mut continuity = Continuity::default();
+        assert_eq!(continuity.lag(), 0);
+        continuity.caught_up(1, &pulse(5));
+        assert_eq!(continuity.lag(), 0, "all before was forgotten");
+        let _ = continuity.pulse(2, &pulse(9));
+        assert_eq!(continuity.lag(), 4);
+        continuity.heard_of(KEYS, 8);
+        assert_eq!(continuity.lag(), 3, "one of them was heard out of turn");
+        continuity.heard_of(KEYS, 12);
+        assert_eq!(continuity.lag(), 5, "two more must have been drawn before this one");
+        (6..12).for_each(|number| continuity.heard_of(KEYS, number));
+        assert_eq!(continuity.lag(), 0);
+        let _ = continuity.pulse(3, &pulse(20));
+        assert_eq!(continuity.lag(), 8);
+        assert!(matches!(continuity.pulse(4, &pulse(20)), Proof::Lost { .. }));
+        assert_eq!(continuity.lag(), 0, "what is lost is made up for by a clear");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What is counted of a stack's bus.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 /// How a stack's bus does.
@@ -15,6 +18,15 @@ pub struct BusStats {
     pub is_heard: bool,
     /// Whether memory is served as it is: nothing can have been missed.
     pub is_sound: bool,
+    /// For how much longer memory is served as it is if no further sign proves that nothing was missed: a second at most
+    /// ([`BusSettings::sound`](crate::BusSettings::sound)), renewed by each beat. A healthy node never comes near zero;
+    /// zero is a node that serves memory only as its [`Partition`](crate::Partition) allows. `None` at a node that does not
+    /// listen, whose memory the bus does not protect.
+    pub sound_for: Option<Duration>,
+    /// How many numbers the shared store has drawn for news, as far as this node knows, that this node has not heard: how
+    /// far it is behind. What one beat saw and the next still misses is a gap, which clears memory and is caught up with so.
+    /// Always zero where no store is asked.
+    pub lag_seq: u64,
     /// Messages of other nodes that were taken in.
     pub taken_in: u64,
     /// Messages that were not understood.

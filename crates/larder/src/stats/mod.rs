@@ -232,6 +232,10 @@ pub struct Stats {
     pub memory_weight: u64,
     /// Loads and store reads under way.
     pub flights: u64,
+    /// Loads that run without a lease now, since the store that grants leases is down: other nodes may load the same keys
+    /// at the same time. At [`Settings::unleased_loads_max`](crate::Settings::unleased_loads_max) further ones wait, then
+    /// fall back or are refused.
+    pub unleased_loads: u64,
     /// Events that observers missed.
     pub events_missed: u64,
     /// When counting began: the building of the stack, or the last reset.

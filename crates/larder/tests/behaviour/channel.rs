@@ -106,7 +106,7 @@ async fn what_fits_into_no_message_is_told_as_everything_and_what_follows_goes_o
 }
 
 /// A node that speaks and does not hear: a job that writes and keeps nothing.
-async fn speaker(fleet: &Fleet) -> (Stack, Cache<u64, u64>) {
+pub async fn speaker(fleet: &Fleet) -> (Stack, Cache<u64, u64>) {
     let store = match fleet.way {
         Way::Announced => fleet.store.clone().announcing_on("news"),
         Way::Published | Way::Alone => fleet.store.clone(),

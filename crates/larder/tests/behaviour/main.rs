@@ -12,6 +12,7 @@ mod epochs;
 mod everywhere;
 mod flights;
 mod freshness;
+mod gauges;
 mod lives;
 mod losses;
 mod matching;

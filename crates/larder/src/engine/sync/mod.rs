@@ -151,6 +151,8 @@ impl Sync {
             bus: Arc::clone(&self.name),
             is_heard: self.hears.load(Ordering::Acquire),
             is_sound: core.is_sound(),
+            sound_for: core.sound_for(),
+            lag_seq: self.continuity().lag(),
             waiting: self.outbox.waiting() as u64,
             ..self.counters.read()
         }
