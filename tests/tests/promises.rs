@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use larder::{Policy, Settings, Stack, hours, minutes, secs};
+use larder::{Policy, SetOutcome, Settings, Stack, hours, minutes, secs};
 use larder_promises::{Bench, Origin, Shape, plain};
 use larder_testkit::SeededRng;
 
@@ -72,6 +72,39 @@ async fn write_rows(
             _ => cache.set_many([(key, Origin::row(key, version))]).await.expect("set many"),
         }
         acknowledged[key as usize].fetch_max(version, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_versioned_writes_by_several_nodes_the_last_state_is_left_whoever_is_first() {
+    const STATES: u64 = 64;
+    let bench = Bench::new(Shape::MemoryRedis).await;
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let redis = larder_redis::RedisStore::connect(bench.redis().url()).await.expect("connects");
+        let memory = larder::Memory::max_entries(1_000);
+        let stack = Stack::builder().memory(memory).store(redis).build().await.expect("builds");
+        nodes.push(stack.cache::<u64, String>("row").policy(plain()).build().expect("builds"));
+    }
+    for key in 0..20 {
+        let writes: Vec<_> = (0..STATES)
+            .map(|n| {
+                // Each of them once, in another order for each key.
+                let (state, cache) = ((n * 29 + key * 7) % STATES, nodes[n as usize % 2].clone());
+                tokio::spawn(async move { cache.set_versioned(&key, Origin::row(key, state), state).await })
+            })
+            .collect();
+        let mut stored = 0;
+        for write in writes {
+            let outcome = write.await.expect("no panic").expect("the store answers");
+            stored += u64::from(outcome == SetOutcome::Stored);
+        }
+        assert!((1..=STATES).contains(&stored));
+        let last = nodes[0].set_versioned(&key, Origin::row(key, 0), STATES - 1).await.expect("it answers");
+        assert_eq!(last, SetOutcome::Superseded);
+        assert_eq!(Bench::known(&nodes[0], key).await, Some(STATES - 1));
+        let other = nodes[1].set_versioned(&key, Origin::row(key, 0), 1).await.expect("it answers");
+        assert_eq!((other, Bench::known(&nodes[1], key).await), (SetOutcome::Superseded, Some(STATES - 1)));
     }
 }
 

@@ -26,6 +26,6 @@ pub use key::{Key, KeyError, KeyPrefix, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Name
 pub use key_text::{KeyText, ShortText};
 pub use store::{
     Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page,
-    PageEntry, Read, Removal, Removed, Stamp, Store, Stored, Token, Write, Written, erase,
+    PageEntry, Read, Removal, Removed, Revision, Stamp, Store, Stored, Token, Write, Written, erase,
 };
 pub use version::Version;

@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub fleet: bool,
     /// It keeps barriers: [`Store::raise`] and [`Store::barriers`] work.
     pub barriers: bool,
+    /// It keeps revisions: [`Condition::IfNewer`] and [`Removal::revision`] work.
+    pub revisions: bool,
     /// The largest value it takes, in bytes.
     pub max_value_bytes: Option<u64>,
 }
@@ -44,6 +46,7 @@ impl Capabilities {
             scan: false,
             fleet: false,
             barriers: false,
+            revisions: false,
             max_value_bytes: None,
         }
     }
@@ -52,6 +55,17 @@ impl Capabilities {
 /// A lease's fencing token: random, drawn by the engine, compared by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub u128);
+
+/// A number that the origin gave to a state of what a key stands for: a row's version, a place in a log, the time of an
+/// update. Unlike a [`Version`], of which the store draws one at each write, it orders what the origin held, in whatever
+/// order writers come. The store remembers a key's highest beside its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// The larger, the later. All 64 bits count.
+    pub number: u64,
+    /// How long it is remembered, whatever becomes of the entry meanwhile.
+    pub keep: Duration,
+}
 
 /// Bytes with the version they were stored under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +177,10 @@ pub enum Condition {
     /// The key's lease stands, under this token; the write uses it up. Unlike a [`Fill`] such a write may draw the next
     /// version and tell the other nodes, all in one step. Never holds in a store without leases.
     IfLeased(Token),
+    /// No write or removal of the key bore this revision or a higher one, as far as the store remembers; it is remembered
+    /// from now on, also if the entry is rejected. Fills, other writes and removals, clears and the end of the entry change
+    /// nothing about what is remembered. Never holds in a store that keeps no revisions.
+    IfNewer(Revision),
 }
 
 /// An entry to store.
@@ -200,11 +218,14 @@ pub struct Removal {
     pub key: Key,
     /// What to tell the other nodes in the same step, by a store that announces.
     pub news: Option<Bytes>,
+    /// The origin's number for this removal. The entry goes whatever it is; it is remembered if the store knows of none
+    /// that is as high.
+    pub revision: Option<Revision>,
 }
 
 impl From<Key> for Removal {
     fn from(key: Key) -> Self {
-        Self { key, news: None }
+        Self { key, news: None, revision: None }
     }
 }
 

@@ -58,6 +58,8 @@ fn decide_write(shared: &Shared, max_value_bytes: u64, write: Write, batch: &mut
         Condition::Always => (true, false),
         Condition::IfVersion(version) => (present == Some(version), false),
         Condition::IfLeased(token) => (shared.leases.lock().begin_fill(&write.key, token, now), true),
+        // One process owns this store, and the engine remembers for it.
+        Condition::IfNewer(_) => (false, false),
     };
     if !holds {
         return Decision::Now(Answer::Written(Written::Unchanged));

@@ -4,8 +4,8 @@ use larder_core::{Key, KeyPrefix};
 
 /// Names keys.
 ///
-/// `<prefix>:{<partition>}v:<key>` is a value, `…l:<key>` its lease, `…s` the partition's sequence, and in the first
-/// partition `…m` the nodes that live and `…b` the barriers. The hash tag comes first and the prefix holds no braces,
+/// `<prefix>:{<partition>}v:<key>` is a value, `…l:<key>` its lease, `…r:<key>` the highest revision that its origin gave,
+/// `…s` the partition's sequence, and in the first partition `…m` the nodes that live and `…b` the barriers. The hash tag comes first and the prefix holds no braces,
 /// so all names of a partition fall into one slot whatever the key holds; the letter behind it keeps them apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -39,6 +39,11 @@ impl Layout {
 
     pub(crate) fn lease(&self, key: &Key) -> Vec<u8> {
         self.name(self.partition(key), b"l:", key.as_bytes())
+    }
+
+    /// Where the highest number that the origin gave is remembered. No scan meets it: it outlives clears.
+    pub(crate) fn revision(&self, key: &Key) -> Vec<u8> {
+        self.name(self.partition(key), b"r:", key.as_bytes())
     }
 
     pub(crate) fn sequence(&self, partition: u16) -> Vec<u8> {
@@ -146,6 +151,7 @@ mod tests {
         let tag = format!("app:{{{partition}}}");
         assert_eq!(layout.value(&key), format!("{tag}v:user:42").into_bytes());
         assert_eq!(layout.lease(&key), format!("{tag}l:user:42").into_bytes());
+        assert_eq!(layout.revision(&key), format!("{tag}r:user:42").into_bytes());
         assert_eq!(layout.sequence(partition), format!("{tag}s").into_bytes());
         assert_eq!(layout.parse(&layout.lease(&key)), Some((partition, Kind::Lease, &b"user:42"[..])));
     }

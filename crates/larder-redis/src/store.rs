@@ -131,6 +131,7 @@ impl Store for RedisStore {
         capabilities.scan = self.0.may_list();
         capabilities.fleet = true;
         capabilities.barriers = true;
+        capabilities.revisions = true;
         capabilities.max_value_bytes = Some(self.0.settings.max_value_bytes);
         capabilities
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use larder_core::{
-    Condition, Error, ErrorKind, Fill, Filled, Removal, Removed, Result, Sequence, Stamp, Version, Write,
-    Written,
+    Condition, Error, ErrorKind, Fill, Filled, Removal, Removed, Result, Revision, Sequence, Stamp, Version,
+    Write, Written,
 };
 use redis::{Cmd, Value};
 
@@ -54,7 +54,12 @@ impl Inner {
         let key = &write.key;
         let partition = self.layout.partition(key);
         let (seen, fresh) = self.sequences.known(Sequence::Keys(partition));
-        let keys = [self.layout.value(key), self.layout.lease(key), self.layout.sequence(partition)];
+        let mut keys = vec![self.layout.value(key), self.layout.lease(key), self.layout.sequence(partition)];
+        let revision = match write.condition {
+            Condition::IfNewer(revision) => Some(revision),
+            Condition::Always | Condition::IfVersion(_) | Condition::IfLeased(_) => None,
+        };
+        keys.extend(revision.map(|_| self.layout.revision(key)));
         let mut command = self.scripts.write.call(&keys);
         let too_large = self.too_large(write.bytes.len()).is_some();
         command.arg(if too_large { 0 } else { millis(write.keep) });
@@ -63,7 +68,7 @@ impl Inner {
             Stamp::Exactly(version) => command.arg(version.get()),
         };
         match write.condition {
-            Condition::Always => command.arg("").arg(""),
+            Condition::Always | Condition::IfNewer(_) => command.arg("").arg(""),
             Condition::IfVersion(version) => command.arg(version.get()).arg(""),
             Condition::IfLeased(token) => command.arg("").arg(&token_bytes(token)[..]),
         };
@@ -72,8 +77,9 @@ impl Inner {
             Some((channel, news)) => command.arg(channel).arg(news),
             None => command.arg("").arg(""),
         };
-        if !too_large {
-            command.arg(&write.bytes[..]);
+        command.arg(if too_large { &[] } else { &write.bytes[..] });
+        if let Some(revision) = revision {
+            push_revision(&mut command, revision);
         }
         command
     }
@@ -145,8 +151,11 @@ impl Inner {
         for Removal { key, .. } in removals.clone() {
             names.extend([self.layout.value(key), self.layout.lease(key)]);
         }
+        let keys = names.len() / 2;
+        let revised = || removals.clone().filter_map(|removal| Some((&removal.key, removal.revision?)));
+        names.extend(revised().map(|(key, _)| self.layout.revision(key)));
         let mut command = self.scripts.remove.call(&names);
-        command.arg(seen).arg(fresh);
+        command.arg(seen).arg(fresh).arg(keys);
         let news = || removals.clone().map(|removal| self.telling(partition, removal.news.as_ref()));
         match news().flatten().next() {
             Some((channel, _)) => {
@@ -159,6 +168,7 @@ impl Inner {
                 command.arg("");
             }
         }
+        revised().for_each(|(_, revision)| push_revision(&mut command, revision));
         Routed { partition, command }
     }
 
@@ -177,4 +187,8 @@ impl Inner {
         let (channels, message) = self.channels.as_ref().zip(news)?;
         Some((channels.of(partition), news::unplaced(Sequence::Keys(partition), message)))
     }
+}
+
+fn push_revision(command: &mut Cmd, Revision { number, keep }: Revision) {
+    command.arg(&number.to_be_bytes()[..]).arg(millis(keep));
 }

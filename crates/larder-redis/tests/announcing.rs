@@ -50,7 +50,8 @@ fn telling(text: &str, news: &'static str) -> Write {
 }
 
 fn removal(text: &str, news: Option<&'static str>) -> Removal {
-    Removal { key: key(text), news: news.map(|news| Bytes::from_static(news.as_bytes())) }
+    let news = news.map(|news| Bytes::from_static(news.as_bytes()));
+    Removal { news, ..key(text).into() }
 }
 
 async fn written(store: &RedisStore, write: Write) -> Version {

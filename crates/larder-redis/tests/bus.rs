@@ -280,7 +280,7 @@ async fn news_of_a_store_come_with_a_place_of_its_lost_and_its_new_history() {
     assert_eq!(store.channel(), bus.channel());
     let mut places: Vec<Place> = Vec::new();
     for round in 0..2 {
-        let removal = larder_core::Removal { key: support::key("u:1"), news: Some("gone".into()) };
+        let removal = larder_core::Removal { news: Some("gone".into()), ..support::key("u:1").into() };
         store.remove(vec![removal]).await.expect("it answers");
         let place = letters.until(|signals| {
             signals

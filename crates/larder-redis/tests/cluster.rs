@@ -141,7 +141,8 @@ async fn hears_all(store: &RedisStore, letters: &Letterbox) {
     until("news of all partitions are heard", async || {
         letters.take();
         let keys = (0..600).map(|n| key(&format!("u:{n}")));
-        let removals: Vec<Removal> = keys.map(|key| Removal { news: Some(key.to_bytes()), key }).collect();
+        let removals: Vec<Removal> =
+            keys.map(|key| Removal { news: Some(key.to_bytes()), ..key.into() }).collect();
         let wanted = removals.len();
         let removed = store.remove(removals).await.ok()?;
         removed.iter().all(|removed| matches!(removed, Removed::Done(_))).then_some(())?;

@@ -31,7 +31,7 @@ pub use cache::{
 pub use clock::{SystemClock, SystemRng};
 #[cfg(feature = "simulation")]
 pub use engine::TaskGate;
-pub use engine::{CleanedUp, Inspection, Invalidated, Matched, Reach, TierCopy, TierHealth};
+pub use engine::{CleanedUp, Inspection, Invalidated, Matched, Reach, SetOutcome, TierCopy, TierHealth};
 #[cfg(feature = "encryption")]
 pub use envelope::{Encryption, SecretKey};
 pub use hub::Subscription;

@@ -44,6 +44,15 @@ local function holds(held, token)
   return type(held) == 'string' and string.sub(held, 1, 16) == token
 end
 
+-- Whether a key bore this revision, or a higher one. Both are eight bytes, more than a number of Lua holds exactly.
+local function superseded(noted, revision)
+  local known = redis.pcall('GET', noted)
+  if type(known) ~= 'string' or #known ~= 8 then return false end
+  local high, low = struct.unpack('>I4I4', known)
+  local new_high, new_low = struct.unpack('>I4I4', revision)
+  return high > new_high or (high == new_high and low >= new_low)
+end
+
 -- Barriers without names, at n: all that is older is invalid.
 local function begin_barriers(key, n, id)
   redis.call('UNLINK', key)

@@ -120,7 +120,7 @@ async fn removals_are_told<S: Store, B: Bus>(scene: &Scene<'_, S>, ear: &Ear<B>)
         .iter()
         .zip(&told)
         .enumerate()
-        .map(|(n, (key, news))| Removal { key: key.clone(), news: (n % 3 > 0).then(|| news.clone()) });
+        .map(|(n, (key, news))| Removal { news: (n % 3 > 0).then(|| news.clone()), ..key.clone().into() });
     let removed = all("remove", scene.store.remove(removals.collect()).await, keys.len())?;
     told_write(scene, "last", &told[0]).await?;
     ear.place_of(&told[0]).await?;

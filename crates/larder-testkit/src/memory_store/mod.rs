@@ -1,6 +1,7 @@
 //! A small correct store in memory: the reference for backend authors, a test double for everybody else.
 
 mod fleet;
+mod revisions;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ use larder_core::{
     Written, first_number,
 };
 
-use self::fleet::Books;
+use self::{fleet::Books, revisions::Revisions};
 
 /// The id of the first history; each later one has the next.
 const FIRST_HISTORY: u64 = 1;
@@ -62,6 +63,7 @@ struct State {
     slots: BTreeMap<Bytes, Slot>,
     sequence: u64,
     lineage: u64,
+    revisions: Revisions,
     books: Books,
 }
 
@@ -106,6 +108,7 @@ impl MemoryStore {
         capabilities.scan = true;
         capabilities.fleet = true;
         capabilities.barriers = true;
+        capabilities.revisions = true;
         let state = Mutex::new(State::begin(0, 0, Books::begin(0, FIRST_HISTORY)));
         Self {
             shelf: Arc::new(Shelf { clock: Box::new(clock), state }),
@@ -256,16 +259,22 @@ impl MemoryStore {
             Condition::Always => true,
             Condition::IfVersion(wanted) => at_hand == Some(wanted),
             Condition::IfLeased(token) => slot.is_some_and(|slot| slot.holds(token, now)),
+            Condition::IfNewer(revision) => {
+                self.capabilities.revisions && state.revisions.is_newer(&write.key, revision, now)
+            }
         };
         if !holds || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version)) {
             return Ok(Written::Unchanged);
         }
+        if state.is_full_for(&write.key, now) {
+            return Ok(Written::Rejected(Error::new(ErrorKind::Overloaded, "the memory store is full")));
+        }
+        if let Condition::IfNewer(revision) = write.condition {
+            state.revisions.remember(&write.key, revision, now);
+        }
         if let Some(error) = self.oversized(&write.bytes) {
             state.slots.remove(write.key.as_bytes());
             return Ok(Written::Rejected(error));
-        }
-        if state.is_full_for(&write.key, now) {
-            return Ok(Written::Rejected(Error::new(ErrorKind::Overloaded, "the memory store is full")));
         }
         let version = match write.stamp {
             Stamp::Exactly(version) => version,
@@ -300,11 +309,16 @@ impl Shelf {
 
 impl State {
     fn begin(sequence: u64, lineage: u64, books: Books) -> Self {
-        Self { slots: BTreeMap::new(), sequence, lineage, books }
+        Self { slots: BTreeMap::new(), sequence, lineage, revisions: Revisions::default(), books }
     }
 
     fn copy(&self) -> Self {
-        Self { slots: self.slots.clone(), books: self.books.copy(), ..*self }
+        Self {
+            slots: self.slots.clone(),
+            revisions: self.revisions.clone(),
+            books: self.books.copy(),
+            ..*self
+        }
     }
 
     fn tip(&self) -> Tip {
@@ -427,10 +441,13 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
-        let mut state = self.open()?;
+        let (mut state, now) = (self.open()?, self.now());
         let mut removed = Vec::with_capacity(removals.len());
-        for Removal { key, news } in removals {
+        for Removal { key, news, revision } in removals {
             state.slots.remove(key.as_bytes());
+            if let Some(revision) = revision.filter(|_| self.capabilities.revisions) {
+                state.revisions.remember(&key, revision, now);
+            }
             removed.push(Removed::Done(self.next(&mut state, news.as_ref())?));
         }
         Ok(removed)

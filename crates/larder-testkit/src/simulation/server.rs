@@ -190,6 +190,8 @@ impl Server {
             Condition::Always => true,
             Condition::IfVersion(wanted) => at_hand == Some(wanted),
             Condition::IfLeased(token) => slot.is_some_and(|slot| slot.holds(token, caller.now_ms)),
+            // It says that it keeps none.
+            Condition::IfNewer(_) => false,
         };
         if !holds || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version)) {
             return Written::Unchanged;
@@ -209,7 +211,7 @@ impl Server {
 
     pub(crate) fn remove(&mut self, removals: &[Removal], caller: Caller) -> (Vec<Removed>, Option<Told>) {
         let mut told = None;
-        let remove = |Removal { key, news }: &Removal| {
+        let remove = |Removal { key, news, .. }: &Removal| {
             self.remember(key.to_bytes(), caller, true);
             let version = self.next(caller, &mut told, news.as_ref());
             self.slots.remove(key.as_bytes());

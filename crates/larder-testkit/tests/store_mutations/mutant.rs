@@ -13,7 +13,7 @@ use bytes::Bytes;
 use larder_core::{
     Barrier, Barriers, Beat, Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key,
     KeyPrefix, LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal,
-    Removed, Result, Stamp, Store, Token, Version, Write, Written,
+    Removed, Result, Revision, Stamp, Store, Token, Version, Write, Written,
 };
 use larder_testkit::MemoryStore;
 use tokio::task::yield_now;
@@ -29,6 +29,8 @@ pub(crate) struct Mutant {
     /// The last token that got each key's lease.
     leases: Mutex<HashMap<Key, Token>>,
     cached: Mutex<HashMap<Key, Found>>,
+    /// The highest revision that this mutant let pass.
+    revisions: Mutex<HashMap<Key, u64>>,
     answers: Mutex<VecDeque<Vec<Found>>>,
     busy: Arc<AtomicBool>,
     wandering: Arc<AtomicU64>,
@@ -42,6 +44,7 @@ impl Mutant {
             calls: AtomicU64::new(0),
             leases: Mutex::default(),
             cached: Mutex::default(),
+            revisions: Mutex::default(),
             answers: Mutex::default(),
             busy: Arc::default(),
             wandering,
@@ -91,6 +94,19 @@ impl Mutant {
         Ok(page.entries.into_iter().filter(|entry| entry.key.starts_with(loose)).collect())
     }
 
+    /// Keeps the entries of removals whose revision is below the last that was written.
+    async fn remove_unless_older(&self, removals: Vec<Removal>) -> Result<Vec<Removed>> {
+        let mut removed = Vec::new();
+        for removal in removals {
+            let older = removal.revision.is_some_and(|revision| revision.number < 5);
+            removed.extend(match older {
+                true => vec![Removed::Done(Version::new(1))],
+                false => self.inner.remove(vec![removal]).await?,
+            });
+        }
+        Ok(removed)
+    }
+
     async fn read_as_mutated(&self, mut reads: Vec<Read>) -> Result<Vec<Found>> {
         for read in &mut reads {
             read.key = self.twist_key(&read.key);
@@ -110,6 +126,37 @@ impl Mutant {
             }
         }
         Ok(found)
+    }
+
+    /// What a condition on a revision becomes.
+    async fn newer_as_mutated(&self, key: &Key, mut revision: Revision) -> Result<Condition> {
+        match self.mutation {
+            Some(RevisionsAreIgnored) => return Ok(Condition::Always),
+            Some(EqualRevisionsAreNewer) => {
+                let mut known = self.revisions.lock().unwrap();
+                let last = known.entry(key.clone()).or_default();
+                if *last == revision.number {
+                    return Ok(Condition::Always);
+                }
+                *last = revision.number;
+            }
+            Some(RevisionsAreFloats) => revision.number = revision.number as f64 as u64,
+            Some(RevisionsGoWithTheEntry) if self.entry(key).await?.is_none() => {
+                return Ok(Condition::Always);
+            }
+            Some(RevisionsEndEarly) => revision.keep = Duration::from_millis(50),
+            Some(RevisionsNeverEnd) => revision.keep = LONG,
+            Some(IfNewerIsNotAtomic) => {
+                let known = self.revisions.lock().unwrap().get(key).copied();
+                yield_now().await;
+                if known.is_none_or(|known| known < revision.number) {
+                    self.revisions.lock().unwrap().insert(key.clone(), revision.number);
+                    return Ok(Condition::Always);
+                }
+            }
+            _ => {}
+        }
+        Ok(Condition::IfNewer(revision))
     }
 
     async fn write_as_mutated(&self, mut write: Write) -> Result<Written> {
@@ -159,8 +206,17 @@ impl Mutant {
                 write.stamp = Stamp::Exactly(at_hand.unwrap_or(Version::new(1)));
             }
         }
+        if let Condition::IfNewer(revision) = write.condition {
+            let key = write.key.clone();
+            write.condition = self.newer_as_mutated(&key, revision).await?;
+        }
         let key = write.key.clone();
+        let revised = matches!(write.condition, Condition::IfNewer(_));
         let written = self.inner.write(vec![write]).await?.remove(0);
+        if self.is(SupersededVoidsTheLease) && revised && matches!(written, Written::Unchanged) {
+            let held = self.leases.lock().unwrap().get(&key).copied();
+            self.inner.release(key.clone(), held.unwrap_or(Token(0))).await?;
+        }
         if self.is(WriteKeepsLease) {
             self.restore_lease(&key).await?;
         }
@@ -284,7 +340,14 @@ impl Store for Mutant {
                 .remove(doomed.map(|entry| Key::from_escaped(entry.key).unwrap().into()).collect())
                 .await?;
         }
-        let mut removed = self.inner.remove(keys.iter().cloned().map(Removal::from).collect()).await?;
+        let revised = removals.iter().zip(&keys).map(|(removal, key)| {
+            let revision = removal.revision.filter(|_| !self.is(RemovalsForgetTheirRevision));
+            Removal { revision, ..key.clone().into() }
+        });
+        let mut removed = match self.is(OlderRemovalsAreSkipped) {
+            true => self.remove_unless_older(revised.collect()).await?,
+            false => self.inner.remove(revised.collect()).await?,
+        };
         for key in &keys {
             self.cached.lock().unwrap().remove(key);
             if self.is(RemoveKeepsLease) {

@@ -11,6 +11,7 @@ mod reading;
 mod refresh;
 mod shape;
 mod typed;
+mod versioned;
 mod warm;
 mod wrap;
 
@@ -332,7 +333,7 @@ impl<K: CacheKey + ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// node answers this value or a newer one (K1).
     ///
     /// Use it after the origin was changed. Two writers may reach the shared store in another order than the database
-    /// and leave the older value there; `remove` cannot err so.
+    /// and leave the older value there; `remove` cannot err so, nor can [`set_versioned`](Self::set_versioned).
     ///
     /// # Errors
     /// `Codec` when the value cannot be encoded, and nothing changed. `Unavailable` or `Timeout` when a store did not

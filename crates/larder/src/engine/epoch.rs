@@ -226,7 +226,7 @@ impl Scope {
         }
         let tier = self.core.store(place);
         let authority = Some(place) == self.authority_place();
-        let telling = |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key) };
+        let telling = |key: &Key| Removal { news: self.core.dropping(authority, key), ..key.clone().into() };
         let removed = tier.remove(&self.core, keys.iter().map(telling).collect()).await?;
         let mut done: Vec<(Key, Version)> = Vec::with_capacity(keys.len());
         for (key, removed) in keys.into_iter().zip(removed) {

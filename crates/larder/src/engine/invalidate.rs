@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use larder_core::{
     Barrier, Condition, Error, ErrorKind, Event, Found, Key, KeyPrefix, Read, RejectedPayload, Removal,
-    Removed, Result, Stamp, Store, Stored, Version, Write, Written,
+    Removed, Result, Revision, Stamp, Store, Stored, Version, Write, Written,
 };
 
 use super::{Core, Scope, space::Spot};
@@ -49,13 +49,23 @@ const TRIES: usize = 3;
 impl Scope {
     /// Removes keys from every tier.
     pub(crate) async fn remove(&self, spots: Vec<Spot>, mode: WriteMode) -> Result<Invalidated> {
+        self.remove_at(spots, None, mode).await
+    }
+
+    /// The same, of what the origin gave this number.
+    pub(super) async fn remove_at(
+        &self,
+        spots: Vec<Spot>,
+        revision: Option<Revision>,
+        mode: WriteMode,
+    ) -> Result<Invalidated> {
         if spots.is_empty() {
             return self.reached(Ok(()), Reach::None, mode);
         }
         let keys: Vec<Key> = spots.iter().map(|spot| spot.key.clone()).collect();
         let scope = self.clone();
         let work = async move {
-            let outcome = scope.remove_in_tiers(&spots).await;
+            let outcome = scope.remove_in_tiers(&spots, revision).await;
             scope.count(Count::removes, keys.len() as u64);
             scope.core.tell(|| Event::Removed { namespace: scope.name(), keys });
             Ok(outcome)
@@ -65,7 +75,11 @@ impl Scope {
     }
 
     /// Removes keys from every tier of this stack and tells peers; the first failure, if any, and how far the news got.
-    pub(crate) async fn remove_in_tiers(&self, spots: &[Spot]) -> (Result<()>, Reach) {
+    pub(crate) async fn remove_in_tiers(
+        &self,
+        spots: &[Spot],
+        revision: Option<Revision>,
+    ) -> (Result<()>, Reach) {
         let _order = self.in_order(spots.iter().map(|spot| &spot.key)).await;
         if !ablated!(BothBumps) {
             spots.iter().for_each(|spot| self.fence(spot));
@@ -77,7 +91,7 @@ impl Scope {
         // Lowest first: a walk that finds nothing in a tier must not find the old value below it and bring it back.
         for place in self.store_places().rev() {
             ablate!(RemoveTopDown: place = self.store_places().end() + 1 - place);
-            let removed = self.remove_or_owe(place, keys.clone()).await;
+            let removed = self.remove_or_owe_at(place, keys.clone(), revision).await;
             for (spot, outcome) in spots.iter().zip(removed) {
                 match outcome {
                     Ok(version) if Some(place) == authority => {
@@ -127,10 +141,20 @@ impl Scope {
 
     /// Removes keys from one store; what fails is owed to it.
     pub(crate) async fn remove_or_owe(&self, place: usize, keys: Vec<Key>) -> Vec<Result<Version>> {
+        self.remove_or_owe_at(place, keys, None).await
+    }
+
+    async fn remove_or_owe_at(
+        &self,
+        place: usize,
+        keys: Vec<Key>,
+        revision: Option<Revision>,
+    ) -> Vec<Result<Version>> {
         let tier = self.core.store(place);
         let mark = tier.mark();
         let authority = Some(place) == self.authority_place();
-        let telling = |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key) };
+        let telling =
+            |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key), revision };
         let removed = tier.remove(&self.core, keys.iter().map(telling).collect()).await;
         let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
@@ -440,7 +464,7 @@ impl Core {
             return paid;
         }
         let authority = Some(place) == self.authority_place();
-        let telling = |key: &Key| Removal { key: key.clone(), news: self.dropping(authority, key) };
+        let telling = |key: &Key| Removal { news: self.dropping(authority, key), ..key.clone().into() };
         if let Ok(removed) = tier.remove(self, keys.iter().map(telling).collect()).await {
             for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
                 if let Removed::Done(version) = outcome {

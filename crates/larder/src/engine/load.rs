@@ -309,7 +309,7 @@ impl Scope {
         let outdated = matches!(slot, Slot::Absent) && replaces && self.still_stands(&item);
         if outdated {
             // Whatever fails here is owed and told.
-            let _ = self.remove_in_tiers(std::slice::from_ref(&spot)).await;
+            let _ = self.remove_in_tiers(std::slice::from_ref(&spot), None).await;
         }
         let entry = self.unkept_entry(slot, item.base, item.noted);
         item.land(Landed::loaded(Some(entry)));

@@ -102,7 +102,7 @@ impl Scope {
         let (raised, bus) = self.core.raise(vec![target], verb).await;
         if verb == Verb::Remove && raised.is_ok() {
             for (scope, spots) in self.batches(listed) {
-                if let (Err(error), _) = scope.remove_in_tiers(&spots).await {
+                if let (Err(error), _) = scope.remove_in_tiers(&spots, None).await {
                     tracing::debug!(target: "larder::invalidate", %error, "what was removed is not swept up");
                     break;
                 }
@@ -124,7 +124,7 @@ impl Scope {
         if self.core.is_stored(&self.space.prefix) {
             for (scope, spots) in self.batches(listed) {
                 let (outcome, _) = match verb {
-                    Verb::Remove => scope.remove_in_tiers(&spots).await,
+                    Verb::Remove => scope.remove_in_tiers(&spots, None).await,
                     Verb::Expire => scope.expire_here(&spots).await,
                 };
                 failure = failure.or(outcome.err());

@@ -15,6 +15,7 @@ mod read;
 mod recovery;
 mod refresh;
 mod registry;
+mod revision;
 mod seal;
 mod space;
 mod store;
@@ -51,6 +52,7 @@ pub use tasks::TaskGate;
 pub(crate) use tier::Tier;
 pub(crate) use upkeep::start;
 pub(crate) use wants::{Answered, Quick, Wants};
+pub use write::SetOutcome;
 pub(crate) use write::{Manner, NewValue};
 pub use {
     epoch::CleanedUp,
@@ -75,6 +77,7 @@ use crate::{
     options::{BusSettings, Policy, Settings, TierChoice, TierPolicy},
     policy::{
         coherence::{Coherence, Trust},
+        revisions::Revisions,
         ring::Ring,
     },
     stats::{Count, Since},
@@ -120,6 +123,8 @@ pub(crate) struct Core {
     pub(crate) sync: Option<Sync>,
     /// What this node invalidated lately.
     pub(crate) ring: Mutex<Ring>,
+    /// What the origin numbered, where this process alone writes it.
+    revisions: Mutex<Revisions>,
     /// Who waits for other processes' leases.
     pub(crate) wakes: Wakes,
     /// The node's own sequence, for stacks without an authority.
@@ -190,6 +195,7 @@ impl Core {
             barriers,
             sync,
             ring: Mutex::new(Ring::new(settings.replay_max)),
+            revisions: Mutex::new(Revisions::new(settings.revisions_max)),
             wakes: Wakes::new(),
             sequence,
             flights: Arc::new(Flights::new(settings.flights_max, settings.coalesce)),

@@ -80,6 +80,11 @@ pub(crate) struct Making {
 }
 
 impl Making {
+    /// How long the tier that keeps it longest does.
+    pub(crate) fn longest_kept(&self) -> Duration {
+        self.lives.iter().map(|spans| spans.keep()).max().unwrap_or_default()
+    }
+
     /// Moves it to another place in the order of barriers.
     pub(crate) fn stamp_with(&mut self, stamp: Barrier) {
         self.stamp = stamp;

@@ -3,7 +3,9 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use larder_core::{Condition, Error, ErrorKind, Event, Key, Result, Stamp, Version, Write, Written};
+use larder_core::{
+    Condition, Error, ErrorKind, Event, Key, Result, Revision, Stamp, Version, Write, Written,
+};
 
 use super::{
     MEMORY, Scope, TierSet,
@@ -44,10 +46,23 @@ impl Manner {
     }
 }
 
+/// What became of a versioned set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a later value may have been set before"]
+pub enum SetOutcome {
+    /// The value is in the tiers.
+    Stored,
+    /// This revision or a later one was set or removed before. Nothing was stored; what the tiers have is as new or newer.
+    Superseded,
+}
+
 /// A value on its way into the tiers.
-struct Setting {
-    spot: Spot,
-    making: Making,
+pub(super) struct Setting {
+    pub(super) spot: Spot,
+    pub(super) making: Making,
+    /// What the origin calls this state, if the authority shall see that it is newer than what was written before.
+    pub(super) revision: Option<Revision>,
+    outcome: SetOutcome,
     encoded: Option<Encoded>,
     version: Version,
     /// What went wrong with it, in any tier.
@@ -66,27 +81,33 @@ pub(super) fn no_absences() -> Error {
 impl Scope {
     /// Sets values in a task of its own, so that a caller who vanishes leaves no half-done write behind.
     pub(crate) async fn set(&self, values: Vec<NewValue>, manner: Manner) -> Result<()> {
-        let mut settings = Vec::with_capacity(values.len());
-        for NewValue { spot, slot } in values {
-            let Some(making) = self.make(slot, manner.lives.clone(), manner.extra.clone(), Duration::ZERO)
-            else {
-                return Err(no_absences().at_key(&spot.key));
-            };
-            let stores = self.store_places().any(|place| manner.tiers.has(place));
-            let encoded =
-                stores.then(|| self.encode(&making)).transpose().map_err(|e| e.at_key(&spot.key))?;
-            settings.push(Setting {
-                spot,
-                making,
-                encoded,
-                version: Version::ZERO,
-                failure: None,
-                kept: 0,
-                envelope: None,
-            });
-        }
+        let settings =
+            values.into_iter().map(|value| self.setting(value, &manner)).collect::<Result<Vec<_>>>()?;
         let scope = self.clone();
-        self.to_its_end(async move { scope.set_everywhere(settings, &manner).await }).await
+        let work = async move {
+            let _order = scope.in_order(settings.iter().map(|setting| &setting.spot.key)).await;
+            scope.set_in_tiers(settings, &manner).await
+        };
+        self.to_its_end(work).await.map(drop)
+    }
+
+    pub(super) fn setting(&self, NewValue { spot, slot }: NewValue, manner: &Manner) -> Result<Setting> {
+        let Some(making) = self.make(slot, manner.lives.clone(), manner.extra.clone(), Duration::ZERO) else {
+            return Err(no_absences().at_key(&spot.key));
+        };
+        let stores = self.store_places().any(|place| manner.tiers.has(place));
+        let encoded = stores.then(|| self.encode(&making)).transpose().map_err(|e| e.at_key(&spot.key))?;
+        Ok(Setting {
+            spot,
+            making,
+            revision: None,
+            outcome: SetOutcome::Stored,
+            encoded,
+            version: Version::ZERO,
+            failure: None,
+            kept: 0,
+            envelope: None,
+        })
     }
 
     /// Runs a write or removal of keys to its end, whether or not its caller waits. Where no store hears of it, it waits
@@ -118,8 +139,12 @@ impl Scope {
         }
     }
 
-    async fn set_everywhere(&self, mut settings: Vec<Setting>, manner: &Manner) -> Result<()> {
-        let _order = self.in_order(settings.iter().map(|setting| &setting.spot.key)).await;
+    /// Sets values whose [order](Self::in_order) the caller keeps.
+    pub(super) async fn set_in_tiers(
+        &self,
+        mut settings: Vec<Setting>,
+        manner: &Manner,
+    ) -> Result<Vec<SetOutcome>> {
         if !ablated!(BothBumps) {
             settings.iter().for_each(|setting| self.fence(&setting.spot));
         }
@@ -134,13 +159,16 @@ impl Scope {
         for place in others {
             self.set_in(place, manner, &mut settings, false).await;
         }
-        let keys: Vec<Key> = settings.iter().map(|setting| setting.spot.key.clone()).collect();
+        let keys: Vec<Key> = written(&settings).map(|setting| setting.spot.key.clone()).collect();
+        self.count(Count::superseded, (settings.len() - keys.len()) as u64);
         let (done, owed) = self.what_to_tell(&settings);
         let primes: Vec<_> = settings.iter_mut().filter_map(primed).collect();
-        let outcomes: Vec<Result<()>> =
+        let outcomes: Vec<Result<SetOutcome>> =
             settings.into_iter().map(|setting| self.set_in_memory(setting, manner)).collect();
-        self.count(Count::sets, keys.len() as u64);
-        self.core.tell(|| Event::Set { namespace: self.name(), keys });
+        if !keys.is_empty() {
+            self.count(Count::sets, keys.len() as u64);
+            self.core.tell(|| Event::Set { namespace: self.name(), keys });
+        }
         // What cannot be published now is kept and told later.
         self.tell_peers(done, owed, News::Dropped).await;
         primes.into_iter().for_each(|(key, version, envelope)| self.prime(&key, version, envelope));
@@ -155,7 +183,7 @@ impl Scope {
             return (settings.iter().map(|setting| (key(setting), Version::ZERO)).collect(), Vec::new());
         }
         let (done, owed): (Vec<_>, Vec<_>) =
-            settings.iter().partition(|setting| setting.version > Version::ZERO);
+            written(settings).partition(|setting| setting.version > Version::ZERO);
         let placed = |setting: &Setting| (key(setting), setting.version);
         (done.into_iter().map(placed).collect(), owed.into_iter().map(key).collect())
     }
@@ -165,8 +193,10 @@ impl Scope {
         let (mut writing, mut writes) = (Vec::new(), Vec::new());
         let mut dropping: Vec<Key> = Vec::new();
         for setting in settings.iter_mut() {
-            // After the authority failed nobody knows the order: the others drop their copy.
-            let wanted = manner.tiers.has(place) && (setting.failure.is_none() || authority);
+            // After the authority failed nobody knows the order, and after it refused this one what they have may be older
+            // still: the others drop their copy.
+            let in_order = setting.failure.is_none() && setting.outcome == SetOutcome::Stored;
+            let wanted = manner.tiers.has(place) && (in_order || authority);
             match wanted.then(|| self.sealed_setting(place, setting)) {
                 Some(Ok((bytes, keep))) => {
                     let stamp = if authority { Stamp::Next } else { Stamp::Exactly(setting.version) };
@@ -175,7 +205,9 @@ impl Scope {
                         setting.envelope = Some(bytes.clone());
                     }
                     let news = self.core.dropping(authority, &key);
-                    writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news });
+                    let newer = setting.revision.filter(|_| authority).map(Condition::IfNewer);
+                    let condition = newer.unwrap_or(Condition::Always);
+                    writes.push(Write { key, bytes, keep, stamp, condition, news });
                     writing.push(setting);
                 }
                 Some(Err(error)) => {
@@ -218,6 +250,9 @@ impl Scope {
                     setting.kept += 1;
                     tier.settled(key, mark);
                 }
+                Ok(Written::Unchanged) if setting.is_compared() && Some(place) == self.authority_place() => {
+                    setting.outcome = SetOutcome::Superseded;
+                }
                 // Under the keys' order nothing can be newer than this write: what bears a larger number comes from
                 // before the store's, or the authority's, history was lost.
                 Ok(Written::Unchanged) => overtaken.push(key.clone()),
@@ -255,16 +290,22 @@ impl Scope {
     }
 
     /// Fences memory at the write's place in the order, and keeps the value there if the write is one.
-    fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<()> {
-        let Setting { spot, making, encoded, mut version, failure, kept, .. } = setting;
+    fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<SetOutcome> {
+        let uncompared = setting.is_compared() && setting.version == Version::ZERO;
+        let Setting { spot, making, encoded, mut version, failure, kept, outcome, .. } = setting;
         ablate!(AbsenceOutlivesSet => if self.remembers_absence(&spot) { return Ok(()) });
         if !ablated!(PostBump, BothBumps) {
             self.fence_at(&spot, version);
+        }
+        if outcome == SetOutcome::Superseded {
+            return Ok(outcome);
         }
         let memory = manner.tiers.has(MEMORY) && self.core.memory.is_some();
         let succeeds = match (&failure, manner.mode) {
             (None, _) => true,
             (Some(_), WriteMode::Strict) => false,
+            // Nobody compared the revision: there may be a later one.
+            (Some(_), WriteMode::BestEffort) if uncompared => false,
             (Some(_), WriteMode::BestEffort) => kept > 0 || memory,
         };
         if !succeeds {
@@ -287,8 +328,19 @@ impl Scope {
                 self.fence_at(&spot, version);
             }
         }
-        Ok(())
+        Ok(outcome)
     }
+}
+
+impl Setting {
+    fn is_compared(&self) -> bool {
+        self.revision.is_some()
+    }
+}
+
+/// Those that were not superseded.
+fn written(settings: &[Setting]) -> impl Iterator<Item = &Setting> {
+    settings.iter().filter(|setting| setting.outcome == SetOutcome::Stored)
 }
 
 /// What peers are sent of a value that every tier took.

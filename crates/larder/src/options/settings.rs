@@ -42,6 +42,14 @@ pub struct Settings {
     /// How many of its own invalidations of the last 15 seconds a node remembers, to repeat them at a store that lost its
     /// last writes in a failover. If there were more, everything is invalidated then. Default: 65 536.
     pub replay_max: usize,
+    /// How long at least a revision is remembered: a versioned set that comes within this time after a higher revision of
+    /// its key was set or removed is refused, also if the entry is gone. Longer than any writer may be late. Where the entry
+    /// lives longer, so long. Default: 1 hour.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub revision_keep: Duration,
+    /// Of how many keys a process remembers revisions where no shared store does; beyond it those written longest ago are
+    /// forgotten. Default: 65 536.
+    pub revisions_max: usize,
     /// The longest an entry with tags is kept in any tier, whatever its policy says: for so long a store must remember which
     /// tags were invalidated. The same on all nodes. Default: 1 day.
     #[serde(deserialize_with = "serde_span::one")]
@@ -72,6 +80,8 @@ impl Default for Settings {
             lease: Duration::from_secs(2),
             journal_max: 10_000,
             replay_max: 65_536,
+            revision_keep: Duration::from_secs(3_600),
+            revisions_max: 65_536,
             tagged_life_max: Duration::from_secs(86_400),
             invalidation_max_keys: 10_000,
             namespaces_max: 10_000,
@@ -97,6 +107,7 @@ impl Settings {
             ("unleased_loads_max", self.unleased_loads_max),
             ("journal_max", self.journal_max),
             ("replay_max", self.replay_max),
+            ("revisions_max", self.revisions_max),
             ("invalidation_max_keys", self.invalidation_max_keys),
             ("namespaces_max", self.namespaces_max),
             ("max_value_bytes", self.max_value_bytes),
@@ -122,6 +133,12 @@ impl Settings {
             "tagged_life_max",
             "is zero or longer than ten years",
             "a day is enough for most",
+        );
+        problems.fault_if(
+            self.revision_keep.is_zero() || self.revision_keep > LONGEST,
+            "revision_keep",
+            "is zero or longer than ten years",
+            "give it longer than any writer may be late, such as 1h",
         );
         problems.fault_if(
             self.lease < Duration::from_millis(100) || self.lease > Duration::from_secs(30),
@@ -159,6 +176,10 @@ setters! { Settings:
     with_journal_max: usize => journal_max = journal_max;
     /// Sets [`replay_max`](Self::replay_max).
     with_replay_max: usize => replay_max = replay_max;
+    /// Sets [`revision_keep`](Self::revision_keep).
+    with_revision_keep: Duration => revision_keep = revision_keep;
+    /// Sets [`revisions_max`](Self::revisions_max).
+    with_revisions_max: usize => revisions_max = revisions_max;
     /// Sets [`tagged_life_max`](Self::tagged_life_max).
     with_tagged_life_max: Duration => tagged_life_max = tagged_life_max;
     /// Sets [`invalidation_max_keys`](Self::invalidation_max_keys).

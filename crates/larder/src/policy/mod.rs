@@ -11,5 +11,6 @@ pub(crate) mod journal;
 pub(crate) mod pace;
 pub(crate) mod pattern;
 pub(crate) mod primed;
+pub(crate) mod revisions;
 pub(crate) mod ring;
 pub(crate) mod settled;

@@ -74,6 +74,8 @@ counts! {
     stale_served,
     /// Values set.
     sets,
+    /// Versioned sets refused since a later revision was written before.
+    superseded,
     /// Keys removed on request.
     removes,
     /// Keys expired on request.

@@ -26,6 +26,7 @@ mod refreshing;
 mod settings;
 mod shutdown;
 mod support;
+mod versioned;
 mod warming;
 mod watching;
 mod writes;

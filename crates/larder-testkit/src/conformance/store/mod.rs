@@ -11,6 +11,7 @@ mod leases;
 mod listing;
 mod races;
 mod reopen;
+mod revisions;
 mod versions;
 
 use std::time::Duration;
@@ -113,6 +114,7 @@ impl<M> StoreConformance<M> {
         versions::run(&mut run).await;
         leases::run(&mut run).await;
         leased::run(&mut run).await;
+        revisions::run(&mut run).await;
         listing::run(&mut run).await;
         fleet::run(&mut run).await;
         barriers::run(&mut run).await;
@@ -155,6 +157,9 @@ const FLEET_AND_SEQUENCE: Needs = |can| can.fleet && can.sequence;
 const FLEET_AND_LEASES: Needs = |can| can.fleet && can.leases && can.sequence;
 const BARRIERS: Needs = |can| can.barriers;
 const NO_BARRIERS: Needs = |can| !can.barriers;
+const REVISIONS: Needs = |can| can.revisions;
+const NO_REVISIONS: Needs = |can| !can.revisions;
+const REVISIONS_AND_LEASES: Needs = |can| can.revisions && can.leases;
 const SHARED_LEASES: Needs = |can| can.leases && can.shared;
 const LEASES_AND_SEQUENCE: Needs = |can| can.leases && can.sequence;
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use larder_core::{Condition, Filled, Found, LeaseFor, Stamp, Store, Version, Write, Written};
+use larder_core::{Condition, Filled, Found, LeaseFor, Revision, Stamp, Store, Version, Write, Written};
 use tokio::task::JoinSet;
 
-use super::{ANY, LEASES, Run, Scene, Verdict};
+use super::{ANY, LEASES, REVISIONS, Run, Scene, Verdict};
 use crate::conformance::{
     report::ensure,
     scene::{LONG, get, leasing, only},
@@ -18,6 +18,7 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     run.check("of many swaps at one version, one is stored", ANY, one_swap).await;
     run.check("of many fills under one lease, one is stored", LEASES, one_fill).await;
     run.check("of many writes under one lease, one is stored", LEASES, one_leased_write).await;
+    run.check("of many writes `IfNewer` the one with the highest revision is left", REVISIONS, newest).await;
     run.check("callers at once each get their own answer", ANY, own_answers).await;
 }
 
@@ -95,6 +96,25 @@ async fn one_leased_write<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     .await?;
     let stored = written.iter().filter(|written| matches!(written, Written::Stored(_))).count();
     ensure!(stored == 1, "{stored} writes under one lease were stored");
+    Ok(())
+}
+
+async fn newest<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    for round in 0..5 {
+        let key = scene.key(round.to_string());
+        let written = at_once(scene, |store, n| {
+            // Each of them once, in another order.
+            let number = (n * 13 + 5) % CALLERS;
+            let condition = Condition::IfNewer(Revision { number: number as u64, keep: LONG });
+            let write = Write { condition, ..scene.writing(&key, number.to_string()) };
+            async move { only("write", store.write(vec![write]).await) }
+        })
+        .await?;
+        let last = (CALLERS - 1).to_string();
+        scene.holds(&key, last.as_bytes(), "after all of them").await?;
+        let stored = written.iter().filter(|written| matches!(written, Written::Stored(_))).count();
+        ensure!(stored > 0, "none of them was answered that it is stored");
+    }
     Ok(())
 }
 
