@@ -293,7 +293,7 @@ impl Scope {
     fn set_in_memory(&self, setting: Setting, manner: &Manner) -> Result<SetOutcome> {
         let uncompared = setting.is_compared() && setting.version == Version::ZERO;
         let Setting { spot, making, encoded, mut version, failure, kept, outcome, .. } = setting;
-        ablate!(AbsenceOutlivesSet => if self.remembers_absence(&spot) { return Ok(()) });
+        ablate!(AbsenceOutlivesSet => if self.remembers_absence(&spot) { return Ok(outcome) });
         if !ablated!(PostBump, BothBumps) {
             self.fence_at(&spot, version);
         }
