@@ -545,8 +545,12 @@ impl Scope {
     pub(crate) fn stands_in_memory(&self, key: &Key, entry: &mut Entry) -> bool {
         let told = self.core.barriers.told();
         match self.core.standing(key, &self.space.names, entry) {
+            Standing::Dead => {
+                self.let_go(key, entry);
+                return false;
+            }
             // A store may know more, and is asked on the long way.
-            Standing::Dead | Standing::Unknown => return false,
+            Standing::Unknown => return false,
             Standing::Expired(at) => self.expire_since(entry, at),
             Standing::Stands => self.stamp_in_memory(key, entry, told),
         }

@@ -317,6 +317,17 @@ impl Scope {
         drop(self.core.coherence.fence(spot.key.stripe(), remove));
     }
 
+    /// Removes an entry that fell under a barrier, if it is still there. A load elsewhere may bear the same version, since
+    /// barriers draw none: its copy would not replace this one.
+    pub(super) fn let_go(&self, key: &Key, entry: &Entry) {
+        let is_it = |there: Resident<'_>| {
+            there.version() == entry.version
+                && entry.slot.is_same(there.slot())
+                && there.epoch() == entry.epoch
+        };
+        drop(self.in_memory(key, |memory, name| memory.remove_if(name, is_it)));
+    }
+
     /// Fences memory after an invalidation got its place in the order.
     pub(crate) fn fence_at(&self, spot: &Spot, version: Version) {
         self.raise_floor(&spot.key, version);

@@ -281,6 +281,13 @@ impl MemoryTier {
         Some(shard.remove(index))
     }
 
+    /// Removes a key if what it holds is `dead`.
+    pub(crate) fn remove_if(&self, name: &Name<'_>, dead: impl FnOnce(Resident<'_>) -> bool) -> Option<Gone> {
+        let mut shard = self.write(name.hash);
+        let index = shard.find(name)?;
+        dead(shard.resident(index)).then(|| shard.remove(index))
+    }
+
     /// Pins an entry, or releases it: a pinned one is neither evicted nor swept, whatever its age, and what is pinned
     /// leaves the others that much less room. True if it is there.
     #[cfg_attr(

@@ -2,7 +2,7 @@
 
 use larder::{
     Answer, Cache, LoadContext, Loaded, Memory, Policy, ReadOptions, Stack, TagMatch, WriteOptions, hours,
-    minutes, secs,
+    millis, minutes, secs,
 };
 use larder_core::{Capabilities, Store};
 use larder_testkit::{MemoryBus, MemoryStore, Op, PausedClock, SeededRng};
@@ -253,8 +253,8 @@ async fn a_store_without_barriers_below_one_with_them_is_judged_too() {
     assert_eq!(get(&one, 1).await, None, "its local copy is older");
 }
 
-#[tokio::test(start_paused = true)]
-async fn raised_everywhere_means_that_no_node_serves_it() {
+/// Two nodes that hear of each other.
+async fn two_on_a_bus() -> [(Stack, Cache<u64, u64>); 2] {
     let clock = PausedClock::new();
     let store = MemoryStore::new(clock.clone());
     let bus = MemoryBus::new("news").hearing(&store);
@@ -262,10 +262,32 @@ async fn raised_everywhere_means_that_no_node_serves_it() {
         let builder = Stack::builder().memory(Memory::max_entries(100)).clock(clock.clone());
         let builder = builder.rng(SeededRng::unpredictable()).bus(bus.clone());
         let stack = builder.store(store.clone().announcing_on("news")).build().await.unwrap();
-        stack.cache::<u64, u64>("n").policy(windows()).build().unwrap()
+        let cache = stack.cache("n").policy(windows()).build().unwrap();
+        (stack, cache)
     };
-    let (one, two) = (node().await, node().await);
+    let nodes = [node().await, node().await];
     sleep(secs(1)).await;
+    nodes
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_node_loads_after_a_tag_was_invalidated_is_kept_in_memory_although_no_version_was_drawn()
+{
+    let [(_one, one), (stack, two)] = two_on_a_bus().await;
+    assert_eq!(load(&one, 1, tagged(1, &["a"])).await, 1);
+    assert_eq!(load(&two, 1, no_loader()).await, 1);
+    one.invalidate_tag("a").await.unwrap();
+    assert_eq!(load(&one, 1, tagged(2, &["a"])).await, 2);
+    sleep(millis(100)).await;
+    let from_memory = || stack.stats().namespaces[0].tier_hits("memory");
+    let before = from_memory();
+    assert_eq!((load(&two, 1, no_loader()).await, from_memory()), (2, before), "from the store");
+    assert_eq!((load(&two, 1, no_loader()).await, from_memory()), (2, before + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn raised_everywhere_means_that_no_node_serves_it() {
+    let [(_one, one), (_two, two)] = two_on_a_bus().await;
     one.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
     assert_eq!(load(&two, 1, no_loader()).await, 1);
     assert!(one.invalidate_tags_everywhere(&["a"], TagMatch::Any).await.unwrap().everywhere);
