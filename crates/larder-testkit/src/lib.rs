@@ -42,4 +42,4 @@ pub use memory_store::{MemoryStore, Replica};
 pub use proxy::{Cut, FaultProxy, ProxyFaults, Way};
 pub use recorder::Recorder;
 pub use rng::SeededRng;
-pub use server::{Program, RedisCluster, RedisOptions, RedisServer, Server};
+pub use server::{Program, RedisCluster, RedisOptions, RedisServer, Server, WatchedRedis};

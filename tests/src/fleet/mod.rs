@@ -6,7 +6,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use larder_testkit::{FaultProxy, ProxyFaults, RedisServer};
+use larder_testkit::{FaultProxy, ProxyFaults, RedisServer, SeededRng};
 use tokio::time::{Instant, timeout};
 
 pub use self::{history::History, process::Process, watch::Watch};
@@ -144,10 +144,22 @@ impl Fleet {
     pub async fn write(&self, node: usize, verb: &str, key: u64) -> bool {
         let version = self.origin.change(key);
         let order = if verb == "set" { format!("set {key} {version}") } else { format!("{verb} {key}") };
+        self.tell(node, verb, &order, &[(key, version)]).await
+    }
+
+    /// Changes all rows of these keys and has a node tell the cache by one order, which is to reach them all.
+    async fn write_all(&self, node: usize, order: &str, keys: impl Iterator<Item = u64>) -> bool {
+        let changed: Vec<_> = keys.map(|key| (key, self.origin.change(key))).collect();
+        self.tell(node, order, order, &changed).await
+    }
+
+    async fn tell(&self, node: usize, verb: &str, order: &str, changed: &[(u64, u64)]) -> bool {
         let began = now();
-        let answer = self.nodes[node].ask(&order).await;
-        let acknowledged = answer == "ok";
-        self.history.wrote(node, verb, key, version, (began, now()), acknowledged);
+        let acknowledged = self.nodes[node].ask(order).await == "ok";
+        let ended = now();
+        for &(key, version) in changed {
+            self.history.wrote(node, verb, key, version, (began, ended), acknowledged);
+        }
         acknowledged
     }
 
@@ -159,18 +171,54 @@ impl Fleet {
         until("a write is acknowledged", async || self.write(node, verb, key).await).await;
     }
 
-    /// Every 5 ms the next of the first `nodes` nodes removes the next of `keys` keys, for so long.
+    /// Every 5 ms the next of the first `nodes` nodes removes or sets one of `keys` keys, invalidates the tag of some,
+    /// or clears them all, for so long. Answers how often that was acknowledged.
     ///
     /// # Panics
     /// When a node does not answer.
-    pub async fn remove_for(&self, span: Duration, nodes: usize, keys: u64) {
+    pub async fn write_for(&self, span: Duration, nodes: usize, keys: u64) -> usize {
         let (began, mut pace) = (now(), tokio::time::interval(Duration::from_millis(5)));
+        let (rng, mut done) = (SeededRng::new(keys), 0);
         for turn in 0.. {
             pace.tick().await;
             if began.elapsed() >= span {
-                return;
+                break;
             }
-            self.write(turn % nodes, "remove", turn as u64 % keys).await;
+            let (node, key) = (turn % nodes, rng.below(keys));
+            let acknowledged = match rng.below(24) {
+                0 => self.write_all(node, "clear", 0..keys).await,
+                1 | 2 => {
+                    let group = group(key);
+                    let together = (0..keys).filter(|&other| self::group(other) == group);
+                    self.write_all(node, &format!("tag {group}"), together).await
+                }
+                3..10 => self.write(node, "set", key).await,
+                _ => self.write(node, "remove", key).await,
+            };
+            done += usize::from(acknowledged);
+        }
+        done
+    }
+
+    /// Removes these keys at every node until all of that is acknowledged, then waits until every node is sound and owes
+    /// nothing.
+    ///
+    /// # Panics
+    /// When that takes longer than a minute.
+    pub async fn settled(&self, keys: u64) {
+        until("writes are acknowledged everywhere", async || {
+            let mut all = true;
+            for node in 0..self.nodes.len() {
+                for key in 0..keys {
+                    all &= self.write(node, "remove", key).await;
+                }
+            }
+            all
+        })
+        .await;
+        self.all_sound().await;
+        for node in &self.nodes {
+            until("nothing is owed any more", async || node.stat("journal").await == "0").await;
         }
     }
 
@@ -201,6 +249,12 @@ impl Fleet {
             .await;
         }
     }
+}
+
+/// The tag of a row, which some share.
+#[must_use]
+pub fn group(key: u64) -> String {
+    format!("group-{}", key % 3)
 }
 
 async fn hits(node: &Node) -> u64 {

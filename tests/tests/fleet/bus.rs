@@ -18,11 +18,11 @@ async fn bus_fails_by(fault: impl Fn(&ProxyFaults)) {
     fault(cut.bus());
     fleet.history.happened("the bus of node 2 fails");
     // Old copies could be seen for longer than the bound, if there were any.
-    fleet.remove_for(BOUND * 2, 2, KEYS).await;
+    fleet.write_for(BOUND * 2, 2, KEYS).await;
     cut.bus().heal().await;
     fleet.history.happened("the bus of node 2 is whole");
     fleet.all_sound().await;
-    fleet.remove_for(Duration::from_millis(500), 2, KEYS).await;
+    fleet.write_for(Duration::from_millis(500), 2, KEYS).await;
     watch.stop().await;
     fleet.heat(0..KEYS).await;
     fleet.history.judge();
@@ -51,7 +51,7 @@ async fn a_bus_that_is_reset_again_and_again_leaves_nothing_old() {
     let watch = Watch::start(&fleet, KEYS);
     for _ in 0..15 {
         fleet.nodes[2].bus().reset_all();
-        fleet.remove_for(Duration::from_millis(300), 2, KEYS).await;
+        fleet.write_for(Duration::from_millis(300), 2, KEYS).await;
     }
     until("the node noticed", async || fleet.nodes[2].seen("bus_down").await > 0).await;
     fleet.all_sound().await;

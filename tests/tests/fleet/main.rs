@@ -8,6 +8,7 @@ mod loads;
 mod outage;
 mod partition;
 mod priming;
+mod sentinel;
 mod tags;
 
 use larder_promises::fleet::Fleet;

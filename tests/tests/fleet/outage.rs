@@ -16,7 +16,7 @@ async fn under(redis: RedisServer, fault: impl AsyncFn(&RedisServer, &Fleet)) {
     let fleet = Fleet::start(&redis, NODE, 3, &[]).await;
     fleet.heat(0..KEYS).await;
     let watch = Watch::start(&fleet, KEYS);
-    fleet.remove_for(Duration::from_millis(300), 3, KEYS).await;
+    fleet.write_for(Duration::from_millis(300), 3, KEYS).await;
     fleet.history.happened("the server fails");
     fault(&redis, &fleet).await;
     fleet.history.happened("the server is back");
@@ -32,7 +32,7 @@ async fn under(redis: RedisServer, fault: impl AsyncFn(&RedisServer, &Fleet)) {
     }
     let took = healed.elapsed();
     assert!(took < CONVERGED, "it took {took:?} until all was well");
-    fleet.remove_for(Duration::from_millis(500), 3, KEYS).await;
+    fleet.write_for(Duration::from_millis(500), 3, KEYS).await;
     watch.stop().await;
     fleet.heat(0..KEYS).await;
     fleet.history.judge();
@@ -46,7 +46,7 @@ async fn say(redis: &RedisServer, command: &[&str]) {
 async fn a_server_that_is_killed_and_comes_back_empty_brings_nothing_old_back() {
     under(RedisServer::start().await, async |redis, fleet| {
         redis.kill();
-        fleet.remove_for(Duration::from_millis(500), 3, KEYS).await;
+        fleet.write_for(Duration::from_millis(500), 3, KEYS).await;
         redis.restart().await;
     })
     .await;
@@ -56,7 +56,7 @@ async fn a_server_that_is_killed_and_comes_back_empty_brings_nothing_old_back() 
 async fn a_server_that_is_killed_and_comes_back_with_its_data_brings_nothing_old_back() {
     under(RedisOptions::default().with_persistence().start().await, async |redis, fleet| {
         redis.kill();
-        fleet.remove_for(Duration::from_millis(500), 3, KEYS).await;
+        fleet.write_for(Duration::from_millis(500), 3, KEYS).await;
         redis.restart().await;
     })
     .await;
@@ -66,7 +66,7 @@ async fn a_server_that_is_killed_and_comes_back_with_its_data_brings_nothing_old
 async fn a_server_that_stands_still_for_five_seconds_leaves_nothing_old() {
     under(RedisServer::start().await, async |redis, fleet| {
         redis.pause();
-        fleet.remove_for(Duration::from_secs(5), 3, KEYS).await;
+        fleet.write_for(Duration::from_secs(5), 3, KEYS).await;
         redis.resume();
     })
     .await;
@@ -77,7 +77,7 @@ async fn a_server_that_is_emptied_brings_nothing_old_back() {
     under(RedisServer::start().await, async |redis, fleet| {
         for _ in 0..3 {
             redis.wipe().await;
-            fleet.remove_for(Duration::from_millis(300), 3, KEYS).await;
+            fleet.write_for(Duration::from_millis(300), 3, KEYS).await;
         }
     })
     .await;
@@ -88,7 +88,7 @@ async fn a_server_that_forgets_its_scripts_is_told_them_again() {
     under(RedisServer::start().await, async |redis, fleet| {
         for _ in 0..10 {
             say(redis, &["SCRIPT", "FLUSH"]).await;
-            fleet.remove_for(Duration::from_millis(100), 3, KEYS).await;
+            fleet.write_for(Duration::from_millis(100), 3, KEYS).await;
         }
     })
     .await;
@@ -100,7 +100,7 @@ async fn connections_that_an_operator_kills_are_built_anew() {
         for _ in 0..5 {
             say(redis, &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
             say(redis, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-            fleet.remove_for(Duration::from_millis(200), 3, KEYS).await;
+            fleet.write_for(Duration::from_millis(200), 3, KEYS).await;
         }
     })
     .await;
@@ -110,7 +110,7 @@ async fn connections_that_an_operator_kills_are_built_anew() {
 async fn a_server_that_refuses_writes_for_lack_of_memory_leaves_nothing_old() {
     under(RedisServer::start().await, async |redis, fleet| {
         say(redis, &["CONFIG", "SET", "maxmemory", "1"]).await;
-        fleet.remove_for(Duration::from_secs(1), 3, KEYS).await;
+        fleet.write_for(Duration::from_secs(1), 3, KEYS).await;
         say(redis, &["CONFIG", "SET", "maxmemory", "0"]).await;
     })
     .await;
@@ -125,9 +125,9 @@ async fn row_12_a_server_that_evicts_what_it_likes_leaves_nothing_old() {
             for _ in 0..5 {
                 // Less than an empty server takes: all that can go goes.
                 say(redis, &["CONFIG", "SET", "maxmemory", "1"]).await;
-                fleet.remove_for(Duration::from_millis(150), 3, KEYS).await;
+                fleet.write_for(Duration::from_millis(150), 3, KEYS).await;
                 say(redis, &["CONFIG", "SET", "maxmemory", "0"]).await;
-                fleet.remove_for(Duration::from_millis(150), 3, KEYS).await;
+                fleet.write_for(Duration::from_millis(150), 3, KEYS).await;
             }
         }
         let evicted = redis.command(&["INFO", "stats"]).await.expect("the server answers");
@@ -150,7 +150,7 @@ async fn row_17_a_server_that_refuses_writes_since_it_cannot_save_leaves_nothing
             redis.command(&["SET", "probe", "1"]).await.is_err()
         })
         .await;
-        fleet.remove_for(Duration::from_secs(1), 3, KEYS).await;
+        fleet.write_for(Duration::from_secs(1), 3, KEYS).await;
         std::fs::remove_dir(&in_the_way).expect("it is empty");
         say(redis, &["CONFIG", "SET", "save", ""]).await;
     })
@@ -169,7 +169,7 @@ async fn row_23_a_server_without_a_connection_to_spare_leaves_nothing_old() {
             node.store().reset_all();
             node.bus().reset_all();
         }
-        fleet.remove_for(Duration::from_secs(2), 3, KEYS).await;
+        fleet.write_for(Duration::from_secs(2), 3, KEYS).await;
         assert!(redis.command(&["PING"]).await.is_err(), "there was a connection to spare");
         order("CONFIG SET maxclients 1000\r\n");
         until("there is a connection to spare", async || redis.command(&["PING"]).await.is_ok()).await;
@@ -187,7 +187,7 @@ async fn row_10_a_node_without_the_store_is_told_by_the_bus_and_tells_it() {
         let acknowledged = fleet.write(2, "remove", 0).await;
         assert!(!acknowledged, "nobody executed it");
         until("it is owed", async || cut.stat("journal").await != "0").await;
-        fleet.remove_for(Duration::from_secs(2), 3, KEYS).await;
+        fleet.write_for(Duration::from_secs(2), 3, KEYS).await;
         cut.store().heal().await;
     })
     .await;

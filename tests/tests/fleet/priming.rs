@@ -18,8 +18,14 @@ async fn what_one_process_loads_or_sets_the_others_have_without_asking_redis() {
         // It takes a beat after the one that cleared memory at the start.
         until("values are taken", async || fleet.write(0, "set", KEYS).await && primed(node).await > 0).await;
     }
-    // What is still on its way of these is not to be counted below.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // News come in the order in which they were sent: behind this one none of those is on its way any more.
+    assert!(fleet.write(0, "set", KEYS + 1).await);
+    for node in [1, 2] {
+        until("the last is taken", async || {
+            fleet.nodes[node].ask(&format!("peek {}", KEYS + 1)).await == "1 plain"
+        })
+        .await;
+    }
     let before = [primed(0).await, primed(1).await, primed(2).await];
     for key in 0..KEYS {
         fleet.read(0, key).await;
@@ -46,12 +52,12 @@ async fn values_that_come_late_over_a_slow_or_torn_bus_bring_nothing_old_back() 
     let bus = fleet.nodes[2].bus();
     for way in [Way::Requests, Way::Replies] {
         bus.delay(way, Duration::from_millis(300), Duration::from_millis(300));
-        fleet.remove_for(Duration::from_secs(2), 3, KEYS).await;
+        fleet.write_for(Duration::from_secs(2), 3, KEYS).await;
         bus.heal().await;
     }
     for _ in 0..5 {
         bus.reset_all();
-        fleet.remove_for(Duration::from_millis(300), 3, KEYS).await;
+        fleet.write_for(Duration::from_millis(300), 3, KEYS).await;
     }
     fleet.all_sound().await;
     watch.stop().await;

@@ -1,4 +1,4 @@
-//! A Redis cluster for tests: three primaries, all slots.
+//! A Redis cluster for tests: three primaries, all slots, and if need be a replica of each.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -24,7 +24,10 @@ const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct RedisCluster(Vec<RedisServer>);
+pub struct RedisCluster {
+    primaries: Vec<RedisServer>,
+    replicas: Vec<RedisServer>,
+}
 
 impl RedisCluster {
     /// Starts one. Returns when every primary knows all slots.
@@ -34,7 +37,7 @@ impl RedisCluster {
     pub async fn start() -> Self {
         let mut nodes = Vec::new();
         for _ in 0..SLOTS.len() {
-            nodes.push(primary().await);
+            nodes.push(member().await);
         }
         for ((node, _), (first, last)) in nodes.iter().zip(SLOTS) {
             node.command(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await.expect("slots are free");
@@ -43,42 +46,83 @@ impl RedisCluster {
             let (port, bus) = (node.address().port().to_string(), bus.to_string());
             nodes[0].0.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.expect("they meet");
         }
-        let cluster = Self(nodes.into_iter().map(|(node, _)| node).collect());
-        cluster.whole().await;
+        let primaries = nodes.into_iter().map(|(node, _)| node).collect();
+        let cluster = Self { primaries, replicas: Vec::new() };
+        for node in &cluster.primaries {
+            until(async || knows_all_slots(node).await).await;
+        }
+        cluster
+    }
+
+    /// Starts one in which each primary has a replica, which takes its place some seconds after it died.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_with_replicas() -> Self {
+        let mut cluster = Self::start().await;
+        for primary in &cluster.primaries {
+            let (id, port) =
+                (text(primary, &["CLUSTER", "MYID"]).await, primary.address().port().to_string());
+            let bus = text(primary, &["CONFIG", "GET", "cluster-port"]).await;
+            let bus = bus.lines().last().expect("a name and a value").to_owned();
+            let (replica, _) = member().await;
+            replica.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.expect("they meet");
+            until(async || replica.command(&["CLUSTER", "REPLICATE", &id]).await.is_ok()).await;
+            cluster.replicas.push(replica);
+        }
+        for (primary, replica) in cluster.primaries.iter().zip(&cluster.replicas) {
+            let id = text(replica, &["CLUSTER", "MYID"]).await;
+            until(async || text(replica, &["INFO", "replication"]).await.contains("master_link_status:up"))
+                .await;
+            // Who is not known to the others as a replica is not voted for.
+            for node in &cluster.primaries {
+                let of = text(primary, &["CLUSTER", "MYID"]).await;
+                until(async || text(node, &["CLUSTER", "REPLICAS", &of]).await.contains(&id)).await;
+            }
+        }
         cluster
     }
 
     /// Its primaries.
     #[must_use]
     pub fn nodes(&self) -> &[RedisServer] {
-        &self.0
+        &self.primaries
     }
 
-    async fn whole(&self) {
-        for node in &self.0 {
-            let mut looks = 0;
-            while !knows_all_slots(node).await {
-                looks += 1;
-                assert!(looks < LOOKS_MAX, "the primaries do not find each other");
-                tokio::time::sleep(LOOK_PAUSE).await;
-            }
-        }
+    /// The replica of each primary, if it was [started](Self::start_with_replicas) with them.
+    #[must_use]
+    pub fn replicas(&self) -> &[RedisServer] {
+        &self.replicas
+    }
+}
+
+async fn text(node: &RedisServer, command: &[&str]) -> String {
+    node.command(command).await.unwrap_or_default()
+}
+
+async fn until(holds: impl AsyncFn() -> bool) {
+    let mut looks = 0;
+    while !holds().await {
+        looks += 1;
+        assert!(looks < LOOKS_MAX, "the nodes do not find each other");
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 
 /// A primary without slots, and the port of its cluster bus.
-async fn primary() -> (RedisServer, u16) {
+async fn member() -> (RedisServer, u16) {
     let bus = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|bus| bus.local_addr());
     let bus = bus.expect("the loopback interface has free ports").port();
     let options = RedisOptions::default()
         .with_line("cluster-enabled yes")
         .with_line(format!("cluster-port {bus}"))
         .with_line("cluster-require-full-coverage no")
-        .with_line("cluster-node-timeout 2000");
+        .with_line("cluster-node-timeout 2000")
+        .with_line("repl-diskless-sync-delay 0");
     (options.start().await, bus)
 }
 
 async fn knows_all_slots(node: &RedisServer) -> bool {
-    let info = node.command(&["CLUSTER", "INFO"]).await.unwrap_or_default();
+    let info = text(node, &["CLUSTER", "INFO"]).await;
     info.contains("cluster_state:ok") && info.contains("cluster_slots_assigned:16384")
 }

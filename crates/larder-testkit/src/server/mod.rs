@@ -3,9 +3,11 @@
 mod cluster;
 mod process;
 mod redis;
+mod sentinel;
 mod spawner;
 
 pub use cluster::RedisCluster;
 pub(crate) use process::blocking;
 pub use process::{Program, Server};
 pub use redis::{RedisOptions, RedisServer};
+pub use sentinel::WatchedRedis;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use larder::{
-    Answer, Cache, CleanupOptions, Error, ErrorKind, Invalidated, Lookup, ReadOptions, Result, Stack,
+    Answer, Cache, CleanupOptions, Error, ErrorKind, Invalidated, Loaded, Lookup, ReadOptions, Result, Stack,
     TagMatch, WriteOptions,
 };
-use larder_promises::{Origin, Row};
+use larder_promises::{Origin, Row, fleet::group};
 use larder_testkit::Recorder;
 
 use crate::origin::Questions;
@@ -32,10 +32,12 @@ impl Node {
         match word(0)? {
             "read" => Ok(said(number(1)?, &self.read(number(1)?).await?)),
             "known" => Ok(said(number(1)?, &self.cache.get_with(&number(1)?, &ReadOptions::new()).await?)),
+            "peek" => Ok(match self.cache.peek(&number(1)?)?.as_value() {
+                Some(row) => format!("{} plain", Origin::version_in(number(1)?, row)),
+                None => "miss".into(),
+            }),
             "crowd" => self.crowd(number(1)?, number(2)?).await,
-            "set" => {
-                self.cache.set(&number(1)?, Origin::row(number(1)?, number(2)?)).await.map(|()| "ok".into())
-            }
+            "set" => self.set(number(1)?, number(2)?).await,
             "refresh" => self.refresh(number(1)?).await,
             "remove" => self.cache.remove(&number(1)?).await.map(reached),
             "expire" => self.cache.expire(&number(1)?).await.map(reached),
@@ -63,13 +65,23 @@ impl Node {
     async fn read(&self, key: u64) -> Result<Lookup<Row>> {
         let questions = Arc::clone(&self.questions);
         self.cache
-            .get_or_load_with(&key, &ReadOptions::new(), move |_| async move { questions.load(key).await })
+            .get_or_load_with(
+                &key,
+                &ReadOptions::new(),
+                move |_| async move { loaded(&questions, key).await },
+            )
             .await
+    }
+
+    async fn set(&self, key: u64, version: u64) -> Result<String> {
+        let options = WriteOptions::new().tags([group(key)]);
+        self.cache.set_with(&key, Origin::row(key, version), &options).await.map(|()| "ok".into())
     }
 
     async fn refresh(&self, key: u64) -> Result<String> {
         let questions = Arc::clone(&self.questions);
-        let refreshed = self.cache.refresh(&key, move |_| async move { questions.load(key).await }).await?;
+        let refreshed =
+            self.cache.refresh(&key, move |_| async move { loaded(&questions, key).await }).await?;
         Ok(if refreshed.is_done() { "ok" } else { "another is at it" }.into())
     }
 
@@ -78,7 +90,8 @@ impl Node {
         let calls = (0..callers).map(|_| {
             let (cache, questions) = (self.cache.clone(), Arc::clone(&self.questions));
             tokio::spawn(async move {
-                let row = cache.get_or_load(&key, move |_| async move { questions.load(key).await }).await?;
+                let row =
+                    cache.get_or_load(&key, move |_| async move { loaded(&questions, key).await }).await?;
                 Ok::<_, Error>(row.map(|row| Origin::version_in(key, &row)))
             })
         });
@@ -133,6 +146,11 @@ impl Node {
             tier.state,
         )
     }
+}
+
+/// A row of the origin, with its tag.
+async fn loaded(questions: &Questions, key: u64) -> Result<Loaded<Row>> {
+    Ok(Loaded::value(questions.load(key).await?).tags([group(key)]))
 }
 
 /// `3 sound`: the version, and whether it is marked as possibly old.

@@ -65,10 +65,13 @@ async fn patiently<T>(connect: impl AsyncFn() -> Result<T>) -> Result<T> {
     connect().await
 }
 
-/// How to reach the server under `name`; further nodes of a cluster follow after commas.
+/// How to reach the server under `name`, or the sentinel that knows it; further nodes of a cluster follow after commas.
 fn server(args: &HashMap<&str, &str>, name: &str) -> RedisSettings {
     let mut urls = args.get(name).copied().unwrap_or_default().split(',');
     let settings = RedisSettings::new(urls.next().unwrap_or_default()).with_command_timeout(secs(1));
+    if let Some(watched) = args.get("sentinel") {
+        return settings.with_sentinel(*watched);
+    }
     let more: Vec<&str> = urls.collect();
     if more.is_empty() {
         return settings;
