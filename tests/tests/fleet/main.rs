@@ -1,6 +1,7 @@
 //! Several nodes as processes of their own over real Redis, while the network, the server and the nodes fail.
 
 mod bus;
+mod clock;
 mod cluster;
 mod epochs;
 mod failover;
@@ -9,6 +10,7 @@ mod outage;
 mod partition;
 mod priming;
 mod sentinel;
+mod slots;
 mod tags;
 
 use larder_promises::fleet::Fleet;

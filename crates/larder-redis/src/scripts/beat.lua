@@ -14,12 +14,16 @@ for at = 2, #KEYS do
   answer[#answer + 1] = id
 end
 local members = KEYS[1]
-local id = redis.call('HGET', members, 'id')
-if not id then
+local ms = tonumber(ARGV[4])
+local kept = redis.call('HMGET', members, 'id', 'at')
+local id, at = kept[1], tonumber(kept[2] or '')
+-- Nobody beat for so long, or the clock jumped and those who live seem dead: then the list begins anew.
+if not id or (at and now - at > ms / 2) then
+  redis.call('UNLINK', members)
   id = ARGV[5]
   redis.call('HSET', members, 'id', id)
 end
-local ms = tonumber(ARGV[4])
+redis.call('HSET', members, 'at', string.format('%.0f', now))
 local silent_at = string.format('%.0f', now + ms)
 local is_new = redis.call('HSET', members, ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. silent_at)
 if is_new == 1 then living(members, now) end

@@ -68,7 +68,7 @@ local function living(members, now)
     if silent_at > now then
       alive[#alive + 1] = all[at]
       alive[#alive + 1] = all[at + 1]
-    elseif all[at] ~= 'id' then
+    elseif all[at] ~= 'id' and all[at] ~= 'at' then
       redis.call('HDEL', members, all[at])
     end
   end

@@ -5,12 +5,16 @@ use std::{
     io::{self, BufRead, BufReader, Error, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
 use super::process::{Program, Server, blocking};
 
+const PROGRAM: &str = "redis-server";
+/// By how many seconds a server's own clock is wrong.
+const CLOCK_FILE: &str = "clock";
 /// How long a command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest reply to a command, in bytes or elements.
@@ -30,6 +34,8 @@ pub struct RedisOptions {
     pub password: Option<String>,
     /// Whether it is a sentinel, which keeps no data but watches others. Default: no.
     pub sentinel: bool,
+    /// Whether its clock can be [set wrong](RedisServer::shift_clock); takes a C compiler, `cc`. Default: no.
+    pub own_clock: bool,
     /// Further lines of its configuration file. Default: none.
     pub lines: Vec<String>,
 }
@@ -61,6 +67,13 @@ impl RedisOptions {
     #[must_use]
     pub fn with_line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());
+        self
+    }
+
+    /// Gives it a clock that can be [set wrong](RedisServer::shift_clock).
+    #[must_use]
+    pub fn with_own_clock(mut self) -> Self {
+        self.own_clock = true;
         self
     }
 
@@ -212,6 +225,25 @@ impl RedisServer {
         assert_eq!(answer.expect("a running server can be wiped"), "OK", "it was not wiped");
     }
 
+    /// Makes its clock wrong by so many seconds: it jumps. Spans that it measures by its monotonic clock stay as they are.
+    ///
+    /// # Panics
+    /// When it has no [clock of its own](RedisOptions::with_own_clock), or does not answer.
+    pub async fn shift_clock(&self, seconds: i64) {
+        let time = async || {
+            let time = self.command(&["TIME"]).await.expect("a running server tells the time");
+            time.lines().next().and_then(|seconds| seconds.parse::<i64>().ok()).expect("a number")
+        };
+        let (file, before) = (self.server.folder().join(CLOCK_FILE), time().await);
+        let was: i64 = fs::read_to_string(&file).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        // In one step: the server may read it at any time.
+        let new = file.with_extension("new");
+        let written = fs::write(&new, seconds.to_string()).and_then(|()| fs::rename(&new, &file));
+        written.expect("the server's folder can be written to");
+        let jumped = time().await - before;
+        assert!((jumped - (seconds - was)).abs() < 60, "the server's clock went on by {jumped} seconds");
+    }
+
     /// Sends one command on a connection of its own and answers the reply as text: an array's elements on a line
     /// each, nil as nothing.
     ///
@@ -240,7 +272,7 @@ struct Redis {
 
 impl Program for Redis {
     fn executable(&self) -> &str {
-        "redis-server"
+        if self.options.own_clock { "env" } else { PROGRAM }
     }
 
     fn arguments(&self, address: SocketAddr, folder: &Path) -> io::Result<Vec<String>> {
@@ -248,7 +280,13 @@ impl Program for Redis {
         // It may hold a password.
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
         file.write_all(self.options.config(address, folder).as_bytes())?;
-        let mut arguments = vec![fs::canonicalize(path)?.display().to_string()];
+        let mut arguments = Vec::new();
+        if self.options.own_clock {
+            let (library, clock) = (clock_library(folder)?, folder.join(CLOCK_FILE));
+            arguments.push(format!("LD_PRELOAD={}", library.display()));
+            arguments.extend([format!("LARDER_CLOCK={}", clock.display()), PROGRAM.to_owned()]);
+        }
+        arguments.push(fs::canonicalize(path)?.display().to_string());
         arguments.extend(self.options.sentinel.then(|| "--sentinel".to_owned()));
         Ok(arguments)
     }
@@ -265,6 +303,16 @@ impl Program for Redis {
         }
         Err(Error::other("another server has the port"))
     }
+}
+
+/// Makes the library by which a server's clock can jump.
+fn clock_library(folder: &Path) -> io::Result<PathBuf> {
+    let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
+    fs::write(&source, include_str!("clock.c"))?;
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source);
+    let made = compile.status()?;
+    if made.success() { Ok(library) } else { Err(Error::other("cc did not compile the server's clock")) }
 }
 
 fn ask(address: SocketAddr, password: Option<&str>, command: &[&str]) -> io::Result<String> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use larder::{BusSettings, Memory, Partition, Policy, Result, Settings, Stack, TierSettings, minutes, secs};
+use larder::{BusSettings, Memory, Partition, Policy, Result, Settings, Stack, TierSettings, secs};
 use larder_redis::{RedisBus, RedisBusSettings, RedisSettings, RedisStore, Topology};
 use larder_testkit::Recorder;
 
@@ -40,7 +40,7 @@ pub(crate) async fn node(args: &[String], questions: Arc<Questions>) -> Result<N
         .observer(recorder.clone())
         .build()
         .await?;
-    let policy = Policy::ttl(minutes(5))
+    let policy = Policy::ttl(span("ttl_ms", 300_000))
         .load_limit(span("load_limit_ms", 30_000))
         .prime(args.get("prime") == Some(&"yes"));
     let row = stack.cache("row").policy(policy);
