@@ -6,6 +6,7 @@ mod cluster;
 mod epochs;
 mod failover;
 mod loads;
+mod names;
 mod outage;
 mod partition;
 mod priming;
