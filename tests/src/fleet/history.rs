@@ -95,6 +95,15 @@ impl History {
         }
     }
 
+    /// K8: the loader works, so no read fails, whatever becomes of the store.
+    pub(super) fn failed(&self, node: usize, key: u64, began: Instant, error: &str) {
+        let mut lived = self.lived();
+        lived.tell(key, began, format!("node {node} began to read"));
+        lived.tell(key, now(), format!("node {node} failed to read: {error}"));
+        let life = lived.life(key, self.began);
+        lived.violations.push(format!("node {node} failed to read key {key}: {error}\n{life}"));
+    }
+
     pub(super) fn wrote(
         &self,
         node: usize,

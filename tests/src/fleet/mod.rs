@@ -4,7 +4,7 @@ mod history;
 mod process;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use larder_testkit::{FaultProxy, ProxyFaults, RedisServer, SeededRng};
 use tokio::time::{Instant, timeout};
@@ -60,6 +60,18 @@ impl Node {
         let stats = self.ask("stats").await;
         let found = stats.split(' ').filter_map(|part| part.split_once('=')).find(|(key, _)| *key == name);
         found.unwrap_or_else(|| panic!("no `{name}` in `{stats}`")).1.to_owned()
+    }
+
+    /// Waits until its events were seen so often, and no oftener.
+    ///
+    /// # Panics
+    /// When they were not, or too often.
+    pub async fn told(&self, expected: &[(&str, RangeInclusive<u64>)]) {
+        for (event, times) in expected {
+            until(event, async || self.seen(event).await >= *times.start()).await;
+            let seen = self.seen(event).await;
+            assert!(times.contains(&seen), "{event}: seen {seen} times, and not {times:?}");
+        }
     }
 
     /// How often an event of this name was seen.

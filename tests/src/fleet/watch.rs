@@ -58,6 +58,9 @@ pub(super) async fn read(node: &Node, history: &History, at: usize, key: u64) ->
     let (began, floor) = (now(), history.floor(at, key));
     let answer = node.ask(&format!("read {key}")).await;
     let (version, mark) = answer.split_once(' ')?;
+    if version == "error" {
+        history.failed(at, key, began, mark);
+    }
     let version = version.parse().ok()?;
     history.read(at, key, began, floor, (version, mark == "marked"));
     Some(version)

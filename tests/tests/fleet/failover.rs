@@ -97,6 +97,10 @@ async fn lagging_failover(busy: bool) {
         watch.stop().await;
     }
     fleet.history.judge();
+    for node in &fleet.nodes {
+        node.told(&[("bus_down", 1..=1), ("bus_up", 2..=2), ("lineage_changed", 1..=u64::MAX)]).await;
+        node.told(&[("invalidation_replayed", 1..=u64::MAX)]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

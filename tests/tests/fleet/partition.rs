@@ -46,6 +46,10 @@ async fn cut_off(settings: &[&str]) {
     watch.stop().await;
     fleet.heat(0..KEYS).await;
     fleet.history.judge();
+    cut.told(&[("bus_down", 1..=1), ("bus_up", 2..=2), ("cleared_joined", 2..=2)]).await;
+    for node in &fleet.nodes[..2] {
+        node.told(&[("bus_down", 0..=0), ("tier_open", 0..=0)]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

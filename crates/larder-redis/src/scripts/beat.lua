@@ -18,7 +18,7 @@ local ms = tonumber(ARGV[4])
 local kept = redis.call('HMGET', members, 'id', 'at')
 local id, at = kept[1], tonumber(kept[2] or '')
 -- Nobody beat for so long, or the clock jumped and those who live seem dead: then the list begins anew.
-if not id or (at and now - at > ms / 2) then
+if not id or (at and now - at > ms * 0.8) then
   redis.call('UNLINK', members)
   id = ARGV[5]
   redis.call('HSET', members, 'id', id)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use larder::{
-    Answer, Cache, CleanupOptions, Error, ErrorKind, Invalidated, Loaded, Lookup, ReadOptions, Result, Stack,
-    TagMatch, WriteOptions,
+    Answer, Cache, CleanupOptions, Error, ErrorKind, Event, Invalidated, Loaded, Lookup, ReadOptions, Result,
+    Stack, TagMatch, WriteOptions,
 };
 use larder_promises::{Origin, Row, fleet::group};
 use larder_testkit::Recorder;
@@ -57,7 +57,7 @@ impl Node {
             }
             "sweep" => self.sweep(number(1)?, number(2)?).await,
             "stats" => Ok(self.stats()),
-            "seen" => Ok(self.recorder.count(word(1)?).to_string()),
+            "seen" => Ok(self.seen(word(1)?).to_string()),
             _ => Err(unknown()),
         }
     }
@@ -127,6 +127,16 @@ impl Node {
             hits += answers?.iter().filter(|answer| answer.is_hit()).count();
         }
         Ok(hits.to_string())
+    }
+
+    /// How often an event of this name was seen; of some by what they tell, `tier_open` or `cleared_gap`.
+    fn seen(&self, name: &str) -> usize {
+        let told = |event: &Event| match event {
+            Event::TierChanged { state, .. } => format!("tier_{state:?}").to_lowercase() == name,
+            Event::MemoryCleared { reason } => format!("cleared_{reason:?}").to_lowercase() == name,
+            _ => false,
+        };
+        self.recorder.events().iter().filter(|event| event.name() == name || told(event)).count()
     }
 
     fn stats(&self) -> String {
