@@ -9,9 +9,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::dice::Dice;
 
-/// Where a message has its format version, and its kind.
+/// Where a message has its format version, its flags, and its kind.
 const FORMAT_AT: usize = 2;
+const FLAGS_AT: usize = 3;
 const KIND_AT: usize = 28;
+/// The flag of a message that ends with the fleet's eight bytes, before the checksum.
+const NAMED: u8 = 2;
+const FLEET_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 8;
 /// Kinds that an older release must understand: signs of life, freed leases, questions, answers.
 const STAY: [u8; 4] = [0, 8, 10, 11];
@@ -27,7 +31,10 @@ pub(crate) fn said_anew(message: &Bytes, dice: &mut Dice) -> Bytes {
         1 if !stays => bytes[FORMAT_AT] += 1,
         _ => {}
     }
+    let behind = if bytes[FLAGS_AT] & NAMED == 0 { 0 } else { FLEET_BYTES };
+    let fleet = bytes.split_off(bytes.len() - behind);
     bytes.extend_from_slice(b"something more");
+    bytes.extend_from_slice(&fleet);
     bytes.extend_from_slice(&xxh3_64(&bytes).to_le_bytes());
     bytes.into()
 }

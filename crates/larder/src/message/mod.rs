@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  0  magic "LN"      3  flags            20  the publisher's count   29  what it is about
-//!  2  format version  4  publisher's id   28  kind of news            ..  XXH3-64, or HMAC-SHA256 (flag `SIGNED`)
+//!  2  format version  4  publisher's id   28  kind of news            ..  the fleet, eight bytes (flag `NAMED`)
+//!                                                                     ..  XXH3-64, or HMAC-SHA256 (flag `SIGNED`)
 //! ```
 //! All numbers are little-endian. News name keys and never bear values, but for a primed entry, which bears its envelope.
 //! A message whose version or kind this release does not know is not an error: whoever reads it knows that something
@@ -15,15 +16,28 @@ mod wire;
 
 use bytes::Bytes;
 use larder_core::{Barrier, Key, KeyPrefix, Moment, NodeId, Sequence, Version};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 pub(crate) use self::room::Room;
 use self::wire::{Fields, Writer};
 use crate::options::{BusSecret, SIGNATURE_BYTES};
 
+/// Whose news they are. Those of other fleets, over other stores, may come on the same channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fleet(u64);
+
+/// What messages are closed with, and known by.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seal<'a> {
+    pub(crate) secret: Option<&'a BusSecret>,
+    /// Where either side has none, messages are taken for the fleet's own: an earlier release knew of none.
+    pub(crate) fleet: Option<Fleet>,
+}
+
 const MAGIC: [u8; 2] = *b"LN";
 const FORMAT: u8 = 1;
 const SIGNED: u8 = 1;
+const NAMED: u8 = 2;
 const CHECKSUM_BYTES: usize = 8;
 /// More than any message has: 256 keys, or 129 barriers with their notes.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -84,19 +98,35 @@ pub(crate) struct Primed {
 pub(crate) enum Unreadable {
     /// Not Larder's, damaged, or not signed by who knows the secret. To be ignored: anybody may have sent it.
     Foreign,
+    /// Another fleet's, and nothing to this one.
+    OtherFleet,
     /// From a release that says more than this one understands. Something happened.
     Newer,
 }
 
+impl Fleet {
+    pub(crate) fn named(name: &str) -> Self {
+        Self(xxh3_64(name.as_bytes()))
+    }
+
+    /// What all who share a store's announcements have in common, if they gave themselves no name.
+    pub(crate) fn of_channel(channel: &str) -> Self {
+        Self(xxh3_64_with_seed(channel.as_bytes(), 1))
+    }
+}
+
 impl Message {
-    pub(crate) fn encode(&self, secret: Option<&BusSecret>) -> Bytes {
+    pub(crate) fn encode(&self, Seal { secret, fleet }: Seal<'_>) -> Bytes {
         let mut out = Writer::new();
         out.bytes(&MAGIC);
         out.u8(FORMAT);
-        out.u8(if secret.is_some() { SIGNED } else { 0 });
+        out.u8(secret.map_or(0, |_| SIGNED) | fleet.map_or(0, |_| NAMED));
         out.bytes(&self.publisher.0.to_le_bytes());
         out.u64(self.number);
         self.news.write(&mut out);
+        if let Some(Fleet(fleet)) = fleet {
+            out.u64(fleet);
+        }
         let mut bytes = out.into_bytes();
         match secret {
             Some(secret) => bytes.extend_from_slice(&secret.sign(&bytes)),
@@ -106,15 +136,16 @@ impl Message {
     }
 
     /// Reads a message. With a secret only what it signed is read; without one a signature is not needed, and not
-    /// checked.
-    pub(crate) fn decode(bytes: &Bytes, secret: Option<&BusSecret>) -> Result<Self, Unreadable> {
+    /// checked. The news of other fleets are not looked at.
+    pub(crate) fn decode(bytes: &Bytes, Seal { secret, fleet }: Seal<'_>) -> Result<Self, Unreadable> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(Unreadable::Foreign);
         }
-        let signed = match bytes.get(..4) {
-            Some(&[first, second, _, flags]) if [first, second] == MAGIC => flags & SIGNED != 0,
+        let flags = match bytes.get(..4) {
+            Some(&[first, second, _, flags]) if [first, second] == MAGIC => flags,
             _ => return Err(Unreadable::Foreign),
         };
+        let signed = flags & SIGNED != 0;
         let trailer = if signed { SIGNATURE_BYTES } else { CHECKSUM_BYTES };
         let body = bytes.len().checked_sub(trailer).ok_or(Unreadable::Foreign)?;
         let (covered, proof) = bytes.split_at_checked(body).ok_or(Unreadable::Foreign)?;
@@ -133,6 +164,12 @@ impl Message {
             version if version > FORMAT => return Err(Unreadable::Newer),
             // There never was an older one.
             _ => return Err(Unreadable::Foreign),
+        }
+        if flags & NAMED != 0 {
+            let told = Fleet(fields.last_u64()?);
+            if fleet.is_some_and(|own| own != told) {
+                return Err(Unreadable::OtherFleet);
+            }
         }
         let publisher = NodeId(fields.u128()?);
         let number = fields.u64()?;

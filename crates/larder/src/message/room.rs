@@ -70,7 +70,7 @@ mod tests {
     use larder_core::{NodeId, Version};
 
     use super::*;
-    use crate::message::Message;
+    use crate::message::{Message, Seal};
 
     fn keys(count: usize, bytes: usize) -> Vec<Key> {
         (0..count).map(|n| Key::from_escaped(format!("{n:0bytes$}")).expect("a key")).collect()
@@ -82,7 +82,7 @@ mod tests {
 
     fn encoded(news: &News) -> usize {
         let message = Message { publisher: NodeId(1), number: 1, news: news.clone() };
-        message.encode(None).len()
+        message.encode(Seal::default()).len()
     }
 
     #[test]

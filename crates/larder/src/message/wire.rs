@@ -73,7 +73,7 @@ impl Writer {
     }
 }
 
-/// What is still to be read. What a later release appends behind the fields it knows is left unread.
+/// What is still to be read. What a later release appends behind the fields it knows, before the fleet, is left unread.
 pub(super) struct Fields(Bytes);
 
 impl Fields {
@@ -91,6 +91,12 @@ impl Fields {
 
     pub(super) fn u64(&mut self) -> Result<u64, Unreadable> {
         self.0.try_get_u64_le().map_err(|_| Unreadable::Foreign)
+    }
+
+    /// The last eight bytes.
+    pub(super) fn last_u64(&mut self) -> Result<u64, Unreadable> {
+        let at = self.0.len().checked_sub(8).ok_or(Unreadable::Foreign)?;
+        Ok(self.0.split_off(at).get_u64_le())
     }
 
     pub(super) fn u128(&mut self) -> Result<u128, Unreadable> {

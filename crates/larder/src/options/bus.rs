@@ -39,6 +39,8 @@ impl Partition {
     }
 }
 
+const FLEET_NAME_BYTES_MAX: usize = 256;
+
 /// How a stack behaves on its bus.
 ///
 /// ```
@@ -77,6 +79,11 @@ pub struct BusSettings {
     /// The largest envelope that is sent to peers, and taken from them, where a cache's policy
     /// [primes](crate::Policy::prime) them; for what is larger they ask the store. Default: 16 KiB.
     pub prime_max_bytes: usize,
+    /// The fleet's name, the same on all nodes that share a store. Messages bear it, and those of other names are ignored:
+    /// fleets over different stores on one channel would take each other's numbers for their own, and lose hits. Nodes of
+    /// different names do not hear each other, so change it on all at once. Default: none; then nodes whose store announces
+    /// ([`Store::channel`](larder_core::Store::channel)) are known by its channel, and others hear everybody.
+    pub fleet: Option<String>,
     #[serde(skip)]
     pub(crate) secret: Option<BusSecret>,
 }
@@ -93,6 +100,7 @@ impl Default for BusSettings {
             inbox_max: 10_000,
             outbox_max: 10_000,
             prime_max_bytes: 16 << 10,
+            fleet: None,
             secret: None,
         }
     }
@@ -117,6 +125,8 @@ setters! { BusSettings:
     with_outbox_max: usize => outbox_max = outbox_max;
     /// Sets [`prime_max_bytes`](Self::prime_max_bytes).
     with_prime_max_bytes: usize => prime_max_bytes = prime_max_bytes;
+    /// Sets [`fleet`](Self::fleet).
+    with_fleet: impl Into<String> => fleet = Some(fleet.into());
 }
 
 impl BusSettings {
@@ -144,6 +154,13 @@ impl BusSettings {
             "bus.prime_max_bytes",
             "is more than 1 MiB",
             "what is that large is better read by those who need it",
+        );
+        let is_name = |name: &String| (1..=FLEET_NAME_BYTES_MAX).contains(&name.len());
+        problems.fault_if(
+            self.fleet.as_ref().is_some_and(|name| !is_name(name)),
+            "bus.fleet",
+            "is empty or longer than 256 bytes",
+            "name what its nodes share, such as `shop-eu`, or leave it out",
         );
         for (name, span) in [("bus.beat", self.beat), ("bus.timeout", self.timeout)] {
             problems.fault_if(span.is_zero(), name, "is zero", "the default is 250ms");

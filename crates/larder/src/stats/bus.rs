@@ -31,6 +31,9 @@ pub struct BusStats {
     pub taken_in: u64,
     /// Messages that were not understood.
     pub rejected: u64,
+    /// Messages of other fleets on the same channel, which were ignored
+    /// ([`BusSettings::fleet`](crate::BusSettings::fleet)).
+    pub foreign: u64,
     /// Messages that the transport took.
     pub published: u64,
     /// Attempts to publish that failed.
@@ -51,6 +54,7 @@ pub struct BusStats {
 pub(crate) struct BusCounters {
     pub(crate) taken_in: AtomicU64,
     pub(crate) rejected: AtomicU64,
+    pub(crate) foreign: AtomicU64,
     pub(crate) published: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) gaps: AtomicU64,
@@ -69,6 +73,7 @@ impl BusCounters {
         BusStats {
             taken_in: get(&self.taken_in),
             rejected: get(&self.rejected),
+            foreign: get(&self.foreign),
             published: get(&self.published),
             failures: get(&self.failures),
             gaps: get(&self.gaps),
@@ -80,7 +85,7 @@ impl BusCounters {
     }
 
     pub(crate) fn reset(&self) {
-        let messages = [&self.taken_in, &self.rejected, &self.published, &self.failures];
+        let messages = [&self.taken_in, &self.rejected, &self.foreign, &self.published, &self.failures];
         let outcomes = [&self.gaps, &self.clears, &self.primed, &self.primes_refused];
         messages.into_iter().chain(outcomes).for_each(|counter| counter.store(0, Ordering::Relaxed));
     }

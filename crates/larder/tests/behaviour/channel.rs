@@ -265,3 +265,97 @@ async fn a_health_check_asks_the_bus_too() {
     node.leg.cut();
     assert_eq!(names(&node.stack.health().await), [(store, true), (bus, false)]);
 }
+
+/// Two nodes over stores of their own, on one channel; each with a value in memory.
+async fn neighbours(one: (Option<&str>, &str), two: (Option<&str>, &str)) -> [(Stack, Cache<u64, u64>); 2] {
+    let clock = larder_testkit::PausedClock::new();
+    let bus = MemoryBus::new("shared by all");
+    let node = async |(fleet, channel): (Option<&str>, &str)| {
+        let store = MemoryStore::new(clock.clone()).announcing_on(channel);
+        // The one is far ahead of the other.
+        if channel == "b" {
+            for n in 0..1_000 {
+                larder_core::Store::remove(&store, vec![crate::support::key(n).into()]).await.unwrap();
+            }
+        }
+        let settings = match fleet {
+            Some(name) => BusSettings::new().with_fleet(name),
+            None => BusSettings::new(),
+        };
+        let builder = Stack::builder().memory(Memory::max_entries(100)).store(store);
+        let builder = builder.bus_with(bus.clone(), settings).clock(clock.clone());
+        let stack = builder.rng(SeededRng::unpredictable()).build().await.unwrap();
+        let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+        (stack, cache)
+    };
+    let nodes = [node(one).await, node(two).await];
+    sleep(secs(2)).await;
+    for (stack, cache) in &nodes {
+        assert_eq!(load(cache, 1, Origin::default().gives(7)).await, 7);
+        stack.reset_stats();
+    }
+    nodes
+}
+
+/// Writes at the first node for five seconds, and counts how often the second misses meanwhile.
+async fn misses_beside(nodes: &[(Stack, Cache<u64, u64>); 2]) -> u64 {
+    let [(_, busy), (stack, quiet)] = nodes;
+    for _ in 0..50 {
+        busy.remove(&1).await.unwrap();
+        busy.expire(&1).await.unwrap();
+        busy.invalidate_tag("t").await.unwrap();
+        assert_eq!(load(busy, 1, Origin::default().gives(8)).await, 8);
+        sleep(millis(100)).await;
+        assert_eq!(load(quiet, 1, Origin::default().gives(7)).await, 7);
+    }
+    let memory = &stack.stats().namespaces[0].tiers[0];
+    memory.misses
+}
+
+#[tokio::test(start_paused = true)]
+async fn fleets_over_different_stores_on_one_channel_keep_their_hits() {
+    // By name, by the channels on which their stores announce, and one of each.
+    for (one, two) in
+        [((Some("b"), "b"), (Some("a"), "b")), ((None, "b"), (None, "a")), ((Some("b"), "b"), (None, "a"))]
+    {
+        let nodes = neighbours(one, two).await;
+        assert_eq!(misses_beside(&nodes).await, 0, "{one:?} beside {two:?}");
+        let bus = nodes[1].0.stats().bus.unwrap();
+        assert!(bus.foreign >= 150 && bus.taken_in == 0 && bus.gaps == 0 && bus.clears == 0, "{bus:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fleets_that_bear_one_name_hear_each_other_though_their_stores_differ() {
+    let nodes = neighbours((Some("a"), "b"), (Some("a"), "a")).await;
+    assert!(misses_beside(&nodes).await >= 50, "which is what a name is for");
+    assert_eq!(nodes[1].0.stats().bus.unwrap().foreign, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_of_one_fleet_hear_each_other_also_while_only_some_bear_its_name() {
+    for way in [Way::Announced, Way::Published, Way::Alone] {
+        let fleet = Fleet::new(way);
+        let named = || BusSettings::new().with_fleet("ours");
+        let (one, two) = (fleet.node_with(named()).await, fleet.node_with(named()).await);
+        let unnamed = fleet.node().await;
+        sleep(secs(1)).await;
+        for (writer, reader) in [(&one, &two), (&two, &unnamed), (&unnamed, &one)] {
+            load_in_memory(reader, [1]).await;
+            writer.cache.remove(&1).await.unwrap();
+            arrive().await;
+            assert_eq!(get(&reader.cache, 1).await, None, "{way:?}");
+            assert_eq!(reader.stack.stats().bus.unwrap().foreign, 0, "{way:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_cannot_be_meant_is_refused() {
+    for name in [String::new(), "x".repeat(257)] {
+        let settings = BusSettings::new().with_fleet(name);
+        let builder = Stack::builder().memory(Memory::max_entries(10));
+        let error = builder.bus_with(MemoryBus::new("news"), settings).build().await.unwrap_err();
+        assert!(error.to_string().contains("bus.fleet"), "{error}");
+    }
+}

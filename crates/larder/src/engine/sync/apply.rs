@@ -63,8 +63,9 @@ impl Core {
     }
 
     fn take_message(self: &Arc<Self>, sync: &Sync, place: Option<Place>, message: &Bytes) {
-        let message = match Message::decode(message, sync.settings.secret.as_ref()) {
+        let message = match Message::decode(message, sync.seal_of(place)) {
             Ok(message) => message,
+            Err(Unreadable::OtherFleet) => return self.note_other_fleet(sync),
             Err(why) => return self.not_understood(sync, place, why),
         };
         if message.publisher == sync.node {
@@ -143,6 +144,14 @@ impl Core {
 
     /// A message that nobody here understands. Of a foreign one nothing follows; but it was announced by the store, or
     /// comes from a newer release, so something happened.
+    /// Other fleets' keys are no business of this one, nor are their numbers.
+    fn note_other_fleet(&self, sync: &Sync) {
+        BusCounters::add(&sync.counters.foreign);
+        if let Some(more) = sync.pace(|paces| &mut paces.foreign, self.now()) {
+            tracing::debug!(target: "larder::sync", bus = &*sync.name, more, "another fleet's news were ignored");
+        }
+    }
+
     fn not_understood(&self, sync: &Sync, place: Option<Place>, why: Unreadable) {
         BusCounters::add(&sync.counters.rejected);
         let newer = why == Unreadable::Newer;

@@ -77,7 +77,7 @@ impl Core {
             && !ablated!(Gaps, LostTail)
         {
             self.note_missed(sync, missed);
-            self.lower_floors(&continuity.take_lies());
+            self.lower_floors(sync, &continuity.take_lies());
             self.clear_now(&mut continuity, ClearReason::Gap);
         }
         if !self.meet_barriers(pulse.barriers) {
@@ -114,7 +114,10 @@ impl Core {
     }
 
     /// Versions were heard in these sequences that nobody drew.
-    fn lower_floors(&self, lies: &[(Sequence, u64)]) {
+    fn lower_floors(&self, sync: &Sync, lies: &[(Sequence, u64)]) {
+        if !lies.is_empty() && sync.pace(|paces| &mut paces.lies, self.now()).is_some() {
+            tracing::warn!(target: "larder::sync", bus = &*sync.name, "numbers were heard that the store never drew; is another fleet on the channel? see BusSettings::fleet");
+        }
         let sequences = self.authority.map_or(1, |at| self.tiers[at].capabilities.sequences.max(1));
         for (sequence, tip) in lies {
             if let Sequence::Keys(nth) = sequence {

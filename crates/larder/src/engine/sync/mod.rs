@@ -37,7 +37,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Bus, ClearReason, DynBus, Error, ErrorKind, Event, Key, Moment, NodeId, Result, Sequence, Store, Version,
+    Bus, ClearReason, DynBus, Error, ErrorKind, Event, Key, Moment, NodeId, Place, Result, Sequence, Store,
+    Version,
 };
 use tokio::sync::Notify;
 
@@ -52,7 +53,7 @@ use self::{
 pub(crate) use self::{outbox::Told, wakes::Wakes};
 use super::{Core, Scope, Tier, invalidate::Reach};
 use crate::{
-    message::{Message, News},
+    message::{Fleet, Message, News, Seal},
     options::BusSettings,
     policy::{continuity::Continuity, pace::Pace, settled::Settling},
     stats::{BusCounters, BusStats},
@@ -74,6 +75,8 @@ pub(crate) enum Carriage {
 struct Paces {
     rejected: Pace,
     gaps: Pace,
+    foreign: Pace,
+    lies: Pace,
     beats: Pace,
 }
 
@@ -82,6 +85,7 @@ pub(crate) struct Sync {
     pub(crate) name: Arc<str>,
     bus: DynBus,
     settings: BusSettings,
+    fleet: Option<Fleet>,
     pub(crate) carriage: Carriage,
     /// Whether the authority keeps a fleet's books, so that beats ask it.
     books: bool,
@@ -119,8 +123,11 @@ impl Sync {
             (true, true) => Carriage::Announced,
             (true, false) => Carriage::Published,
         };
+        let named = settings.fleet.as_deref().map(Fleet::named);
+        let of_channel = || authority?.store.channel().as_deref().map(Fleet::of_channel);
         Self {
             name: Arc::from(Bus::name(&bus)),
+            fleet: named.or_else(of_channel),
             carriage,
             books: authority.is_some_and(|tier| tier.capabilities.fleet),
             node,
@@ -165,13 +172,23 @@ impl Sync {
 
     /// A message as the bus carries it. What is longer than it takes is told as "everything may have changed".
     fn encode(&self, message: &Message) -> Bytes {
-        let secret = self.settings.secret.as_ref();
-        let bytes = message.encode(secret);
+        let bytes = message.encode(self.seal());
         if bytes.len() <= self.bus.capabilities().max_message_bytes {
             return bytes;
         }
         let Message { publisher, number, .. } = *message;
-        Message { publisher, number, news: News::Everything }.encode(secret)
+        Message { publisher, number, news: News::Everything }.encode(self.seal())
+    }
+
+    fn seal(&self) -> Seal<'_> {
+        Seal { secret: self.settings.secret.as_ref(), fleet: self.fleet }
+    }
+
+    /// How messages that come at this place are read. What the node's own store announces is its fleet's, whatever name is
+    /// in it: it bears the store's numbers.
+    fn seal_of(&self, place: Option<Place>) -> Seal<'_> {
+        let own_store = place.is_some() && self.carriage == Carriage::Announced;
+        Seal { fleet: self.fleet.filter(|_| !own_store), ..self.seal() }
     }
 
     fn continuity(&self) -> MutexGuard<'_, Continuity> {

@@ -15,7 +15,7 @@ use larder_testkit::{Letterbox, MemoryBus, MemoryStore, PausedClock, SeededRng};
 use super::inbox::Mailbox;
 use crate::{
     Cache, Memory, Policy, Stack, WriteOptions, hours,
-    message::{Message, News, Primed},
+    message::{Message, News, Primed, Seal},
     millis, secs,
 };
 
@@ -111,7 +111,7 @@ impl Node {
     }
 
     fn tell_as(&self, publisher: NodeId, number: u64, place: Option<Place>, news: News) {
-        let message = Message { publisher, number, news }.encode(None);
+        let message = Message { publisher, number, news }.encode(Seal::default());
         self.deliver(Signal::News { place, message });
     }
 
@@ -243,7 +243,8 @@ async fn row_63_a_million_messages_of_random_bytes_are_counted_dropped_and_logge
     let (cleared, began) = (node.clears(), fleet.clock.now());
     // A whole one, but for what is appended.
     let alive = News::Alive { sent: Moment::default() };
-    let mut huge = Message { publisher: NodeId(666), number: 0, news: alive }.encode(None).to_vec();
+    let mut huge =
+        Message { publisher: NodeId(666), number: 0, news: alive }.encode(Seal::default()).to_vec();
     huge.resize(5 << 20, 0);
     huge.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&huge).to_le_bytes());
     let huge = Bytes::from(huge);
@@ -277,7 +278,8 @@ async fn row_64_a_newer_version_clears_memory_and_one_that_never_was_does_nothin
     let fleet = Fleet::new();
     let node = fleet.node().await;
     let with_version = |version: u8| {
-        let message = Message { publisher: NodeId(666), number: 1, news: News::Everything }.encode(None);
+        let message =
+            Message { publisher: NodeId(666), number: 1, news: News::Everything }.encode(Seal::default());
         let mut body = message[..message.len() - 8].to_vec();
         body[2] = version;
         body.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(&body).to_le_bytes());
