@@ -6,6 +6,7 @@ use larder_core::Moment;
 use serde::Deserialize;
 
 use super::{BusSecret, problem::Problems, serde_span, settings::setters};
+use crate::policy::expiry::LONGEST;
 
 /// What memory may be served while a node is cut off from the bus and from the shared store alike, so that it cannot
 /// know what others changed. Once either is back, it does again.
@@ -40,6 +41,10 @@ impl Partition {
 }
 
 const FLEET_NAME_BYTES_MAX: usize = 256;
+/// Callers wait for all tries.
+const TRIES_MAX: u32 = 100;
+/// Longer rests keep a fleet from agreeing within 20 seconds after a fault is over.
+const RECOVERY: Duration = Duration::from_secs(10);
 
 /// How a stack behaves on its bus.
 ///
@@ -72,6 +77,16 @@ pub struct BusSettings {
     /// How long publishing may take before it counts as failed. Default: 250 ms.
     #[serde(deserialize_with = "serde_span::one")]
     pub timeout: Duration,
+    /// How often in a row publishing must fail until news are kept for later instead, and nobody waits for it any more. Each
+    /// try may take the [timeout](Self::timeout), and a message that must go once more may reach peers twice, which does
+    /// no harm. Default: 1.
+    pub breaker_failures: u32,
+    /// How long nothing is published then; doubles with each failed try. Default: 100 ms.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub retry_after: Duration,
+    /// The longest that nothing is published at a time. Default: 5 seconds.
+    #[serde(deserialize_with = "serde_span::one")]
+    pub retry_after_max: Duration,
     /// How many signals may wait to be taken in; beyond it they become one clear. Default: 10 000.
     pub inbox_max: usize,
     /// How many keys may wait to be told while the bus is down; beyond it they become one "everything". Default: 10 000.
@@ -97,6 +112,9 @@ impl Default for BusSettings {
             listen: true,
             publish: true,
             timeout: Duration::from_millis(250),
+            breaker_failures: 1,
+            retry_after: Duration::from_millis(100),
+            retry_after_max: Duration::from_secs(5),
             inbox_max: 10_000,
             outbox_max: 10_000,
             prime_max_bytes: 16 << 10,
@@ -119,6 +137,12 @@ setters! { BusSettings:
     with_publish: bool => publish = publish;
     /// Sets [`timeout`](Self::timeout).
     with_timeout: Duration => timeout = timeout;
+    /// Sets [`breaker_failures`](Self::breaker_failures).
+    with_breaker_failures: u32 => breaker_failures = breaker_failures;
+    /// Sets [`retry_after`](Self::retry_after).
+    with_retry_after: Duration => retry_after = retry_after;
+    /// Sets [`retry_after_max`](Self::retry_after_max).
+    with_retry_after_max: Duration => retry_after_max = retry_after_max;
     /// Sets [`inbox_max`](Self::inbox_max).
     with_inbox_max: usize => inbox_max = inbox_max;
     /// Sets [`outbox_max`](Self::outbox_max).
@@ -144,7 +168,43 @@ impl BusSettings {
         self
     }
 
+    /// How long publishing rests after it failed, given how long it rested before.
+    pub(crate) fn rest_after(&self, before: Option<Duration>) -> Duration {
+        let longest = self.retry_after_max.max(self.retry_after).min(LONGEST);
+        before.map_or(self.retry_after, |rest| rest * 2).min(longest)
+    }
+
+    fn check_breaker(&self, problems: &mut Problems) {
+        problems.fault_if(
+            self.breaker_failures == 0 || self.breaker_failures > TRIES_MAX,
+            "bus.breaker_failures",
+            "is zero or more than 100",
+            "1 keeps news for later after one failure",
+        );
+        problems.fault_if(
+            self.retry_after.is_zero(),
+            "bus.retry_after",
+            "is zero",
+            "give the bus time to recover, such as 100ms",
+        );
+        if self.retry_after_max < self.retry_after {
+            problems.advise(
+                "bus.retry_after_max",
+                "is shorter than retry_after and has no effect",
+                "raise it",
+            );
+        }
+        if self.retry_after.max(self.retry_after_max) > RECOVERY {
+            problems.advise(
+                "bus.retry_after_max",
+                "is longer than 10s, so that peers hear late that the bus is back",
+                "the default is 5s",
+            );
+        }
+    }
+
     pub(crate) fn check(&self, problems: &mut Problems) {
+        self.check_breaker(problems);
         for (name, count) in [("bus.inbox_max", self.inbox_max), ("bus.outbox_max", self.outbox_max)] {
             problems.fault_if(count == 0, name, "is zero", "give at least 1");
             problems.fault_if(count > 1 << 20, name, "is more than 1 048 576", "a bound that large is none");

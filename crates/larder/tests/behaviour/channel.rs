@@ -1,7 +1,13 @@
 //! What a bus can carry, and nodes that only speak or only hear.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
 use larder::{
-    BusSettings, Cache, Error, Memory, Policy, Reach, Stack, TagMatch, WriteOptions, hours, millis, secs,
+    Bus, BusSettings, Cache, Error, Memory, Policy, Reach, Stack, TagMatch, WriteOptions, hours, millis, secs,
 };
 use larder_core::Event;
 use larder_testkit::{MemoryBus, MemoryStore, Op, SeededRng};
@@ -213,11 +219,121 @@ async fn beyond_its_bound_what_waits_for_the_bus_becomes_one_notice_and_the_last
         assert_eq!(two.cache.remove(&key).await.unwrap().bus, Reach::Journaled);
     }
     assert!(waiting() <= 10, "{} wait", waiting());
-    assert!(two.recorder.events().iter().any(|event| matches!(event, Event::NewsKept { .. })));
+    two.recorder.wait_for(|event| matches!(event, Event::NewsKept { .. })).await;
     two.leg.set_mute(false);
     sleep(secs(6)).await;
     for key in 2..30 {
         assert_eq!(get(&one.cache, key).await, None, "everything may have changed: {key}");
+    }
+}
+
+/// A bus that fails so many times.
+struct Failing {
+    bus: MemoryBus,
+    failures: Arc<AtomicU32>,
+}
+
+impl Bus for Failing {
+    fn name(&self) -> &str {
+        self.bus.name()
+    }
+    fn capabilities(&self) -> larder_core::BusCapabilities {
+        self.bus.capabilities()
+    }
+    fn channel(&self) -> Option<Arc<str>> {
+        self.bus.channel()
+    }
+    async fn publish(&self, message: Bytes) -> larder::Result<()> {
+        let less = |left: u32| left.checked_sub(1);
+        if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            return Err(Error::new(larder::ErrorKind::Unavailable, "it fails"));
+        }
+        self.bus.publish(message).await
+    }
+    async fn subscribe(&self, inbox: Arc<dyn larder_core::Inbox>) -> larder::Result<()> {
+        self.bus.subscribe(inbox).await
+    }
+    async fn ping(&self) -> larder::Result<()> {
+        self.bus.ping().await
+    }
+    async fn close(&self) -> larder::Result<()> {
+        self.bus.close().await
+    }
+}
+
+async fn on_a_failing_bus(settings: BusSettings) -> (Stack, Cache<u64, u64>, Arc<AtomicU32>) {
+    let failures = Arc::new(AtomicU32::new(0));
+    let store = MemoryStore::new(larder_testkit::PausedClock::new());
+    let bus = Failing { bus: MemoryBus::new("elsewhere"), failures: Arc::clone(&failures) };
+    let builder = Stack::builder().memory(Memory::max_entries(10)).store(store);
+    let stack =
+        builder.bus_with(bus, settings).clock(larder_testkit::PausedClock::new()).build().await.unwrap();
+    let cache = stack.cache("n").build().unwrap();
+    sleep(secs(1)).await;
+    stack.reset_stats();
+    (stack, cache, failures)
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_are_kept_for_later_once_publishing_failed_as_often_as_the_settings_say() {
+    for allowed in [1, 3] {
+        let (stack, cache, failures) =
+            on_a_failing_bus(BusSettings::new().with_breaker_failures(allowed)).await;
+        failures.store(allowed - 1, Ordering::SeqCst);
+        assert_eq!(cache.remove(&1).await.unwrap().bus, Reach::Done, "one less is borne");
+        failures.store(allowed, Ordering::SeqCst);
+        assert_eq!(cache.remove(&1).await.unwrap().bus, Reach::Journaled);
+        assert_eq!(failures.load(Ordering::SeqCst), 0);
+        assert_eq!(stack.stats().bus.unwrap().failures, u64::from(2 * allowed - 1));
+        assert_eq!(cache.remove(&2).await.unwrap().bus, Reach::Journaled, "nobody waits while it rests");
+        sleep(secs(1)).await;
+        assert_eq!(cache.remove(&2).await.unwrap().bus, Reach::Done);
+        assert_eq!(stack.stats().bus.unwrap().waiting, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishing_rests_for_as_long_as_the_settings_say_with_one_try_after_each_rest() {
+    let settings = BusSettings::new().with_breaker_failures(2).with_retry_after(secs(2));
+    let (stack, cache, failures) = on_a_failing_bus(settings.with_retry_after_max(secs(5))).await;
+    failures.store(1_000, Ordering::SeqCst);
+    assert_eq!(cache.remove(&1).await.unwrap().bus, Reach::Journaled);
+    let tried = || 1_000 - failures.load(Ordering::SeqCst);
+    // At 0 twice, then after 2, 4, 5 and 5 seconds more.
+    for (wait, tries) in
+        [(1_900, 2), (200, 3), (3_800, 3), (200, 4), (4_800, 4), (200, 5), (4_800, 5), (200, 6)]
+    {
+        sleep(millis(wait)).await;
+        assert_eq!(tried(), tries, "{wait}");
+    }
+    failures.store(0, Ordering::SeqCst);
+    sleep(secs(5)).await;
+    assert_eq!(stack.stats().bus.unwrap().waiting, 0);
+    assert_eq!(cache.remove(&1).await.unwrap().bus, Reach::Done);
+    failures.store(2, Ordering::SeqCst);
+    assert_eq!(cache.remove(&1).await.unwrap().bus, Reach::Journaled);
+    sleep(millis(2_100)).await;
+    assert_eq!(cache.remove(&1).await.unwrap().bus, Reach::Done, "after a success rests are short again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_of_the_bus_that_cannot_be_meant_is_refused_and_an_odd_one_advised_against() {
+    let built = async |settings: BusSettings| {
+        let builder = Stack::builder().memory(Memory::max_entries(10));
+        builder.bus_with(MemoryBus::new("news"), settings).build().await
+    };
+    for (settings, named) in [
+        (BusSettings::new().with_breaker_failures(0), "bus.breaker_failures"),
+        (BusSettings::new().with_breaker_failures(101), "bus.breaker_failures"),
+        (BusSettings::new().with_retry_after(secs(0)), "bus.retry_after"),
+    ] {
+        let error = built(settings).await.unwrap_err();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    for longest in [millis(1), secs(30)] {
+        let stack = built(BusSettings::new().with_retry_after_max(longest)).await.unwrap();
+        let advised: Vec<&str> = stack.advisories().iter().map(|odd| odd.setting.as_str()).collect();
+        assert!(advised.contains(&"bus.retry_after_max"), "{advised:?}");
     }
 }
 

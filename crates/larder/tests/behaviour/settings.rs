@@ -21,6 +21,8 @@ async fn every_mistake_of_a_stack_is_named_at_once_with_its_remedy() {
         .with_flights_max(0)
         .with_unleased_loads_max(0)
         .with_journal_max(0)
+        .with_revisions_max(0)
+        .with_revision_keep(Duration::ZERO)
         .with_max_value_bytes(0)
         .with_events_max(0)
         .with_lease(Duration::ZERO);
@@ -44,6 +46,8 @@ async fn every_mistake_of_a_stack_is_named_at_once_with_its_remedy() {
         "flights_max",
         "unleased_loads_max",
         "journal_max",
+        "revisions_max",
+        "revision_keep is zero",
         "max_value_bytes",
         "events_max",
         "lease is not between",

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use larder_core::{Bus, Event, Key, Moment, Version};
 use tokio::sync::{Notify, oneshot};
 
@@ -25,9 +26,6 @@ use crate::{
 
 /// How many messages that are about no single key wait at most.
 const OTHERS_MAX: usize = 1_024;
-/// How long publishing rests after it failed, at first and at most.
-const FIRST_REST: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// What became of news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,7 +256,7 @@ impl Kept {
 
 /// Publishes until the core is dropped or shut down.
 pub(super) async fn publish(core: Weak<Core>) {
-    let mut rest = FIRST_REST;
+    let mut rest = None;
     loop {
         let Some(strong) = core.upgrade() else { return };
         let Some(sync) = &strong.sync else { return };
@@ -266,13 +264,12 @@ pub(super) async fn publish(core: Weak<Core>) {
         let pause = match sync.outbox.next() {
             Some((news, waiting)) => match strong.send(sync, news, waiting).await {
                 true => {
-                    rest = FIRST_REST;
+                    rest = None;
                     continue;
                 }
                 false => {
-                    let pause = rest;
-                    rest = (rest * 2).min(LONGEST_REST);
-                    Some(pause)
+                    rest = Some(sync.settings.rest_after(rest));
+                    rest
                 }
             },
             None => None,
@@ -295,6 +292,21 @@ pub(super) async fn rest_or_wait(rest: Option<Duration>, filled: &Notify) {
     }
 }
 
+impl Sync {
+    /// Offers the transport a message so many times; whether it took it.
+    async fn publish(&self, message: &Bytes, tries: u32) -> bool {
+        for _ in 0..tries.max(1) {
+            let sending = self.bus.publish(message.clone());
+            let took = matches!(tokio::time::timeout(self.settings.timeout, sending).await, Ok(Ok(())));
+            BusCounters::add(if took { &self.counters.published } else { &self.counters.failures });
+            if took {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 impl Core {
     /// Publishes one message; what fails is kept.
     async fn send(&self, sync: &Sync, news: News, waiting: Vec<oneshot::Sender<Told>>) -> bool {
@@ -303,9 +315,9 @@ impl Core {
         let number = if matches!(news, News::Alive { .. }) { last } else { last + 1 };
         let message = Message { publisher: sync.node, number, news };
         let bytes = sync.encode(&message);
-        let sent = tokio::time::timeout(sync.settings.timeout, sync.bus.publish(bytes)).await;
-        let took = matches!(sent, Ok(Ok(())));
-        BusCounters::add(if took { &sync.counters.published } else { &sync.counters.failures });
+        // While it is down, one message tries whether it is well again.
+        let tries = if outbox.state().down { 1 } else { sync.settings.breaker_failures };
+        let took = sync.publish(&bytes, tries).await;
         let mut state = outbox.state();
         let was_down = std::mem::replace(&mut state.down, !took);
         if took {
