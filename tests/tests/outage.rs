@@ -9,10 +9,11 @@ use std::{
 };
 
 use larder::{
-    Cache, Error, ErrorKind, Event, Policy, Stack, TierSettings, TierState, WriteMode, millis, minutes, secs,
+    Cache, ClearReason, Error, ErrorKind, Event, Policy, Stack, TierSettings, TierState, WriteMode, millis,
+    minutes, secs,
 };
 use larder_promises::{Bench, Origin, Shape, plain};
-use larder_redis::{RedisSettings, RedisStore};
+use larder_redis::{RedisBus, RedisSettings, RedisStore};
 use larder_testkit::{Recorder, SeededRng};
 
 /// The tier's timeout in these tests; also the most that an outage may add to a read.
@@ -227,4 +228,42 @@ async fn a_loader_learns_that_nobody_coordinates_it_and_stale_values_bridge_an_o
     let lost =
         stack.shutdown(secs(5)).await.expect_err("the expiry was not executed, and nobody will repeat it");
     assert_eq!((lost.kind(), lost.tier()), (ErrorKind::Unavailable, Some("redis")));
+}
+
+/// Row 21: nobody listens when the stack is built; the server comes later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_a_lazy_stack_serves_before_its_server_comes_and_takes_it_up_when_it_does() {
+    let bench = Arc::new(Bench::new(Shape::MemoryRedis).await);
+    bench.redis().kill();
+    let (recorder, settings) = (Recorder::new(), RedisSettings::new(bench.redis().url()).with_lazy(true));
+    let store = RedisStore::connect(settings.clone()).await.expect("it need not answer yet");
+    let bus = RedisBus::connect(settings.clone()).await.expect("it need not answer yet");
+    let builder = Stack::builder().memory(larder::Memory::max_entries(50)).observer(recorder.clone());
+    let builder = builder.store_with(store, TierSettings::new().with_timeout(TIMEOUT)).bus(bus);
+    let stack = builder.build().await.expect("builds");
+    let cache = stack.cache("row").policy(plain()).build().expect("builds");
+    for key in 0..20 {
+        bench.read(&cache, key).await.expect("reads go on");
+    }
+    assert!(cache.remove(&1).await.is_err(), "nobody executed it");
+    assert_eq!(recorder.count("bus_up"), 0);
+    let eager = settings.with_lazy(false);
+    let refused = RedisStore::connect(eager).await.expect_err("nobody listens");
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+
+    bench.redis().restart().await;
+    recorder.wait_for(|event| matches!(event, Event::BusUp { .. })).await;
+    let joined = |event: &Event| matches!(event, Event::MemoryCleared { reason: ClearReason::Joined });
+    recorder.wait_for(joined).await;
+    recorder.wait_for(|event| matches!(event, Event::TierChanged { state: TierState::Closed, .. })).await;
+    until(|| stack.stats().tiers[0].journal == 0).await;
+    for key in 100..120 {
+        bench.read(&cache, key).await.expect("reads go on");
+    }
+    let (other, rows) = bench.node(plain()).await;
+    let known = async |key| Bench::known(&rows, key).await == Some(0);
+    assert!(known(100).await && known(119).await, "what is read now is in Redis");
+    assert_eq!((recorder.count("bus_up"), recorder.count("bus_down")), (1, 0));
+    stack.shutdown(secs(5)).await.expect("ends in order");
+    other.shutdown(secs(5)).await.expect("ends in order");
 }

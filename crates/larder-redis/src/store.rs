@@ -58,8 +58,8 @@ impl RedisStore {
     /// Connects. Accepts a URL, [`RedisSettings`], a `redis::ConnectionInfo` or a `redis::Client`.
     ///
     /// # Errors
-    /// `Invalid` when a setting is wrong or the login refused; `Unavailable` or `Timeout` when no server answers,
-    /// unless [`lazy`](RedisSettings::lazy).
+    /// `Invalid` when a setting is wrong, the login refused, or the user may not do what a store does; `Unavailable` or
+    /// `Timeout` when no server answers. With [`lazy`](RedisSettings::lazy) only what is wrong with the settings.
     ///
     /// # Panics
     /// When called outside a tokio runtime.
@@ -73,6 +73,9 @@ impl RedisStore {
             Connection::open(dialer, settings.command_timeout, settings.lazy, Arc::clone(&sequences));
         let connection = Arc::new(opened.await?);
         let channels = Channels::new(&settings, database);
+        if !settings.lazy {
+            may_work(&connection, &Layout::new(&settings.prefix, settings.partitions)).await?;
+        }
         if settings.announce && !settings.lazy {
             may_announce(&connection, &channels).await?;
         }
@@ -95,6 +98,25 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore").field("settings", &self.0.settings).finish_non_exhaustive()
     }
+}
+
+/// Asks for what nobody has, so that a user who may not run scripts on the keys is told so at once.
+async fn may_work(connection: &Connection, layout: &Layout) -> Result<()> {
+    let key = layout.value(&Key::from_escaped("?".to_owned())?);
+    for (name, script) in [("EVALSHA", "0".repeat(40)), ("EVAL", "return 0".to_owned())] {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(1).arg(&key[..]);
+        let answer = connection.call(async |mut link: Link| link.one(&command).await).await?;
+        if let Value::ServerError(answered) = answer
+            && answered.kind() == Some(redis::ServerErrorKind::NoPerm)
+        {
+            let text = format!(
+                "redis answered NOPERM to {name}: grant the user this command and the keys of the prefix"
+            );
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
+    }
+    Ok(())
 }
 
 /// Publishes nothing, to nobody's concern, so that a user who may not is told so at once.

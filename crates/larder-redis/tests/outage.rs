@@ -179,31 +179,38 @@ async fn a_refused_login_while_running_is_not_repeated_in_a_storm() {
 }
 
 #[tokio::test]
-async fn commands_the_user_may_not_run_are_named() {
+async fn row_16_what_the_user_may_not_do_is_named_at_the_start() {
     let redis = RedisServer::start().await;
-    redis
-        .command(&[
-            "ACL",
-            "SETUSER",
-            "poor",
-            "on",
-            ">pw",
-            "~larder:*",
-            "&larder:*",
-            "+@all",
-            "-eval",
-            "-evalsha",
-        ])
-        .await
-        .expect("ok");
-    let store = connect(RedisSettings::new(redis.url()).with_user("poor").with_password("pw")).await;
-    assert!(matches!(get(&store, "u:1").await, Ok(Found::Miss)), "reads work");
-    let refused = store.write(vec![support::write("u:1")]).await.expect_err("no scripts for the poor");
+    for (user, rights, named) in [
+        ("hashless", &["~larder:*", "&larder:*", "+@all", "-evalsha"][..], "EVALSHA"),
+        ("poor", &["~larder:*", "&larder:*", "+@all", "-eval"], "EVAL"),
+        ("narrow", &["~other:*", "&*", "+@all"], "EVALSHA"),
+        ("mute", &["~larder:*", "&larder:*", "+@all", "-publish"], "PUBLISH"),
+    ] {
+        let command = [&["ACL", "SETUSER", user, "on", ">s3cret"], rights].concat();
+        redis.command(&command).await.expect("ok");
+        let settings = RedisSettings::new(redis.url()).with_user(user).with_password("s3cret");
+        let refused = RedisStore::connect(settings).await.expect_err("not without its rights");
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{user}");
+        let text = refused.to_string();
+        assert!(text.contains(&format!("NOPERM to {named}")) && !text.contains("s3cret"), "{user}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn row_16_a_right_that_is_taken_away_is_named_when_it_is_missed() {
+    let redis = RedisServer::start().await;
+    let grant = ["ACL", "SETUSER", "poor", "on", ">s3cret", "~larder:*", "&larder:*", "+@all"];
+    redis.command(&grant).await.expect("ok");
+    let store = connect(RedisSettings::new(redis.url()).with_user("poor").with_password("s3cret")).await;
+    set(&store, "u:1").await;
+    redis.command(&["ACL", "SETUSER", "poor", "-eval", "-evalsha"]).await.expect("ok");
+    assert!(matches!(get(&store, "u:1").await, Ok(Found::Hit(_))), "reads work");
+    let refused = store.write(vec![support::write("u:1")]).await.expect_err("no scripts any more");
     let text = refused.to_string();
-    assert!(text.contains("NOPERM") && text.contains("evalsha") && !text.contains("pw"), "{text}");
-    redis.command(&["ACL", "SETUSER", "narrow", "on", ">pw", "~other:*", "&*", "+@all"]).await.expect("ok");
-    let store = connect(RedisSettings::new(redis.url()).with_user("narrow").with_password("pw")).await;
-    let refused = get(&store, "u:1").await.expect_err("not its keys");
+    assert!(text.contains("NOPERM") && text.contains("evalsha") && !text.contains("s3cret"), "{text}");
+    redis.command(&["ACL", "SETUSER", "poor", "resetkeys", "~other:*"]).await.expect("ok");
+    let refused = get(&store, "u:1").await.expect_err("not its keys any more");
     assert!(refused.to_string().contains("NOPERM"), "{refused}");
 }
 
