@@ -223,6 +223,12 @@ impl Core {
         Ok(())
     }
 
+    /// Whether these news tell of barriers that were owed when they were made, and no longer are.
+    pub(super) fn has_raised(&self, news: &News) -> bool {
+        let is_ahead = matches!(news, News::Raised { at: Barrier::ZERO, .. });
+        is_ahead && self.barriers.drawn_by.is_some_and(|index| !self.tiers[index].owes_barriers())
+    }
+
     /// Draws a number and keeps it under the targets' names.
     async fn raise_in_store(&self, targets: &[Target], verb: Verb) -> Result<(Barrier, Vec<(Bytes, Bytes)>)> {
         let Some(index) = self.barriers.drawn_by else {

@@ -286,6 +286,31 @@ async fn what_another_node_loads_after_a_tag_was_invalidated_is_kept_in_memory_a
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_owed_is_not_told_any_more_once_it_was_raised_else_peers_would_wait_for_it_for_ever() {
+    for way in [bus::Way::Announced, bus::Way::Published] {
+        let fleet = bus::Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        sleep(secs(1)).await;
+        one.leg.set_mute(true);
+        one.faults.fail(Op::Raise);
+        assert!(one.cache.invalidate_tag("a").await.is_err());
+        one.faults.heal();
+        let owed = || one.stack.stats().tiers[0].journal;
+        while owed() > 0 {
+            sleep(millis(100)).await;
+        }
+        one.leg.set_mute(false);
+        sleep(secs(10)).await;
+        let from_memory = || two.stack.stats().namespaces[0].tier_hits("memory");
+        let before = from_memory();
+        for _ in 0..2 {
+            assert_eq!(load(&two.cache, 1, tagged(1, &["a"])).await, 1, "{way:?}");
+        }
+        assert_eq!(from_memory(), before + 1, "{way:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn raised_everywhere_means_that_no_node_serves_it() {
     let [(_one, one), (_two, two)] = two_on_a_bus().await;
     one.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();

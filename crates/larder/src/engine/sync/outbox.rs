@@ -262,6 +262,11 @@ pub(super) async fn publish(core: Weak<Core>) {
         let Some(sync) = &strong.sync else { return };
         let ending = strong.ending.clone();
         let pause = match sync.outbox.next() {
+            // Peers heard of it by its number, and would wait for a later one for ever.
+            Some((news, waiting)) if strong.has_raised(&news) => {
+                waiting.into_iter().for_each(|told| _ = told.send(Told::Published));
+                continue;
+            }
             Some((news, waiting)) => match strong.send(sync, news, waiting).await {
                 true => {
                     rest = None;
