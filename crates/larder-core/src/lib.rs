@@ -25,7 +25,7 @@ pub use fleet::{Barrier, Barriers, Beat, Member, Pulse, Raise, Raised, Standing,
 pub use key::{Key, KeyError, KeyPrefix, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, Namespace};
 pub use key_text::{KeyText, ShortText};
 pub use store::{
-    Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, LeaseFor, LeaseRequest, Page,
-    PageEntry, Read, Removal, Removed, Revision, Stamp, Store, Stored, Token, Write, Written, erase,
+    Capabilities, Condition, Cursor, DynStore, Fill, Filled, Found, Grant, Lease, LeaseFor, LeaseRequest,
+    Page, PageEntry, Read, Removal, Removed, Revision, Stamp, Store, Stored, Token, Write, Written, erase,
 };
 pub use version::Version;

@@ -113,6 +113,26 @@ pub struct Grant {
     pub version: Version,
 }
 
+impl Grant {
+    /// The lease that was granted to this token.
+    #[must_use]
+    pub const fn to(self, token: Token) -> Lease {
+        Lease { token, version: self.version }
+    }
+}
+
+/// A lease as its holder shows it: the token it was asked for under, and the number of its grant.
+///
+/// The token alone would not do. A request that a network delivers twice may be granted again after the lease was
+/// voided, under the same token; what was loaded under the first grant must not be stored under the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The request's token.
+    pub token: Token,
+    /// The version that the [`Grant`] told.
+    pub version: Version,
+}
+
 /// What reading one key found.
 #[derive(Clone, Debug)]
 pub enum Found {
@@ -120,7 +140,8 @@ pub enum Found {
     Hit(Stored),
     /// Nothing, and no lease was asked for (or the store has none to give).
     Miss,
-    /// Nothing (or a refresh was asked for), and the lease is ours.
+    /// Nothing (or a refresh was asked for), and the lease is ours. If it was before, it lasts anew, as it was granted
+    /// first.
     Granted(Grant),
     /// Nothing (or a refresh was asked for), and somebody else holds the lease.
     Held,
@@ -134,8 +155,8 @@ pub enum Found {
 pub struct Fill {
     /// Which.
     pub key: Key,
-    /// The lease's token. Any write, removal or clear since the grant has voided it.
-    pub token: Token,
+    /// The lease that admits it. Any write, removal or clear since the grant has voided it.
+    pub lease: Lease,
     /// What to stamp the entry with.
     pub version: Version,
     /// The envelope.
@@ -174,9 +195,9 @@ pub enum Condition {
     Always,
     /// The key holds an entry with exactly this version: a compare-and-swap.
     IfVersion(Version),
-    /// The key's lease stands, under this token; the write uses it up. Unlike a [`Fill`] such a write may draw the next
+    /// The key's lease stands, as it was granted; the write uses it up. Unlike a [`Fill`] such a write may draw the next
     /// version and tell the other nodes, all in one step. Never holds in a store without leases.
-    IfLeased(Token),
+    IfLeased(Lease),
     /// No write or removal of the key bore this revision or a higher one, as far as the store remembers; it is remembered
     /// from now on, also if the entry is rejected. Fills, other writes and removals, clears and the end of the entry change
     /// nothing about what is remembered. Never holds in a store that keeps no revisions.

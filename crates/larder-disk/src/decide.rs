@@ -57,7 +57,7 @@ fn decide_write(shared: &Shared, max_value_bytes: u64, write: Write, batch: &mut
         _ if newer => (false, false),
         Condition::Always => (true, false),
         Condition::IfVersion(version) => (present == Some(version), false),
-        Condition::IfLeased(token) => (shared.leases.lock().begin_fill(&write.key, token, now), true),
+        Condition::IfLeased(lease) => (shared.leases.lock().begin_fill(&write.key, lease, now), true),
         // One process owns this store, and the engine remembers for it.
         Condition::IfNewer(_) => (false, false),
     };
@@ -86,7 +86,7 @@ fn decide_write(shared: &Shared, max_value_bytes: u64, write: Write, batch: &mut
 
 fn decide_fill(shared: &Shared, max_value_bytes: u64, fill: Fill, batch: &mut Batch) -> Decision {
     let now = shared.clock.now();
-    if !shared.leases.lock().begin_fill(&fill.key, fill.token, now) {
+    if !shared.leases.lock().begin_fill(&fill.key, fill.lease, now) {
         return Decision::Now(Answer::Filled(Filled::Refused));
     }
     if fill.bytes.len() as u64 > max_value_bytes {

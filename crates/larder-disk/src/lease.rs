@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use larder_core::{Key, KeyPrefix, Moment, Token, Version};
+use larder_core::{Grant, Key, KeyPrefix, Lease, LeaseRequest, Moment, Token, Version};
 
 /// How many leases may stand at once. Beyond it no new one is granted: readers get a plain miss.
 const LEASES_MAX: usize = 65_536;
@@ -11,20 +11,20 @@ const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// All leases.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    held: HashMap<Key, Lease>,
+    held: HashMap<Key, Held>,
     /// When to look again for leases that have ended, once there are too many.
     sweep_at: Moment,
 }
 
 #[derive(Debug)]
-struct Lease {
-    token: Token,
+struct Held {
+    lease: Lease,
     until: Moment,
     /// Its fill is on its way to the log: it can neither expire nor be given back until that is decided.
     filling: bool,
 }
 
-impl Lease {
+impl Held {
     fn stands(&self, now: Moment) -> bool {
         self.filling || now < self.until
     }
@@ -33,43 +33,48 @@ impl Lease {
 /// What became of the wish for a lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Granted,
+    Granted(Grant),
     Held,
     /// There are too many; nobody holds this one.
     Full,
 }
 
 impl Leases {
-    /// Grants the lease unless another token holds it.
-    pub(crate) fn ask(&mut self, key: &Key, token: Token, ttl: Duration, now: Moment) -> Asked {
-        let until = now.after(ttl);
+    /// Grants the lease unless another token holds it; `next` is what a grant would tell.
+    pub(crate) fn ask(&mut self, key: &Key, request: LeaseRequest, next: Grant, now: Moment) -> Asked {
+        let until = now.after(request.ttl);
+        let granted = Held { lease: next.to(request.token), until, filling: false };
         match self.held.get_mut(key) {
-            Some(lease) if lease.stands(now) && lease.token != token => Asked::Held,
-            Some(lease) if lease.filling => Asked::Held,
-            Some(lease) => {
-                *lease = Lease { token, until, filling: false };
-                Asked::Granted
+            Some(held) if held.stands(now) && held.lease.token != request.token => Asked::Held,
+            Some(held) if held.filling => Asked::Held,
+            Some(held) if held.stands(now) => {
+                held.until = until;
+                Asked::Granted(Grant { version: held.lease.version })
+            }
+            Some(held) => {
+                *held = granted;
+                Asked::Granted(next)
             }
             None => {
                 if self.held.len() >= LEASES_MAX && now >= self.sweep_at {
-                    self.held.retain(|_, lease| lease.stands(now));
+                    self.held.retain(|_, held| held.stands(now));
                     self.sweep_at = now.after(SWEEP_EVERY);
                 }
                 if self.held.len() >= LEASES_MAX {
                     return Asked::Full;
                 }
-                self.held.insert(key.clone(), Lease { token, until, filling: false });
-                Asked::Granted
+                self.held.insert(key.clone(), granted);
+                Asked::Granted(next)
             }
         }
     }
 
     /// Begins to use up the lease. False when it does not stand; else it stands until [`void`](Self::void) or
     /// [`unfill`](Self::unfill).
-    pub(crate) fn begin_fill(&mut self, key: &Key, token: Token, now: Moment) -> bool {
+    pub(crate) fn begin_fill(&mut self, key: &Key, lease: Lease, now: Moment) -> bool {
         match self.held.get_mut(key) {
-            Some(lease) if lease.token == token && lease.stands(now) && !lease.filling => {
-                lease.filling = true;
+            Some(held) if held.lease == lease && held.stands(now) && !held.filling => {
+                held.filling = true;
                 true
             }
             _ => false,
@@ -78,16 +83,16 @@ impl Leases {
 
     /// The fill did not happen; the lease goes on.
     pub(crate) fn unfill(&mut self, key: &Key) {
-        if let Some(lease) = self.held.get_mut(key) {
-            lease.filling = false;
+        if let Some(held) = self.held.get_mut(key) {
+            held.filling = false;
         }
     }
 
     /// Makes the lease last. False when it does not stand.
     pub(crate) fn renew(&mut self, key: &Key, token: Token, ttl: Duration, now: Moment) -> bool {
         match self.held.get_mut(key) {
-            Some(lease) if lease.token == token && lease.stands(now) => {
-                lease.until = now.after(ttl);
+            Some(held) if held.lease.token == token && held.stands(now) => {
+                held.until = now.after(ttl);
                 true
             }
             _ => false,
@@ -96,7 +101,7 @@ impl Leases {
 
     /// Gives it back unused, unless it is being used.
     pub(crate) fn release(&mut self, key: &Key, token: Token) {
-        if self.held.get(key).is_some_and(|lease| lease.token == token && !lease.filling) {
+        if self.held.get(key).is_some_and(|held| held.lease.token == token && !held.filling) {
             self.held.remove(key);
         }
     }

@@ -141,8 +141,9 @@ impl Shared {
     }
 
     fn ask(&self, key: &Key, lease: LeaseRequest, now: Moment) -> Found {
-        match self.leases.lock().ask(key, lease.token, lease.ttl, now) {
-            Asked::Granted => Found::Granted(Grant { version: self.sequence.current() }),
+        let next = Grant { version: self.sequence.current() };
+        match self.leases.lock().ask(key, lease, next, now) {
+            Asked::Granted(grant) => Found::Granted(grant),
             Asked::Held => Found::Held,
             Asked::Full => Found::Miss,
         }

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use larder_core::{
-    Barriers, Beat, Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Member,
-    NodeId, Page, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store, Token, Write, Written,
+    Barriers, Beat, Capabilities, Cursor, Error, ErrorKind, Fill, Filled, Found, Key, KeyPrefix, Lease,
+    Member, NodeId, Page, Pulse, Raise, Raised, Read, Removal, Removed, Result, Store, Token, Write, Written,
 };
 use redis::{Cmd, Value};
 
@@ -283,4 +283,12 @@ pub(crate) fn millis(span: Duration) -> u64 {
 
 pub(crate) fn token_bytes(token: Token) -> [u8; 16] {
     token.0.to_be_bytes()
+}
+
+/// What the server keeps of a lease that stands.
+pub(crate) fn lease_bytes(lease: Lease) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[..16].copy_from_slice(&token_bytes(lease.token));
+    bytes[16..].copy_from_slice(&lease.version.get().to_be_bytes());
+    bytes
 }

@@ -14,7 +14,7 @@ use crate::{
     news,
     reply::Reply,
     stamp,
-    store::{Inner, millis, token_bytes},
+    store::{Inner, lease_bytes, millis},
 };
 
 impl Inner {
@@ -27,7 +27,7 @@ impl Inner {
     fn fill_call(&self, fill: &Fill) -> Cmd {
         let mut command =
             self.scripts.fill.call(&[self.layout.value(&fill.key), self.layout.lease(&fill.key)]);
-        command.arg(&token_bytes(fill.token)[..]);
+        command.arg(&lease_bytes(fill.lease)[..]);
         match self.too_large(fill.bytes.len()) {
             Some(_) => command.arg(0),
             None => command.arg(millis(fill.keep)).arg(stamp::stamped(fill.version, &fill.bytes)),
@@ -70,7 +70,7 @@ impl Inner {
         match write.condition {
             Condition::Always | Condition::IfNewer(_) => command.arg("").arg(""),
             Condition::IfVersion(version) => command.arg(version.get()).arg(""),
-            Condition::IfLeased(token) => command.arg("").arg(&token_bytes(token)[..]),
+            Condition::IfLeased(lease) => command.arg("").arg(&lease_bytes(lease)[..]),
         };
         command.arg(seen).arg(fresh);
         match self.telling(partition, write.news.as_ref().filter(|_| write.stamp == Stamp::Next)) {

@@ -173,20 +173,23 @@ async fn signs_of_life_and_barriers_need_no_free_memory() {
 }
 
 #[tokio::test]
-async fn leases_of_nodes_that_mark_none_are_honoured() {
+async fn a_lease_is_its_token_its_grant_and_a_mark_once_somebody_else_asked() {
     let redis = RedisServer::start().await;
     let store = connect(redis.url()).await;
     granted(&store, "u:1", 7).await;
-    let token = u128::to_be_bytes(7);
-    assert_eq!(token[15], 7, "a lease is its token, as older nodes write it");
     let lease = redis.command(&["STRLEN", "larder:{0}l:u:1"]).await.expect("a string");
-    assert_eq!(lease, "16");
+    assert_eq!(lease, "24");
     let held = support::ask(&store, "u:1", larder_core::LeaseFor::Miss, 8).await;
     assert!(matches!(held, larder_core::Found::Held));
-    assert_eq!(redis.command(&["STRLEN", "larder:{0}l:u:1"]).await.expect("a string"), "17");
+    assert_eq!(redis.command(&["STRLEN", "larder:{0}l:u:1"]).await.expect("a string"), "25");
     let ends_in: i64 =
         redis.command(&["PTTL", "larder:{0}l:u:1"]).await.expect("it ends").parse().expect("a number");
     assert!(ends_in > 0, "a mark does not make it last");
     assert!(store.renew(support::key("u:1"), larder_core::Token(7), KEEP).await.expect("it answers"));
     assert!(store.release(support::key("u:1"), larder_core::Token(7)).await.expect("it answers"));
+    // What somebody else put in its place is honoured, and left as it is.
+    redis.command(&["SET", "larder:{0}l:u:1", "0123456789abcdef"]).await.expect("it obeys");
+    let held = support::ask(&store, "u:1", larder_core::LeaseFor::Miss, 8).await;
+    assert!(matches!(held, larder_core::Found::Held));
+    assert_eq!(redis.command(&["STRLEN", "larder:{0}l:u:1"]).await.expect("a string"), "16");
 }

@@ -70,9 +70,9 @@ async fn what_somebody_put_there_while_a_lease_was_held_is_not_overwritten_under
     let redis = RedisServer::start().await;
     let store = connect(redis.url()).await;
     for command in OTHER_TYPES {
-        granted(&store, "u:1", 1).await;
+        let grant = granted(&store, "u:1", 1).await;
         plant(&redis, command, "larder:{0}v:u:1").await;
-        let condition = larder_core::Condition::IfLeased(larder_core::Token(1));
+        let condition = larder_core::Condition::IfLeased(grant.to(larder_core::Token(1)));
         let write = larder_core::Write { condition, ..support::write("u:1") };
         let written = store.write(vec![write]).await.expect("it answers");
         assert!(matches!(&written[..], [larder_core::Written::Unchanged]), "{command:?} {written:?}");

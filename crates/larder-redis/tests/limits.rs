@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder_core::{
-    Condition, ErrorKind, Fill, Filled, Found, LeaseFor, Stamp, Store, Token, Version, Write, Written,
+    Condition, ErrorKind, Fill, Filled, Found, Grant, LeaseFor, Stamp, Store, Token, Version, Write, Written,
 };
 use larder_redis::RedisSettings;
 use larder_testkit::{RedisOptions, RedisServer};
@@ -37,7 +37,7 @@ async fn a_fill_above_the_limit_gives_its_lease_back() {
     let grant = granted(&store, "u:1", 1).await;
     let too_large = |token| Fill {
         key: key("u:1"),
-        token: Token(token),
+        lease: grant.to(Token(token)),
         version: grant.version,
         bytes: Bytes::from(vec![b'x'; 101]),
         keep: KEEP,
@@ -58,7 +58,10 @@ async fn a_condition_that_does_not_hold_protects_the_old_value_from_a_too_large_
     assert!(matches!(&store.write(vec![wrong]).await.expect("it answers")[..], [Written::Unchanged]));
     let older = Write { stamp: Stamp::Exactly(Version::ZERO), ..large("u:1", 101) };
     assert!(matches!(&store.write(vec![older]).await.expect("it answers")[..], [Written::Unchanged]));
-    let unleased = Write { condition: Condition::IfLeased(Token(1)), ..large("u:1", 101) };
+    let unleased = Write {
+        condition: Condition::IfLeased(Grant { version: Version::ZERO }.to(Token(1))),
+        ..large("u:1", 101)
+    };
     assert!(matches!(&store.write(vec![unleased]).await.expect("it answers")[..], [Written::Unchanged]));
     assert!(matches!(get(&store, "u:1").await, Ok(Found::Hit(_))));
 }

@@ -106,12 +106,11 @@ async fn reads_go_on(kind: IoKind) {
         assert_eq!(store.ping().await.expect_err("fails").kind(), ErrorKind::Unavailable);
         assert_eq!(get(&store, "n:a").await.as_deref(), Some(&b"1"[..]));
     }
-    assert!(matches!(ask(&store, "n:c", 1, LeaseFor::Miss).await, Found::Granted(_)));
-    let fill =
-        Fill { key: key("n:c"), token: Token(1), version: Version::ZERO, bytes: "3".into(), keep: HOUR };
+    let lease = granted(&store, "n:c", 1).await;
+    let fill = Fill { key: key("n:c"), lease, version: lease.version, bytes: "3".into(), keep: HOUR };
     assert_eq!(store.fill(vec![fill.clone()]).await.expect_err("fails").kind(), ErrorKind::Unavailable);
-    assert!(matches!(ask(&store, "n:d", 2, LeaseFor::Miss).await, Found::Granted(_)));
-    let leased = Write { condition: Condition::IfLeased(Token(2)), ..write_of("n:d", "4") };
+    let leased = Condition::IfLeased(granted(&store, "n:d", 2).await);
+    let leased = Write { condition: leased, ..write_of("n:d", "4") };
     assert_eq!(store.write(vec![leased.clone()]).await.expect_err("fails").kind(), ErrorKind::Unavailable);
     faults.heal();
     // The leases outlived the failed attempts.

@@ -16,8 +16,8 @@ use std::{
 };
 
 use larder_core::{
-    Clock, Condition, Fill, Filled, Found, Key, KeyPrefix, LeaseFor, LeaseRequest, Moment, Read, Removed,
-    Stamp, Store, Timestamp, Token, Version, Write, Written,
+    Clock, Condition, Fill, Filled, Found, Key, KeyPrefix, Lease, LeaseFor, LeaseRequest, Moment, Read,
+    Removed, Stamp, Store, Timestamp, Token, Version, Write, Written,
 };
 
 use crate::{DiskSettings, DiskStore, clock::SystemClock, files::Faults};
@@ -115,9 +115,16 @@ async fn ask(store: &DiskStore, name: &str, token: u128, when: LeaseFor) -> Foun
     store.read(vec![Read { key: key(name), lease }]).await.expect("readable").pop().expect("one answer")
 }
 
-async fn fill(store: &DiskStore, name: &str, token: u128, value: &str) -> Filled {
+async fn granted(store: &DiskStore, name: &str, token: u128) -> Lease {
+    match ask(store, name, token, LeaseFor::Miss).await {
+        Found::Granted(grant) => grant.to(Token(token)),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn fill(store: &DiskStore, name: &str, lease: Lease, value: &str) -> Filled {
     let (bytes, version) = (value.to_owned().into(), Version::new(1));
-    let fill = Fill { key: key(name), token: Token(token), version, bytes, keep: HOUR };
+    let fill = Fill { key: key(name), lease, version, bytes, keep: HOUR };
     store.fill(vec![fill]).await.expect("answers").pop().expect("one answer")
 }
 

@@ -14,7 +14,7 @@ async fn entries_leases_and_versions_survive_what_they_should() {
     let first = put(&store, "n:a", "1").await;
     put(&store, "n:b", "2").await;
     let lineage = store.lineage();
-    assert!(matches!(ask(&store, "n:c", 7, LeaseFor::Miss).await, Found::Granted(_)));
+    let lease = granted(&store, "n:c", 7).await;
     let Removed::Done(last) = remove(&store, "n:b").await else { panic!("not removed") };
     assert!(last > first);
     crash(store).await;
@@ -22,7 +22,7 @@ async fn entries_leases_and_versions_survive_what_they_should() {
         let store = open_after(&settings, clean).await;
         assert_eq!(get(&store, "n:a").await.as_deref(), Some(&b"1"[..]), "clean: {clean}");
         assert_eq!(get(&store, "n:b").await, None, "clean: {clean}");
-        assert!(matches!(fill(&store, "n:c", 7, "late").await, Filled::Refused));
+        assert!(matches!(fill(&store, "n:c", lease, "late").await, Filled::Refused));
         assert!(put(&store, "n:d", "4").await > last);
         assert_eq!(store.lineage(), lineage);
         crash(store).await;

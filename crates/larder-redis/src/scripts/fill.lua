@@ -1,4 +1,4 @@
--- KEYS value lease   ARGV token ms(0: not acceptable, remove) stamped bytes
+-- KEYS value lease   ARGV lease ms(0: not acceptable, remove) stamped bytes
 -- {0} the lease does not stand   {1,awaited} stored   {2,why} removed
 local held = redis.pcall('GET', KEYS[2])
 if not holds(held, ARGV[1]) then return {0} end
@@ -17,4 +17,4 @@ if failed(set) then
   return {2, set.err}
 end
 redis.call('UNLINK', KEYS[2])
-return {1, #held > 16 and 1 or 0}
+return {1, is_awaited(held) and 1 or 0}

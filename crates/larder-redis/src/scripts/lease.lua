@@ -11,15 +11,17 @@ local held = redis.pcall('GET', KEYS[2])
 if failed(held) then return {4} end
 if held and not holds(held, ARGV[1]) then
   -- Without free memory it stays unmarked, and whoever waits asks again by and by.
-  if #held == 16 then redis.pcall('APPEND', KEYS[2], '!') end
+  if #held == 24 then redis.pcall('APPEND', KEYS[2], '!') end
   return {2}
 end
 local n, id, changed, fault = sequence(KEYS[3], tonumber(ARGV[4]), ARGV[5])
 if fault then return fault end
-local set = redis.pcall('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+-- Asked again under the token that holds it, it stays as it was granted.
+local granted = held and struct.unpack('>I8', string.sub(held, 17, 24)) or n
+local set = redis.pcall('SET', KEYS[2], held or ARGV[1] .. struct.pack('>I8', n), 'PX', ARGV[2])
 if failed(set) then
   if string.find(set.err, 'OOM', 1, true) then return {5, set.err} end
   return set
 end
 if changed then keep_sequence(KEYS[3], n, id) end
-return {3, n, id}
+return {3, granted, id}

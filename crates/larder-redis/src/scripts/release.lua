@@ -3,4 +3,4 @@
 local held = redis.pcall('GET', KEYS[1])
 if not holds(held, ARGV[1]) then return 0 end
 redis.call('UNLINK', KEYS[1])
-return #held > 16 and 2 or 1
+return is_awaited(held) and 2 or 1

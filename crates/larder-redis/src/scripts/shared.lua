@@ -39,9 +39,14 @@ local function announce(channel, n, id, news)
   if failed(told) then return redis.error_reply('LARDERNEWS ' .. told.err) end
 end
 
--- A lease holds its token, and one byte more once somebody else has asked for it.
-local function holds(held, token)
-  return type(held) == 'string' and string.sub(held, 1, 16) == token
+-- A lease holds its token (16 bytes), the number of its grant (8), and one byte more once somebody else has asked for
+-- it. `shown` is the token, or both.
+local function holds(held, shown)
+  return type(held) == 'string' and #held >= 24 and string.sub(held, 1, #shown) == shown
+end
+
+local function is_awaited(held)
+  return #held > 24
 end
 
 -- Whether a key bore this revision, or a higher one. Both are eight bytes, more than a number of Lua holds exactly.

@@ -1,5 +1,5 @@
 -- KEYS value lease sequence revision?   ARGV ms(0: not acceptable, remove) version(or next) expected(or '')
--- token(or '') seen fresh channel(or '') news bytes revision? revision-ms?
+-- lease(or '') seen fresh channel(or '') news bytes revision? revision-ms?
 -- {0,n,id} unchanged   {1,n,id} stored as n   {2,n,id,why} removed      (id is '' where the sequence is not asked)
 local news = ARGV[2] == 'next'
 local n, id, changed, fault = tonumber(ARGV[2]), '', false, nil

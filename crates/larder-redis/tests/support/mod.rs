@@ -87,7 +87,8 @@ pub(crate) async fn granted(store: &RedisStore, text: &str, token: u128) -> Gran
 }
 
 pub(crate) async fn fill(store: &RedisStore, text: &str, token: u128, version: Version) -> Filled {
-    let fill = Fill { key: key(text), token: Token(token), version, bytes: value_of(text), keep: KEEP };
+    let lease = Grant { version }.to(Token(token));
+    let fill = Fill { key: key(text), lease, version, bytes: value_of(text), keep: KEEP };
     store.fill(vec![fill]).await.expect("it answers").pop().expect("one answer for one question")
 }
 

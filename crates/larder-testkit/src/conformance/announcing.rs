@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use larder_core::{
-    Barrier, Bus, Condition, Place, Raise, Raised, Removal, Removed, Rng, Sequence, Signal, Stamp, Store,
-    Version, Write, Written,
+    Barrier, Bus, Condition, Grant, Place, Raise, Raised, Removal, Removed, Rng, Sequence, Signal, Stamp,
+    Store, Version, Write, Written,
 };
 
 use super::{
@@ -219,7 +219,8 @@ async fn nothing_undone<S: Store, B: Bus>(scene: &Scene<'_, S>, ear: &Ear<B>) ->
     let swap = Write { condition: Condition::IfVersion(Version::new(version.get() - 1)), ..told.clone() };
     let written = scene.write(swap).await?;
     ensure!(matches!(written, Written::Unchanged), "a swap at another version was answered {written:?}");
-    let refreshed = Write { condition: Condition::IfLeased(scene.token()), ..told.clone() };
+    let refreshed =
+        Write { condition: Condition::IfLeased(Grant { version }.to(scene.token())), ..told.clone() };
     let written = scene.write(refreshed).await?;
     ensure!(matches!(written, Written::Unchanged), "a write without its lease was answered {written:?}");
     let copy = Write { news: Some(news.clone()), ..scene.exactly(&key, "copy", Version::MAX.get()) };

@@ -10,8 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Capabilities, Condition, Cursor, Fill, Filled, Found, Grant, Key, KeyPrefix, LeaseFor, LeaseRequest,
-    Namespace, Read, Removed, Result, Rng, Stamp, Store, Stored, Token, Version, Write, Written,
+    Capabilities, Condition, Cursor, Fill, Filled, Found, Grant, Key, KeyPrefix, Lease, LeaseFor,
+    LeaseRequest, Namespace, Read, Removed, Result, Rng, Stamp, Store, Stored, Token, Version, Write,
+    Written,
 };
 
 use super::report::{Verdict, ensure};
@@ -183,6 +184,11 @@ impl<'a, S: Store> Scene<'a, S> {
         }
     }
 
+    /// The same, as its holder shows it.
+    pub(crate) async fn lease(&self, key: &Key, when: LeaseFor, ttl: Duration) -> Verdict<Lease> {
+        self.grant(key, when, ttl).await.map(|(token, grant)| grant.to(token))
+    }
+
     /// Whether somebody holds the lease of a key without an entry.
     pub(crate) async fn is_held(&self, key: &Key) -> Verdict<bool> {
         let token = self.token();
@@ -196,8 +202,9 @@ impl<'a, S: Store> Scene<'a, S> {
         }
     }
 
-    pub(crate) fn filling(&self, key: &Key, token: Token, version: Version, bytes: impl Into<Bytes>) -> Fill {
-        Fill { key: key.clone(), token, version, bytes: bytes.into(), keep: LONG }
+    /// A fill under the version of its grant.
+    pub(crate) fn filling(&self, key: &Key, lease: Lease, bytes: impl Into<Bytes>) -> Fill {
+        Fill { key: key.clone(), lease, version: lease.version, bytes: bytes.into(), keep: LONG }
     }
 
     pub(crate) async fn fill(&self, fill: Fill) -> Verdict<Filled> {

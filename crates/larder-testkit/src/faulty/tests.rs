@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_core::{Condition, Namespace, Stamp, Version};
+use larder_core::{Condition, Grant, Namespace, Stamp, Version};
 use tokio::time::timeout;
 
 use super::*;
@@ -38,8 +38,8 @@ async fn hits(store: &impl Store, keys: &[Key]) -> usize {
 async fn call_all(store: &impl Store) -> Vec<bool> {
     let key = keys(1).remove(0);
     let prefix = KeyPrefix::of(&Namespace::new("ns").unwrap());
-    let fill =
-        Fill { key: key.clone(), token: Token(1), version: Version::ZERO, bytes: Bytes::new(), keep: SECOND };
+    let lease = Grant { version: Version::ZERO }.to(Token(1));
+    let fill = Fill { key: key.clone(), lease, version: Version::ZERO, bytes: Bytes::new(), keep: SECOND };
     let barriers = vec![(Bytes::from_static(b"tag"), Bytes::new())];
     let raise = Raise { barriers, expected: None, keep: SECOND, news: None };
     vec![
@@ -201,8 +201,8 @@ async fn a_rejected_fill_leaves_no_entry_and_no_lease() {
         vec![Read { key: key.clone(), lease: Some(lease) }]
     };
     assert!(matches!(store.read(ask(Token(1))).await.unwrap()[..], [Found::Granted(_)]));
-    let fill =
-        Fill { key: key.clone(), token: Token(1), version: Version::ZERO, bytes: Bytes::new(), keep: SECOND };
+    let lease = Grant { version: Version::ZERO }.to(Token(1));
+    let fill = Fill { key: key.clone(), lease, version: Version::ZERO, bytes: Bytes::new(), keep: SECOND };
     assert!(matches!(store.fill(vec![fill]).await.unwrap()[..], [Filled::Rejected(_)]));
     assert!(matches!(store.read(ask(Token(2))).await.unwrap()[..], [Found::Granted(_)]));
 }

@@ -16,9 +16,9 @@ use std::{
 use bytes::Bytes;
 use larder_core::{
     Barriers, Beat, Capabilities, Clock, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Grant,
-    Inbox, Key, KeyPrefix, LeaseFor, LeaseRequest, Member, Moment, NodeId, Page, PageEntry, Pulse, Raise,
-    Raised, Read, Removal, Removed, Result, Sequence, Stamp, Store, Stored, Tip, Token, Version, Write,
-    Written, first_number,
+    Inbox, Key, KeyPrefix, Lease, LeaseFor, LeaseRequest, Member, Moment, NodeId, Page, PageEntry, Pulse,
+    Raise, Raised, Read, Removal, Removed, Result, Sequence, Stamp, Store, Stored, Tip, Token, Version,
+    Write, Written, first_number,
 };
 
 use self::{fleet::Books, revisions::Revisions};
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Replica {
 #[derive(Clone, Default)]
 struct Slot {
     entry: Option<Entry>,
-    lease: Option<Lease>,
+    lease: Option<Held>,
     foreign: bool,
 }
 
@@ -90,8 +90,8 @@ struct Entry {
 }
 
 #[derive(Clone)]
-struct Lease {
-    token: Token,
+struct Held {
+    lease: Lease,
     ends_at: Moment,
     /// Somebody else asked for it.
     awaited: bool,
@@ -239,7 +239,7 @@ impl MemoryStore {
     }
 
     fn fill_one(&self, state: &mut State, fill: Fill, now: Moment) -> Filled {
-        let Some(slot) = state.slots.get_mut(fill.key.as_bytes()).filter(|slot| slot.holds(fill.token, now))
+        let Some(slot) = state.slots.get_mut(fill.key.as_bytes()).filter(|slot| slot.admits(fill.lease, now))
         else {
             return Filled::Refused;
         };
@@ -258,7 +258,7 @@ impl MemoryStore {
         let holds = match write.condition {
             Condition::Always => true,
             Condition::IfVersion(wanted) => at_hand == Some(wanted),
-            Condition::IfLeased(token) => slot.is_some_and(|slot| slot.holds(token, now)),
+            Condition::IfLeased(lease) => slot.is_some_and(|slot| slot.admits(lease, now)),
             Condition::IfNewer(revision) => {
                 self.capabilities.revisions && state.revisions.is_newer(&write.key, revision, now)
             }
@@ -330,15 +330,22 @@ impl State {
             return Found::Miss;
         }
         let slot = self.slots.entry(key.to_bytes()).or_default();
-        if let Some(lease) = slot.lease.as_mut()
-            && lease.ends_at > now
-            && lease.token != request.token
-        {
-            lease.awaited = true;
-            return Found::Held;
+        let ends_at = now.after(request.ttl);
+        match slot.lease.as_mut().filter(|held| held.ends_at > now) {
+            Some(held) if held.lease.token != request.token => {
+                held.awaited = true;
+                Found::Held
+            }
+            Some(held) => {
+                held.ends_at = ends_at;
+                Found::Granted(Grant { version: held.lease.version })
+            }
+            None => {
+                let grant = Grant { version: Version::new(self.sequence) };
+                slot.lease = Some(Held { lease: grant.to(request.token), ends_at, awaited: false });
+                Found::Granted(grant)
+            }
         }
-        slot.lease = Some(Lease { token: request.token, ends_at: now.after(request.ttl), awaited: false });
-        Found::Granted(Grant { version: Version::new(self.sequence) })
     }
 
     /// Whether `key` is new and there is no room for it, even after letting go of what is past its time.
@@ -385,7 +392,12 @@ impl Slot {
     }
 
     fn holds(&self, token: Token, now: Moment) -> bool {
-        self.lease.as_ref().is_some_and(|lease| lease.ends_at > now && lease.token == token)
+        self.lease.as_ref().is_some_and(|held| held.ends_at > now && held.lease.token == token)
+    }
+
+    /// Whether the very grant stands that a fill shows.
+    fn admits(&self, lease: Lease, now: Moment) -> bool {
+        self.lease.as_ref().is_some_and(|held| held.ends_at > now && held.lease == lease)
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use larder_core::{
-    Beat, Condition, Fill, Filled, Found, Grant, Key, KeyPrefix, LeaseFor, LeaseRequest, Place, Raise,
+    Beat, Condition, Fill, Filled, Found, Grant, Key, KeyPrefix, Lease, LeaseFor, LeaseRequest, Place, Raise,
     Raised, Read, Removal, Removed, Sequence, Stamp, Stored, Timestamp, Token, Version, Write, Written,
     first_number,
 };
@@ -47,7 +47,7 @@ pub(crate) struct Told {
 #[derive(Clone, Debug, Default)]
 struct Slot {
     entry: Option<(Stored, u64)>,
-    lease: Option<(Token, u64)>,
+    lease: Option<(Lease, u64)>,
     /// Somebody asked for the lease while it was held.
     awaited: bool,
 }
@@ -145,7 +145,7 @@ impl Server {
     fn grant(&mut self, key: &Key, lease: LeaseRequest, caller: Caller, told: &mut Option<Told>) -> Found {
         let slot = self.slots.get(key.as_bytes());
         let held = slot.and_then(|slot| slot.lease).filter(|(_, ends)| *ends > caller.now_ms);
-        if held.is_some_and(|(token, _)| token != lease.token) {
+        if held.is_some_and(|(held, _)| held.token != lease.token) {
             self.slots.get_mut(key.as_bytes()).expect("its lease is held").awaited = true;
             return Found::Held;
         }
@@ -153,10 +153,12 @@ impl Server {
         let now = self.known(caller);
         let slot = self.slots.entry(key.to_bytes()).or_default();
         slot.awaited &= held.is_some();
-        slot.lease = Some((lease.token, later(caller.now_ms, lease.ttl)));
+        let grant = held
+            .map_or(Grant { version: Version::new(now.number) }, |(held, _)| Grant { version: held.version });
+        slot.lease = Some((grant.to(lease.token), later(caller.now_ms, lease.ttl)));
         self.sequence = Some(now);
         *told = Some(now);
-        Found::Granted(Grant { version: Version::new(now.number) })
+        Found::Granted(grant)
     }
 
     pub(crate) fn fill(&mut self, fills: Vec<Fill>, caller: Caller) -> Vec<Filled> {
@@ -165,7 +167,7 @@ impl Server {
 
     fn fill_one(&mut self, fill: Fill, caller: Caller) -> Filled {
         let slot = self.slots.get(fill.key.as_bytes());
-        if !slot.is_some_and(|slot| slot.holds(fill.token, caller.now_ms)) {
+        if !slot.is_some_and(|slot| slot.admits(fill.lease, caller.now_ms)) {
             return Filled::Refused;
         }
         let awaited = slot.is_some_and(|slot| slot.awaited);
@@ -189,7 +191,7 @@ impl Server {
         let holds = match write.condition {
             Condition::Always => true,
             Condition::IfVersion(wanted) => at_hand == Some(wanted),
-            Condition::IfLeased(token) => slot.is_some_and(|slot| slot.holds(token, caller.now_ms)),
+            Condition::IfLeased(lease) => slot.is_some_and(|slot| slot.admits(lease, caller.now_ms)),
             // It says that it keeps none.
             Condition::IfNewer(_) => false,
         };
@@ -227,7 +229,7 @@ impl Server {
         else {
             return false;
         };
-        slot.lease = Some((token, later(caller.now_ms, ttl)));
+        slot.lease = slot.lease.map(|(lease, _)| (lease, later(caller.now_ms, ttl)));
         true
     }
 
@@ -410,7 +412,12 @@ impl Slot {
     }
 
     fn holds(&self, token: Token, now_ms: u64) -> bool {
-        self.lease.is_some_and(|(held, ends)| held == token && ends > now_ms)
+        self.lease.is_some_and(|(held, ends)| held.token == token && ends > now_ms)
+    }
+
+    /// Whether the very grant stands that a fill shows.
+    fn admits(&self, lease: Lease, now_ms: u64) -> bool {
+        self.lease.is_some_and(|(held, ends)| held == lease && ends > now_ms)
     }
 }
 
@@ -466,7 +473,8 @@ mod tests {
         assert!(matches!(server.read(std::slice::from_ref(&read), caller(0, 0)).0[..], [Found::Granted(_)]));
         server.forget(Forget::Leases, || true);
         let (bytes, keep) = (Bytes::new(), Duration::from_secs(1));
-        let fill = Fill { key: key(), token: Token(5), version: Version::ZERO, bytes, keep };
+        let lease = Grant { version: Version::ZERO }.to(Token(5));
+        let fill = Fill { key: key(), lease, version: Version::ZERO, bytes, keep };
         assert!(matches!(server.fill(vec![fill], caller(1, 0))[..], [Filled::Refused]));
         server.forget(Forget::Sequence, || false);
         let (_, told) = server.remove(&[key().into()], Caller { fresh: 9, ..caller(2, 0) });

@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use larder_core::{
     Barrier, Barriers, Beat, Capabilities, Condition, Cursor, Error, ErrorKind, Fill, Filled, Found, Key,
-    KeyPrefix, LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read, Removal,
-    Removed, Result, Revision, Stamp, Store, Token, Version, Write, Written,
+    KeyPrefix, Lease, LeaseFor, LeaseRequest, Member, NodeId, Page, PageEntry, Pulse, Raise, Raised, Read,
+    Removal, Removed, Result, Revision, Stamp, Store, Token, Version, Write, Written,
 };
 use larder_testkit::MemoryStore;
 use tokio::task::yield_now;
@@ -26,8 +26,8 @@ pub(crate) struct Mutant {
     inner: MemoryStore,
     mutation: Option<Mutation>,
     calls: AtomicU64,
-    /// The last token that got each key's lease.
-    leases: Mutex<HashMap<Key, Token>>,
+    /// The last grant of each key's lease.
+    leases: Mutex<HashMap<Key, Lease>>,
     cached: Mutex<HashMap<Key, Found>>,
     /// The highest revision that this mutant let pass.
     revisions: Mutex<HashMap<Key, u64>>,
@@ -56,15 +56,18 @@ impl Mutant {
     }
 
     fn leases(&self) -> Vec<(Key, Token)> {
-        self.leases.lock().unwrap().iter().map(|(key, token)| (key.clone(), *token)).collect()
+        self.leases.lock().unwrap().iter().map(|(key, lease)| (key.clone(), lease.token)).collect()
+    }
+
+    fn held(&self, key: &Key) -> Option<Lease> {
+        self.leases.lock().unwrap().get(key).copied()
     }
 
     /// Gives a voided lease back to whom it belonged.
     async fn restore_lease(&self, key: &Key) -> Result<()> {
-        let held = self.leases.lock().unwrap().get(key).copied();
-        let Some(token) = held else { return Ok(()) };
+        let Some(Lease { token, .. }) = self.held(key) else { return Ok(()) };
         let lease = Some(LeaseRequest { when: LeaseFor::Refresh, token, ttl: LONG });
-        self.inner.read(vec![Read { key: key.clone(), lease }]).await.map(drop)
+        self.read_as_mutated(vec![Read { key: key.clone(), lease }]).await.map(drop)
     }
 
     async fn entry(&self, key: &Key) -> Result<Option<Version>> {
@@ -85,6 +88,12 @@ impl Mutant {
 
     fn twist_token(&self, token: Token) -> Token {
         if self.is(TokensAreCut) { Token(token.0 & u128::from(u64::MAX)) } else { token }
+    }
+
+    fn twist_lease(&self, key: &Key, lease: Lease) -> Lease {
+        let shown = Lease { token: self.twist_token(lease.token), ..lease };
+        let held = self.held(key).filter(|held| self.is(GrantsAreAlike) && held.token == shown.token);
+        held.unwrap_or(shown)
     }
 
     /// Keys under the prefix, as this mutant understands it.
@@ -121,8 +130,8 @@ impl Mutant {
         }
         let found = self.inner.read(reads.clone()).await?;
         for (read, found) in reads.iter().zip(&found) {
-            if let (Some(lease), Found::Granted(_)) = (read.lease, found) {
-                self.leases.lock().unwrap().insert(read.key.clone(), lease.token);
+            if let (Some(lease), Found::Granted(grant)) = (read.lease, found) {
+                self.leases.lock().unwrap().insert(read.key.clone(), grant.to(lease.token));
             }
         }
         Ok(found)
@@ -187,14 +196,13 @@ impl Mutant {
             yield_now().await;
             write.condition = Condition::Always;
         }
-        if let Condition::IfLeased(token) = &mut write.condition {
-            *token = self.twist_token(*token);
-            let any = self.leases.lock().unwrap().get(&write.key).copied();
+        if let Condition::IfLeased(lease) = &mut write.condition {
+            *lease = self.twist_lease(&write.key, *lease);
             if self.is(LeasedByAnyone) {
-                *token = any.unwrap_or(*token);
+                *lease = self.held(&write.key).unwrap_or(*lease);
             }
             if self.is(LeasedIsNotAtomic) {
-                if !self.inner.renew(write.key.clone(), *token, LONG).await? {
+                if !self.inner.renew(write.key.clone(), lease.token, LONG).await? {
                     return Ok(Written::Unchanged);
                 }
                 yield_now().await;
@@ -215,7 +223,7 @@ impl Mutant {
         let written = self.inner.write(vec![write]).await?.remove(0);
         if self.is(SupersededVoidsTheLease) && revised && matches!(written, Written::Unchanged) {
             let held = self.leases.lock().unwrap().get(&key).copied();
-            self.inner.release(key.clone(), held.unwrap_or(Token(0))).await?;
+            self.inner.release(key.clone(), held.map_or(Token(0), |held| held.token)).await?;
         }
         if self.is(WriteKeepsLease) {
             self.restore_lease(&key).await?;
@@ -291,7 +299,7 @@ impl Store for Mutant {
         let mut filled = Vec::new();
         for mut fill in fills {
             fill.key = self.twist_key(&fill.key);
-            fill.token = self.twist_token(fill.token);
+            fill.lease = self.twist_lease(&fill.key, fill.lease);
             if self.is(FillDropsItsVersion) {
                 fill.version = Version::ZERO;
             }
@@ -369,7 +377,7 @@ impl Store for Mutant {
             return self.inner.renew(key, token, Duration::from_secs(1)).await;
         }
         if self.is(RenewalNeedsNoToken) {
-            token = self.leases.lock().unwrap().get(&key).copied().unwrap_or(token);
+            token = self.held(&key).map_or(token, |held| held.token);
         }
         self.inner.renew(self.twist_key(&key), token, ttl).await
     }
@@ -384,7 +392,7 @@ impl Store for Mutant {
             return Ok(false);
         }
         if self.is(ReleaseNeedsNoToken) {
-            token = self.leases.lock().unwrap().get(&key).copied().unwrap_or(token);
+            token = self.held(&key).map_or(token, |held| held.token);
         }
         self.inner.release(self.twist_key(&key), token).await
     }

@@ -27,6 +27,13 @@ pub(crate) struct Lease {
     pub(crate) version: Version,
 }
 
+impl Lease {
+    /// What the store is shown.
+    pub(crate) fn shown(self) -> larder_core::Lease {
+        larder_core::Lease { token: self.token, version: self.version }
+    }
+}
+
 impl Scope {
     /// What to ask of the store in `place` besides the value.
     pub(crate) fn lease_request(&self, place: usize, plan: &Plan, when: LeaseFor) -> Option<LeaseRequest> {

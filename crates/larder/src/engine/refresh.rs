@@ -78,7 +78,7 @@ impl Scope {
     }
 
     fn renewal(&self, place: usize, kept: &mut Keeping) -> Option<Write> {
-        let condition = Condition::IfLeased(kept.item.lease_at(place)?.token);
+        let condition = Condition::IfLeased(kept.item.lease_at(place)?.shown());
         let (bytes, keep) = self.sealed_for_fill(place, kept)?;
         let key = kept.item.spot.key.clone();
         let news = self.core.announcement(|| News::Refreshed(vec![(key.clone(), Version::ZERO)]));

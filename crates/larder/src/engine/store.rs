@@ -160,9 +160,9 @@ impl Scope {
     }
 
     fn fill(&self, place: usize, kept: &mut Keeping) -> Option<Fill> {
-        let token = kept.item.lease_at(place)?.token;
+        let lease = kept.item.lease_at(place)?.shown();
         let (bytes, keep) = self.sealed_for_fill(place, kept)?;
-        Some(Fill { key: kept.item.spot.key.clone(), token, version: kept.version, bytes, keep })
+        Some(Fill { key: kept.item.spot.key.clone(), lease, version: kept.version, bytes, keep })
     }
 
     /// The same for a store whose lease is held.
@@ -348,7 +348,8 @@ impl Scope {
             let deadlines = held.entry.deadlines.at_most(spans.deadlines(now));
             let Some(bytes) = self.resealed(key, found, held, &deadlines) else { continue };
             let keep = now.until(deadlines.fallback);
-            let fill = Fill { key: key.clone(), token: lease.token, version: found.version, bytes, keep };
+            let (key_of, version) = (key.clone(), found.version);
+            let fill = Fill { key: key_of, lease: lease.shown(), version, bytes, keep };
             let tier = self.core.store(lease.place);
             if let Ok(filled) = tier.fill(&self.core, vec![fill]).await {
                 match filled.first() {
@@ -426,13 +427,11 @@ impl Scope {
         let lease = LeaseRequest { when: LeaseFor::Refresh, token, ttl: self.core.settings.lease };
         let question = |lease| vec![Read { key: key.clone(), lease }];
         let granted = tier.read(&self.core, "lease", question(Some(lease))).await;
-        if !matches!(granted.as_deref(), Ok([Found::Granted(_)])) {
-            return;
-        }
+        let Ok(Some(Found::Granted(grant))) = granted.map(|found| found.into_iter().next()) else { return };
         let there = tier.read(&self.core, "read", question(None)).await;
         let keep = self.core.now().until(until);
         if matches!(there.as_deref(), Ok([Found::Hit(stored)]) if stored == read) && !keep.is_zero() {
-            let fill = Fill { key, token, version: read.version, bytes, keep };
+            let fill = Fill { key, lease: grant.to(token), version: read.version, bytes, keep };
             drop(tier.fill(&self.core, vec![fill]).await);
         } else {
             drop(tier.call(&self.core, "release", tier.store.release(key, token)).await);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_core::{Cursor, LeaseFor, Store};
+use larder_core::{Cursor, Lease, LeaseFor, Store, Version};
 use tokio::task::JoinSet;
 
 use super::{ANY, LEASES, Run, SCAN, Scene, Verdict};
@@ -67,7 +67,7 @@ async fn dropped_lease_calls<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     leave!(scene, "a lease", scene.store.read(vec![leasing(&key, LeaseFor::Refresh, token, LONG)]));
     leave!(scene, "a renewal", scene.store.renew(key.clone(), token, LONG));
     leave!(scene, "a fill", {
-        let fill = scene.filling(&key, token, larder_core::Version::new(1), "value");
+        let fill = scene.filling(&key, Lease { token, version: Version::new(1) }, "value");
         scene.store.fill(vec![fill])
     });
     leave!(scene, "a release", scene.store.release(key.clone(), token));

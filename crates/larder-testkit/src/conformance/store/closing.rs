@@ -1,6 +1,6 @@
 //! Closing: later calls say so.
 
-use larder_core::{Beat, Cursor, ErrorKind, NodeId, Raise, Result, Store, Version};
+use larder_core::{Beat, Cursor, ErrorKind, Lease, NodeId, Raise, Result, Store, Version};
 
 use super::{ANY, Run, Scene, Verdict};
 use crate::conformance::{
@@ -17,7 +17,7 @@ async fn closed_is_closed<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let (store, key, token) = (&scene.store, scene.key("k"), scene.token());
     scene.put(&key, "value").await?;
     named("close", store.close().await)?;
-    let fill = scene.filling(&key, token, Version::new(1), "value");
+    let fill = scene.filling(&key, Lease { token, version: Version::new(1) }, "value");
     let mut answers = vec![
         ("read", kind(store.read(vec![plain(&key)]).await)),
         ("write", kind(store.write(vec![scene.writing(&key, "late")]).await)),

@@ -199,10 +199,10 @@ async fn oversized<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     if scene.capabilities.leases {
         let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
         scene.write(scene.writing(&key, over.clone())).await?;
-        let late = scene.filling(&key, token, grant.version, "late");
+        let late = scene.filling(&key, grant.to(token), "late");
         scene.refuses(late, "with a lease that too large a write should have voided").await?;
         let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
-        let filled = scene.fill(scene.filling(&key, token, grant.version, over)).await?;
+        let filled = scene.fill(scene.filling(&key, grant.to(token), over)).await?;
         ensure!(matches!(filled, Filled::Rejected(_)), "too large a fill was not answered Rejected");
         ensure!(!scene.is_held(&key).await?, "the lease of a rejected fill is still held");
         scene.lacks(&key, "after too large a fill").await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use larder_core::{Fill, Filled, Found, Key, LeaseFor, Stamp, Store, Token, Version, Write};
+use larder_core::{Fill, Filled, Found, Grant, Key, Lease, LeaseFor, Stamp, Store, Token, Version, Write};
 
 use super::{LEASES, LEASES_AND_SCAN, LEASES_AND_SEQUENCE, NO_LEASES, Run, SHARED_LEASES, Scene, Verdict};
 use crate::conformance::{
@@ -30,6 +30,18 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     .await;
     run.check("a fill is kept as long as it was told", LEASES, fill_keep_ends).await;
     run.check("a fill without a lease, or with another's token, changes nothing", LEASES, wrong_token).await;
+    run.check(
+        "the holder of a lease who asks again is granted it as it was",
+        LEASES_AND_SEQUENCE,
+        asked_again,
+    )
+    .await;
+    run.check(
+        "a lease that is granted again under the same token admits no fill of its first grant",
+        LEASES_AND_SEQUENCE,
+        granted_twice,
+    )
+    .await;
     run.check("a write voids the lease", LEASES, write_voids).await;
     run.check("a write stamped `Next` voids the lease", LEASES_AND_SEQUENCE, next_voids).await;
     run.check("a removal voids the lease", LEASES, remove_voids).await;
@@ -57,7 +69,8 @@ async fn no_leases<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     let found = scene.ask(&key, LeaseFor::Miss, scene.token(), LONG).await?;
     ensure!(matches!(found, Found::Miss), "a miss was answered {}", found_name(&found));
-    let fill = scene.filling(&key, scene.token(), Version::new(1), "wrong");
+    let unknown = Lease { token: scene.token(), version: Version::new(1) };
+    let fill = scene.filling(&key, unknown, "wrong");
     if let Ok(filled) = scene.store.fill(vec![fill]).await {
         ensure!(
             matches!(filled[..], [Filled::Refused]),
@@ -106,7 +119,7 @@ async fn refresh<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let found = scene.ask(&key, LeaseFor::Refresh, scene.token(), LONG).await?;
     ensure!(matches!(found, Found::Held), "a second refresh was answered {}", found_name(&found));
     let version = grant.version.max(version);
-    let filled = scene.fill(scene.filling(&key, token, version, "new")).await?;
+    let filled = scene.fill(Fill { version, ..scene.filling(&key, grant.to(token), "new") }).await?;
     ensure!(matches!(filled, Filled::Stored { .. }), "the refresh's fill was answered {filled:?}");
     scene.holds(&key, b"new", "after the refresh").await
 }
@@ -119,12 +132,13 @@ async fn fill_stores<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         "a grant without a sequence has a version"
     );
     let version = Version::new(grant.version.get() + 7);
-    let filled = scene.fill(scene.filling(&key, token, version, "loaded")).await?;
+    let fill = |bytes: &'static str| Fill { version, ..scene.filling(&key, grant.to(token), bytes) };
+    let filled = scene.fill(fill("loaded")).await?;
     ensure!(matches!(filled, Filled::Stored { .. }), "it was answered {filled:?}");
     scene.holds(&key, b"loaded", "after a fill").await?;
     let read = scene.get(&key).await?.map(|stored| stored.version);
     ensure!(read == Some(version), "the fill named version {version}, the read finds {read:?}");
-    scene.refuses(scene.filling(&key, token, version, "again"), "with a lease used up").await?;
+    scene.refuses(fill("again"), "with a lease used up").await?;
     ensure!(!scene.renew(&key, token, LONG).await?, "a lease used up was renewed");
     scene.holds(&key, b"loaded", "after a second fill with the same token").await
 }
@@ -133,7 +147,7 @@ async fn fill_keep_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let (brief, lasting) = (scene.key("brief"), scene.key("lasting"));
     for (key, keep) in [(&brief, SHORT), (&lasting, LONG)] {
         let (token, grant) = scene.grant(key, LeaseFor::Miss, SHORT * 20).await?;
-        let filled = scene.fill(Fill { keep, ..scene.filling(key, token, grant.version, "loaded") }).await?;
+        let filled = scene.fill(Fill { keep, ..scene.filling(key, grant.to(token), "loaded") }).await?;
         ensure!(matches!(filled, Filled::Stored { .. }), "a fill kept for {keep:?} was answered {filled:?}");
     }
     scene.wait(SHORT * 20).await;
@@ -143,53 +157,88 @@ async fn fill_keep_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
 
 async fn wrong_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let (free, held, there) = (scene.key("free"), scene.key("held"), scene.key("there"));
-    let fill = |key, token, bytes: &'static str| scene.filling(key, token, Version::new(1), bytes);
-    scene.refuses(fill(&free, scene.token(), "wrong"), "with no lease on the key").await?;
+    let foreign = |key, grant: Grant| scene.filling(key, grant.to(scene.token()), "wrong");
+    let nothing = Grant { version: Version::new(1) };
+    scene.refuses(foreign(&free, nothing), "with no lease on the key").await?;
     scene.lacks(&free, "after a fill without a lease").await?;
 
     let (token, grant) = scene.grant(&held, LeaseFor::Miss, LONG).await?;
-    scene.refuses(fill(&held, scene.token(), "wrong"), "with another's token").await?;
+    scene.refuses(foreign(&held, grant), "with another's token").await?;
     scene.lacks(&held, "after a fill with another's token").await?;
-    let filled = scene.fill(scene.filling(&held, token, grant.version, "right")).await?;
+    let filled = scene.fill(scene.filling(&held, grant.to(token), "right")).await?;
     ensure!(
         matches!(filled, Filled::Stored { .. }),
         "after a refused fill, the holder's was answered {filled:?}"
     );
 
     scene.put(&there, "value").await?;
-    scene.refuses(fill(&there, scene.token(), "wrong"), "over an entry, without a lease").await?;
+    scene.refuses(foreign(&there, nothing), "over an entry, without a lease").await?;
     scene.holds(&there, b"value", "after a fill without a lease").await
+}
+
+/// As a client does that lost the answer, or a network that delivers a request twice.
+async fn asked_again<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, first) = scene.grant(&key, LeaseFor::Miss, SHORT).await?;
+    scene.remove(&scene.key("other")).await?;
+    let again = grant_again(scene, &key, token).await?;
+    ensure!(again == first, "granted at {first:?} and then at {again:?}, though nothing was done to the key");
+    scene.wait(SHORT * 2).await;
+    let filled = scene.fill(scene.filling(&key, first.to(token), "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored { .. }), "the fill of the first grant was answered {filled:?}");
+    scene.holds(&key, b"loaded", "after a fill").await
+}
+
+async fn granted_twice<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    let (token, first) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    scene.remove(&key).await?;
+    let second = grant_again(scene, &key, token).await?;
+    scene
+        .refuses(scene.filling(&key, first.to(token), "late"), "with the number of an earlier grant")
+        .await?;
+    scene.lacks(&key, "after the refused fill").await?;
+    let filled = scene.fill(scene.filling(&key, second.to(token), "loaded")).await?;
+    ensure!(matches!(filled, Filled::Stored { .. }), "the fill of the second grant was answered {filled:?}");
+    scene.holds(&key, b"loaded", "after a fill").await
+}
+
+async fn grant_again<S: Store>(scene: &Scene<'_, S>, key: &Key, token: Token) -> Verdict<Grant> {
+    match scene.ask(key, LeaseFor::Miss, token, LONG).await? {
+        Found::Granted(grant) => Ok(grant),
+        other => Err(format!("the same token's request was answered {}", found_name(&other))),
+    }
 }
 
 async fn write_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
     scene.store_it(scene.exactly(&key, "news", grant.version.get() + 5)).await?;
-    voided(scene, &key, token, grant.version, Some(b"news")).await
+    voided(scene, &key, grant.to(token), Some(b"news")).await
 }
 
 async fn next_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
     scene.store_it(Write { stamp: Stamp::Next, ..scene.writing(&key, "news") }).await?;
-    voided(scene, &key, token, grant.version, Some(b"news")).await?;
+    voided(scene, &key, grant.to(token), Some(b"news")).await?;
     let (token, grant) = scene.grant(&key, LeaseFor::Refresh, LONG).await?;
     scene.store_it(Write { stamp: Stamp::Next, ..scene.writing(&key, "more") }).await?;
-    voided(scene, &key, token, grant.version, Some(b"more")).await
+    voided(scene, &key, grant.to(token), Some(b"more")).await
 }
 
 async fn remove_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let (missing, there) = (scene.key("missing"), scene.key("there"));
     let (token, grant) = scene.grant(&missing, LeaseFor::Miss, LONG).await?;
     scene.remove(&missing).await?;
-    voided(scene, &missing, token, grant.version, None).await?;
+    voided(scene, &missing, grant.to(token), None).await?;
     scene.put(&there, "old").await?;
     let (token, grant) = scene.grant(&there, LeaseFor::Refresh, LONG).await?;
     scene.remove(&there).await?;
-    voided(scene, &there, token, grant.version, None).await?;
+    voided(scene, &there, grant.to(token), None).await?;
     let (token, grant) = scene.grant(&there, LeaseFor::Miss, LONG).await?;
     only("remove", scene.elsewhere().remove(vec![there.clone().into()]).await)?;
-    voided(scene, &there, token, grant.version, None).await
+    voided(scene, &there, grant.to(token), None).await
 }
 
 async fn clear_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
@@ -198,8 +247,8 @@ async fn clear_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let (token, grant) = scene.grant(&inside, LeaseFor::Miss, LONG).await?;
     let (kept, kept_grant) = scene.grant(&outside, LeaseFor::Miss, LONG).await?;
     scene.clear(larder_core::KeyPrefix::of(&inner)).await?;
-    voided(scene, &inside, token, grant.version, None).await?;
-    let filled = scene.fill(scene.filling(&outside, kept, kept_grant.version, "loaded")).await?;
+    voided(scene, &inside, grant.to(token), None).await?;
+    let filled = scene.fill(scene.filling(&outside, kept_grant.to(kept), "loaded")).await?;
     ensure!(
         matches!(filled, Filled::Stored { .. }),
         "a lease outside the cleared prefix was voided: {filled:?}"
@@ -207,16 +256,15 @@ async fn clear_voids<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     Ok(())
 }
 
-/// Says that `token` lost its lease, that the entry is as it was, and that the lease is free again.
+/// Says that a lease is lost, that the entry is as it was, and that the lease is free again.
 async fn voided<S: Store>(
     scene: &Scene<'_, S>,
     key: &larder_core::Key,
-    token: Token,
-    version: Version,
+    lease: Lease,
     at_hand: Option<&[u8]>,
 ) -> Verdict {
-    ensure!(!scene.renew(key, token, LONG).await?, "the voided lease was renewed");
-    scene.refuses(scene.filling(key, token, version, "late"), "with a voided lease").await?;
+    ensure!(!scene.renew(key, lease.token, LONG).await?, "the voided lease was renewed");
+    scene.refuses(scene.filling(key, lease, "late"), "with a voided lease").await?;
     match at_hand {
         Some(bytes) => scene.holds(key, bytes, "after the refused fill").await?,
         None => scene.lacks(key, "after the refused fill").await?,
@@ -231,7 +279,7 @@ async fn lease_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.grant(&lasting, LeaseFor::Miss, LONG).await?;
     scene.wait(SHORT).await;
     ensure!(!scene.renew(&brief, token, LONG).await?, "a lease that had ended was renewed");
-    scene.refuses(scene.filling(&brief, token, grant.version, "late"), "with a lease that had ended").await?;
+    scene.refuses(scene.filling(&brief, grant.to(token), "late"), "with a lease that had ended").await?;
     ensure!(!scene.is_held(&brief).await?, "a lease that had ended still keeps others away");
     ensure!(scene.is_held(&lasting).await?, "a lease ended long before its time");
     scene.lacks(&brief, "after a fill with a lease that had ended").await
@@ -247,7 +295,7 @@ async fn renew_extends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.wait(second).await;
     ensure!(scene.is_held(&longer).await?, "a lease renewed for longer ended at its first time");
     ensure!(!scene.is_held(&shorter).await?, "a lease renewed for less lasted for its first time");
-    let filled = scene.fill(scene.filling(&longer, token, grant.version, "loaded")).await?;
+    let filled = scene.fill(scene.filling(&longer, grant.to(token), "loaded")).await?;
     ensure!(matches!(filled, Filled::Stored { .. }), "a fill under a renewed lease was answered {filled:?}");
     Ok(())
 }
@@ -258,7 +306,7 @@ async fn renew_needs_the_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     ensure!(!scene.is_held(&free).await?, "renewing a free lease took it");
     let (token, grant) = scene.grant(&held, LeaseFor::Miss, LONG).await?;
     ensure!(!scene.renew(&held, scene.token(), LONG).await?, "another's lease was renewed");
-    let filled = scene.fill(scene.filling(&held, token, grant.version, "loaded")).await?;
+    let filled = scene.fill(scene.filling(&held, grant.to(token), "loaded")).await?;
     ensure!(matches!(filled, Filled::Stored { .. }), "the holder's fill was answered {filled:?}");
     Ok(())
 }
@@ -269,7 +317,7 @@ async fn release_frees<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.release(&key, scene.token()).await?;
     ensure!(scene.is_held(&key).await?, "another's token released the lease");
     scene.release(&key, token).await?;
-    scene.refuses(scene.filling(&key, token, grant.version, "late"), "with a released lease").await?;
+    scene.refuses(scene.filling(&key, grant.to(token), "late"), "with a released lease").await?;
     ensure!(!scene.is_held(&key).await?, "a released lease is still held");
     scene.release(&key, token).await?;
     scene.release(&scene.key("unknown"), token).await?;
@@ -283,11 +331,9 @@ async fn leases_are_separate<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let [one, two] = [scene.key("1"), scene.key("2")];
     let (first, grant) = scene.grant(&one, LeaseFor::Miss, LONG).await?;
     let (second, _) = scene.grant(&two, LeaseFor::Miss, LONG).await?;
-    scene
-        .refuses(scene.filling(&one, second, grant.version, "wrong"), "with the token of another key")
-        .await?;
+    scene.refuses(scene.filling(&one, grant.to(second), "wrong"), "with the token of another key").await?;
     scene.remove(&two).await?;
-    let filled = scene.fill(scene.filling(&one, first, grant.version, "loaded")).await?;
+    let filled = scene.fill(scene.filling(&one, grant.to(first), "loaded")).await?;
     ensure!(matches!(filled, Filled::Stored { .. }), "removing another key voided the lease: {filled:?}");
     Ok(())
 }
@@ -297,12 +343,14 @@ async fn tokens_are_whole<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     for (n, held) in tokens.into_iter().enumerate() {
         let key = scene.key(n.to_string());
         let found = scene.ask(&key, LeaseFor::Miss, Token(held), LONG).await?;
-        ensure!(matches!(found, Found::Granted(_)), "token {held:#x} was answered {}", found_name(&found));
+        let Found::Granted(grant) = found else {
+            return Err(format!("token {held:#x} was answered {}", found_name(&found)));
+        };
         for bit in [0, 31, 52, 63, 64, 127] {
-            let near = scene.filling(&key, Token(held ^ 1 << bit), Version::new(1), "wrong");
+            let near = scene.filling(&key, grant.to(Token(held ^ 1 << bit)), "wrong");
             scene.refuses(near, &format!("with a token that differs in bit {bit}")).await?;
         }
-        let filled = scene.fill(scene.filling(&key, Token(held), Version::new(1), "right")).await?;
+        let filled = scene.fill(scene.filling(&key, grant.to(Token(held)), "right")).await?;
         ensure!(
             matches!(filled, Filled::Stored { .. }),
             "the fill with token {held:#x} was answered {filled:?}"
@@ -327,7 +375,7 @@ async fn fill_tells_of_waiters<S: Store>(scene: &Scene<'_, S>) -> Verdict {
             ask_in_vain(scene, &key, when).await?;
             ask_in_vain(scene, &key, when).await?;
         }
-        let filled = scene.fill(scene.filling(&key, token, grant.version, "value")).await?;
+        let filled = scene.fill(scene.filling(&key, grant.to(token), "value")).await?;
         let told = matches!(filled, Filled::Stored { awaited } if awaited == asked.is_some());
         ensure!(told, "asked for by another: {asked:?}; the fill was answered {filled:?}");
     }
@@ -358,5 +406,5 @@ async fn awaited_leases_are_leases<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     ensure!(scene.is_held(&key).await?, "renewed, it ended early");
     scene.wait(SHORT * 20).await;
     ensure!(!scene.is_held(&key).await?, "it does not end by itself");
-    scene.refuses(scene.filling(&key, token, grant.version, "late"), "after its end").await
+    scene.refuses(scene.filling(&key, grant.to(token), "late"), "after its end").await
 }

@@ -77,7 +77,7 @@ async fn one_fill<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
     let filled = at_once(scene, |store, n| {
-        let fill = scene.filling(&key, token, grant.version, n.to_string());
+        let fill = scene.filling(&key, grant.to(token), n.to_string());
         async move { only("fill", store.fill(vec![fill]).await) }
     })
     .await?;
@@ -88,9 +88,9 @@ async fn one_fill<S: Store>(scene: &Scene<'_, S>) -> Verdict {
 
 async fn one_leased_write<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
-    let (token, _) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
+    let lease = scene.lease(&key, LeaseFor::Miss, LONG).await?;
     let written = at_once(scene, |store, n| {
-        let write = Write { condition: Condition::IfLeased(token), ..scene.writing(&key, n.to_string()) };
+        let write = Write { condition: Condition::IfLeased(lease), ..scene.writing(&key, n.to_string()) };
         async move { only("write", store.write(vec![write]).await) }
     })
     .await?;
