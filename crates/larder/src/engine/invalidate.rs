@@ -232,12 +232,15 @@ impl Scope {
     }
 
     /// Moves the deadline of what a store holds to now; answers the version under which it stands, and that under which it
-    /// stood if it is still there. What is known to be
-    /// older than an invalidation is removed: under a new version nobody would know any more.
+    /// stood if it is still there. What is known to be older than an invalidation, also one that is owed, is removed: under
+    /// a new version nobody would know any more.
     async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<(Version, Option<Version>)> {
         let tier = self.core.store(place);
         for _ in 0..TRIES {
-            let mark = tier.mark();
+            if tier.owes(&spot.key) {
+                // What it holds is from before a removal that it did not do.
+                break;
+            }
             let read = vec![Read { key: spot.key.clone(), lease: None }];
             let Ok(found) = tier.read(&self.core, "read", read).await else { break };
             let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
@@ -249,10 +252,7 @@ impl Scope {
                 break;
             };
             match written.into_iter().next() {
-                Some(Written::Stored(version)) => {
-                    tier.settled(&spot.key, mark);
-                    return Ok((version, Some(stored.version)));
-                }
+                Some(Written::Stored(version)) => return Ok((version, Some(stored.version))),
                 Some(Written::Unchanged) => {}
                 Some(Written::Rejected(_)) | None => break,
             }

@@ -172,6 +172,21 @@ async fn a_failed_removal_is_an_error_and_owed_and_the_copy_is_not_read_until_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_expiry_of_what_is_owed_a_removal_brings_nothing_back() {
+    let fleet = Fleet::new();
+    let policy = Policy::ttl(hours(1)).stale_if_error(hours(1));
+    let (node, other) = (fleet.node(policy.clone()).await, fleet.node(policy).await);
+    node.cache.set(&1, 7).await.unwrap();
+    node.faults.fail(Op::Remove);
+    node.cache.remove(&1).await.unwrap_err();
+    node.faults.heal();
+    node.cache.expire(&1).await.unwrap();
+    assert_eq!((get(&node.cache, 1).await, get(&other.cache, 1).await), (None, None));
+    sleep(secs(3)).await;
+    assert_eq!((get(&node.cache, 1).await, state(&node).2), (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removal_while_the_tier_is_skipped_is_owed_too() {
     let fleet = Fleet::new();
     let node = fleet.node(Policy::default()).await;
