@@ -22,7 +22,7 @@ use std::sync::{
 use bytes::Bytes;
 use larder_core::{Barrier, Error, ErrorKind, Key, Moment, Raise, Raised, Result, Store, Timestamp, Tip};
 
-use super::{Core, Scope, Tier, invalidate::Reach, sync::Sync};
+use super::{Core, MEMORY, Scope, Tier, invalidate::Reach, sync::Sync};
 use crate::{
     memory::Resident,
     message::News,
@@ -30,7 +30,7 @@ use crate::{
         barrier::{
             Judgement, Name, NamespaceNames, Plan, Raising, Table, TagFloors, Target, Verb, key_rules,
         },
-        coherence::FAR,
+        coherence::{FAR, Trust},
         epoch,
         expiry::LONGEST,
         journal::Debt,
@@ -512,20 +512,28 @@ impl Core {
 }
 
 impl Scope {
-    /// What barriers say of an entry that a store holds: `false` if it is gone. One that expired is expired, and one that
-    /// nobody can judge now is good enough when the load fails, and no better.
-    pub(crate) async fn stands(&self, key: &Key, entry: &mut Entry) -> bool {
+    /// What barriers say of an entry that the tier in `place` holds, or is to hold: `false` if it is gone, or if it may be and this node
+    /// must not serve that. One that expired is expired, and one that nobody can judge now is good enough when the load
+    /// fails, and no better.
+    pub(crate) async fn stands(&self, place: usize, key: &Key, entry: &mut Entry) -> bool {
         let told = self.core.barriers.told();
         ablate!(ToldTooEarly: told = self.core.barriers.stamp());
         match self.core.standing_by_store(key, &self.space.names, entry).await {
             Standing::Dead => return false,
-            Standing::Unknown => return self.stands_alone(key, entry),
+            Standing::Unknown => return self.serves_unjudged(place) && self.stands_alone(key, entry),
             Standing::Expired(at) => self.expire_since(entry, at),
             Standing::Stands => {}
         }
         // Judged by all that was raised up to there: the copy need not be judged by it again.
         entry.stamp = entry.stamp.max(told);
         true
+    }
+
+    /// Whether what may have been invalidated may be served. Where nodes tell each other, somebody may have been answered
+    /// that it is served nowhere; only a node that is cut off may do so, of what is its own, as its policy has it.
+    fn serves_unjudged(&self, place: usize) -> bool {
+        !self.core.sync.as_ref().is_some_and(Sync::listens)
+            || (place != MEMORY && self.core.store(place).heeds_news() && self.core.trust() == Trust::Marked)
     }
 
     /// The same where the store cannot be asked: what this node does not know of may have been invalidated by others.

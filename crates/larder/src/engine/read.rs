@@ -326,6 +326,7 @@ impl Scope {
         let stale = match (landed.stale, classify(&entry.deadlines, now)) {
             (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
             (Some(_), Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
+            _ if self.is_cut_off_at(place) => StaleReason::CutOff,
             (reason, _) => reason.unwrap_or(StaleReason::Allowed),
         };
         match (wants.accept, landed.failure) {
@@ -336,6 +337,12 @@ impl Scope {
                 Ok(self.told(key, Answered::stale(entry, place, stale, now)))
             }
         }
+    }
+
+    /// Whether what a tier of this node holds may have changed unheard.
+    fn is_cut_off_at(&self, place: usize) -> bool {
+        let heeds_news = place == MEMORY || self.core.store(place).heeds_news();
+        heeds_news && !self.core.coherence.is_sound(self.core.now())
     }
 
     /// Counts and tells a stale answer; passes every answer on.

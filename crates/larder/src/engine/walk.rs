@@ -219,6 +219,10 @@ impl Scope {
             }
             return None;
         }
+        if item.is_better_than_memory(&held.entry) && self.versions_compare(place) {
+            // It may be answered, and what memory holds may be answered after it.
+            self.promote_to_memory(plan, &item, &held);
+        }
         item.consider(place, held.entry);
         Some(item)
     }
@@ -233,7 +237,7 @@ impl Scope {
         match self.open(&item.spot.key, stored, item.noted) {
             Ok(held) if held.life == Life::Dead => None,
             Ok(mut held) => {
-                if !self.stands(&item.spot.key, &mut held.entry).await {
+                if !self.stands(place, &item.spot.key, &mut held.entry).await {
                     self.reject(place, item, RejectedPayload::Outdated);
                     return None;
                 }
@@ -312,15 +316,18 @@ impl Scope {
         let put = self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen);
         match put {
             Put::Stored => self.note_fill(MEMORY, &item.spot.key),
-            Put::Refused => self.drop_older(&item.spot.key, held.entry.version),
+            Put::Refused => self.drop_older(&item.spot.key, held.entry.version, seen),
             Put::TooHeavy => {}
         }
     }
 
-    /// What memory holds of a key from before this version goes: served within its windows it would come after what is
-    /// newer.
-    fn drop_older(&self, key: &larder_core::Key, version: Version) {
-        let is_older = |there: Resident<'_>| there.version() < version;
+    /// What memory holds of a key from before this version goes, or what was seen there and is less good: served within
+    /// its windows it would come after what is newer. Loads draw no versions, so two may bear the same.
+    fn drop_older(&self, key: &larder_core::Key, version: Version, seen: Option<&Entry>) {
+        let is_seen = |there: &Resident<'_>| seen.is_some_and(|seen| seen.slot.is_same(there.slot()));
+        let is_older = |there: Resident<'_>| {
+            there.version() < version || (there.version() == version && is_seen(&there))
+        };
         self.in_memory(key, |memory, name| {
             (memory.peek(name, is_older) == Some(true)).then(|| memory.remove(name))
         });
@@ -399,12 +406,19 @@ impl Item {
         })
     }
 
-    /// Keeps the better of two entries past their time: the newer, then the one that lives longer.
+    /// Keeps the better of two entries past their time.
     fn consider(&mut self, place: usize, entry: Entry) {
         self.passed.push((place, entry.version));
-        let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
-        if self.candidate.as_ref().is_none_or(|(_, best)| rank(best) < rank(&entry)) {
+        if self.candidate.as_ref().is_none_or(|(_, best)| is_better(&entry, best)) {
             self.candidate = Some((place, entry));
+        }
+    }
+
+    /// Whether memory had an entry that is less good than this one: older, or past its time and not newer.
+    fn is_better_than_memory(&self, entry: &Entry) -> bool {
+        match &self.candidate {
+            Some((MEMORY, own)) => is_better(entry, own),
+            _ => self.replaces.as_ref().is_some_and(|own| own.version < entry.version),
         }
     }
 
@@ -420,6 +434,12 @@ impl Item {
         };
         self.landing.land(Ok(landed));
     }
+}
+
+/// Whether an entry is newer than another, or as new and lives longer.
+fn is_better(entry: &Entry, than: &Entry) -> bool {
+    let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
+    rank(than) < rank(entry)
 }
 
 impl Landed {

@@ -1,7 +1,7 @@
 //! News that get lost, and what must not follow from it.
 
 use larder::{
-    BusSettings, Cache, ErrorKind, LoadContext, Loaded, Memory, Policy, Reach, ReadOptions, Stack,
+    BusSettings, Cache, ErrorKind, LoadContext, Loaded, Memory, Partition, Policy, Reach, ReadOptions, Stack,
     TierSettings, hours, millis, secs,
 };
 use larder_core::{Capabilities, Store};
@@ -38,6 +38,33 @@ async fn what_one_publisher_told_in_vain_is_missed_though_another_was_heard_afte
     three.cache.remove(&2).await.unwrap();
     sleep(secs(3)).await;
     assert_eq!(get(&one.cache, 1).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_cannot_judge_it_does_not_serve_once_somebody_was_told_that_nobody_does() {
+    for (partition, cut) in
+        [(Partition::Coherent, true), (Partition::default(), true), (Partition::default(), false)]
+    {
+        let fleet = Fleet::new(Way::Published);
+        let one = fleet.node_with(BusSettings::new().with_partition(partition)).await;
+        let two = fleet.node().await;
+        two.cache.set(&1, 7).await.unwrap();
+        one.leg.set_deaf(true);
+        one.faults.fail(Op::Beat);
+        sleep(secs(2)).await;
+        assert!(two.cache.clear_everywhere().await.unwrap().everywhere);
+        if !cut {
+            one.leg.set_deaf(false);
+            one.faults.heal();
+            sleep(secs(2)).await;
+            one.leg.cut();
+            one.leg.mend();
+            sleep(secs(2)).await;
+        }
+        // The entry is still there, and what was raised above it cannot be asked.
+        one.faults.fail(Op::Barriers);
+        assert_eq!(get(&one.cache, 1).await, None, "{partition:?}, cut off: {cut}");
+    }
 }
 
 /// What a tier that no other node shares can do.

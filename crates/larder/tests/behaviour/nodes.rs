@@ -34,22 +34,43 @@ async fn what_is_refreshed_from_a_shared_store_leaves_no_older_copy_in_a_private
 
 #[tokio::test(start_paused = true)]
 async fn after_what_a_store_had_memory_serves_nothing_older_though_it_may_not_keep_it() {
-    let fleet = Fleet::new();
     let policy =
         Policy::ttl(hours(1)).stale_while_revalidate(hours(1)).tier("memory", TierPolicy::ttl(secs(9)));
+    let (fresh, forced) = (ReadOptions::new().allow_stale(false), ReadOptions::new().force_fresh(true));
+    // What is loaded anew bears the same version as what it replaces.
+    for set in [true, false] {
+        let fleet = Fleet::new();
+        let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy.clone()).await);
+        assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
+        if set {
+            two.cache.set(&1, 8).await.unwrap();
+        } else {
+            let anew = two.cache.get_or_load_with(&1, &forced, Origin::default().gives(8)).await;
+            assert_eq!(anew.unwrap().answer.as_value(), Some(&8));
+        }
+        sleep(secs(10)).await;
+        one.faults.delay(Op::Read, millis(100));
+        let (read, _) = tokio::join!(one.cache.get_with(&1, &fresh), async {
+            sleep(millis(50)).await;
+            // What is read meanwhile may not be kept, whether or not it is meant.
+            one.cache.remove_prefix("9").await.unwrap()
+        });
+        assert_eq!(read.unwrap().answer.as_value(), Some(&8));
+        assert_eq!(get(&one.cache, 1).await, Some(8), "not the one before, stale (set: {set})");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_what_a_store_had_to_fall_back_on_memory_falls_back_on_nothing_older() {
+    let fleet = Fleet::new();
+    let policy = Policy::ttl(secs(10)).stale_if_error(hours(1));
     let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy).await);
     assert_eq!(load(&one.cache, 1, Origin::default().gives(7)).await, 7);
     two.cache.set(&1, 8).await.unwrap();
-    sleep(secs(10)).await;
-    one.faults.delay(Op::Read, millis(100));
-    let fresh = ReadOptions::new().allow_stale(false);
-    let (read, _) = tokio::join!(one.cache.get_with(&1, &fresh), async {
-        sleep(millis(50)).await;
-        // What is read meanwhile may not be kept, whether or not it is meant.
-        one.cache.remove_prefix("9").await.unwrap()
-    });
-    assert_eq!(read.unwrap().answer.as_value(), Some(&8));
-    assert_eq!(get(&one.cache, 1).await, Some(8), "not the one before, stale");
+    sleep(secs(11)).await;
+    assert_eq!(get(&one.cache, 1).await, Some(8), "past its time, and still the newest there is");
+    one.faults.fail(Op::Read);
+    assert_eq!(get(&one.cache, 1).await, Some(8), "not the one before");
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,7 +161,7 @@ impl Offer {
     async fn keep(self) -> bool {
         let Self { scope, spot, noted, stored } = self;
         let Ok(mut held) = scope.open(&spot.key, &stored, noted) else { return false };
-        if !scope.stands(&spot.key, &mut held.entry).await {
+        if !scope.stands(MEMORY, &spot.key, &mut held.entry).await {
             return false;
         }
         let is_fresh = classify(&held.entry.deadlines, scope.core.now()) == Life::Fresh;

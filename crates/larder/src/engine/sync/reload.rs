@@ -158,7 +158,7 @@ impl Reloading {
         let Ok(mut held) = scope.open(&spot.key, &stored, noted) else {
             return scope.expire_in_memory(&spot, Version::ZERO);
         };
-        if held.life == Life::Dead || !scope.stands(&spot.key, &mut held.entry).await {
+        if held.life == Life::Dead || !scope.stands(place, &spot.key, &mut held.entry).await {
             return scope.expire_in_memory(&spot, Version::ZERO);
         }
         let Some(weight) = scope.weigh(&held.entry.slot, Some(held.payload_bytes)) else {
