@@ -55,7 +55,7 @@ impl RedisBus {
     /// Connects. Accepts a URL, [`RedisBusSettings`], or the [`RedisSettings`](crate::RedisSettings) of a store.
     ///
     /// # Errors
-    /// `Invalid` when a setting is wrong or the login refused; `Unavailable` or `Timeout` when no server answers,
+    /// `Invalid` when a setting is wrong, the login refused, or the server older than Redis 6; `Unavailable` or `Timeout` when no server answers,
     /// unless [`lazy`](crate::RedisSettings::lazy).
     ///
     /// # Panics

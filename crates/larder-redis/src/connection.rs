@@ -229,9 +229,10 @@ fn usable(phase: &Phase) -> Option<Result<(u64, Link)>> {
     }
 }
 
-/// The error of a first attempt: a refused login is the caller's to fix.
+/// The error of a first attempt: a refused login is the caller's to fix, and so is a server that is too old.
 fn refusal(failed: &redis::RedisError, server: &str) -> Error {
     match fault::error_of(failed, server) {
+        _ if fault::lacks_resp3(failed) => Error::new(ErrorKind::Invalid, fault::no_resp3(server)),
         (_, Verdict::Rest) => Error::new(ErrorKind::Invalid, fault::refused_login(server)),
         (error, _) => error,
     }

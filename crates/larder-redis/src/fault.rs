@@ -14,8 +14,20 @@ pub(crate) enum Verdict {
     Rest,
 }
 
+/// Whether the server does not know the greeting by which RESP3 is agreed upon: it came with Redis 6, and some who offer
+/// servers take it away. How servers quote its name changed between releases.
+pub(crate) fn lacks_resp3(fault: &RedisError) -> bool {
+    let is_unknown = |said: &str| {
+        said.get(..23).is_some_and(|head| head.starts_with("unknown command") && head.contains("HELLO"))
+    };
+    fault.kind() == redis::ErrorKind::RESP3NotSupported || fault.detail().is_some_and(is_unknown)
+}
+
 /// The error of a call that could not be carried out.
 pub(crate) fn error_of(fault: &RedisError, server: &str) -> (Error, Verdict) {
+    if lacks_resp3(fault) {
+        return (Error::new(ErrorKind::Unavailable, no_resp3(server)), Verdict::Rest);
+    }
     if let Some(answered) = fault.clone().into_server_errors().and_then(|all| all.first().cloned()) {
         return server_error(&answered.1);
     }
@@ -39,6 +51,12 @@ pub(crate) fn error_of(fault: &RedisError, server: &str) -> (Error, Verdict) {
             (unavailable(format!("redis at {server} cannot be used: {}", fault.category())), verdict)
         }
     }
+}
+
+pub(crate) fn no_resp3(server: &str) -> String {
+    format!(
+        "redis at {server} does not speak RESP3, which a bus needs; use Redis 6 or later, with its command HELLO"
+    )
 }
 
 pub(crate) fn refused_login(server: &str) -> String {

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `larder:{0}v:user:42` | the entry: its version twice as big-endian `u64`, then the envelope |
 //! | `larder:{0}l:user:42` | the token of the lease under which somebody loads it, and `!` if others asked for it |
+//! | `larder:{0}r:user:42` | the highest revision that the origin gave the key, as a big-endian `u64`; only of versioned writes |
 //! | `larder:{0}s` | the partition's sequence: `n`, its number, and `id`, its history |
 //! | `larder:{0}b` | the barriers and their sequence; only in the first partition |
 //! | `larder:{0}m` | the nodes that live and their last beats; only in the first partition |
@@ -22,6 +23,18 @@
 //! `larder:{0}news` for each partition; so is a write that Redis refused, for what stood there before is gone. Where the
 //! user may not publish, [`RedisStore::connect`] says so. Should that right be taken away later, a write with news
 //! leaves no entry, a removal removes and a barrier stands, but all of them answer an error that names it.
+//!
+//! # Which servers
+//!
+//! | | at least | for |
+//! |---|---|---|
+//! | [`RedisStore`] | Redis 5.0 | scripts may write after they asked for the time or went through a hash; besides, `UNLINK` came with 4.0, and `HSET` of several fields |
+//! | [`RedisBus`], [`TrackingBus`] | Redis 6.0 | RESP3 and `HELLO`; `CLIENT TRACKING` with `BCAST` |
+//! | [`RedisBus`] in a cluster, and a store there that announces | Redis 7.0 | `SPUBLISH`, `SSUBSCRIBE`. With [`RedisSettings::announce`] off the store itself needs 5.0 |
+//!
+//! Valkey, all releases. A store speaks RESP2 to servers that do not know `HELLO`. The suites run against whatever `redis-server` is
+//! at hand, which is 7.0 as of this writing; with commands that came after 5.0 and 6.0 taken away the store and the bus still keep
+//! every promise (`tests/versions.rs`).
 //!
 //! # What a bus delivers
 //!

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, ProtocolVersion, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ProtocolVersion, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 #[cfg(feature = "cluster")]
@@ -14,6 +14,7 @@ use redis::{
 };
 
 use crate::{
+    fault,
     sentinel::{self, Sentinels},
     sequence::ServerIdentity,
     settings::Topology,
@@ -115,6 +116,8 @@ pub(crate) struct Dialer {
         expect(dead_code, reason = "without clusters there is one topology")
     )]
     topology: Topology,
+    /// What is dialed is of no use without RESP3.
+    needs_resp3: bool,
     connect_timeout: Duration,
     #[cfg_attr(
         not(feature = "cluster"),
@@ -131,11 +134,17 @@ impl Dialer {
             sentinels: Sentinels::of(settings, &nodes),
             nodes,
             topology: settings.topology,
+            needs_resp3: false,
             connect_timeout: settings.connect_timeout,
             command_timeout: settings.command_timeout,
             #[cfg(all(feature = "tls", feature = "cluster"))]
             certificates: settings.certificates(),
         }
+    }
+
+    /// The same, but a server that does not know RESP3 is an error.
+    pub(crate) fn needing_resp3(self) -> Self {
+        Self { needs_resp3: true, ..self }
     }
 
     /// Host and port of the first node, for messages.
@@ -156,7 +165,7 @@ impl Dialer {
     pub(crate) async fn dial(&self) -> RedisResult<(Link, Option<ServerIdentity>)> {
         let dialed = tokio::time::timeout(self.connect_timeout, async {
             match self.dial_as(ProtocolVersion::RESP3).await {
-                Err(fault) if fault.kind() == ErrorKind::RESP3NotSupported => {
+                Err(fault) if !self.needs_resp3 && fault::lacks_resp3(&fault) => {
                     self.dial_as(ProtocolVersion::RESP2).await
                 }
                 other => other,

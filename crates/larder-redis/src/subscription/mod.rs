@@ -73,7 +73,7 @@ impl<S: Source> Subscription<S> {
     ) -> Result<(Self, Connection)> {
         let (nodes, server) = (settings.check()?, &settings.server);
         let chance = Arc::new(Sequences::new(0));
-        let dialer = Dialer::new(server, nodes.clone());
+        let dialer = Dialer::new(server, nodes.clone()).needing_resp3();
         let opened = Connection::open(dialer, server.command_timeout, server.lazy, Arc::clone(&chance));
         let connection = opened.await?;
         Ok((Self::new(source(&nodes), nodes, settings.clone(), chance), connection))
