@@ -62,7 +62,8 @@ impl Node {
         found.unwrap_or_else(|| panic!("no `{name}` in `{stats}`")).1.to_owned()
     }
 
-    /// Waits until its events were seen so often, and no oftener.
+    /// Waits until its events were seen so often, and no oftener. A node that has no processor for a second misses its
+    /// bus, so twice is once: what counts is that nobody tells of each attempt.
     ///
     /// # Panics
     /// When they were not, or too often.

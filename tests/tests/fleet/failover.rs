@@ -98,7 +98,7 @@ async fn lagging_failover(busy: bool) {
     }
     fleet.history.judge();
     for node in &fleet.nodes {
-        node.told(&[("bus_down", 1..=1), ("bus_up", 2..=2), ("lineage_changed", 1..=u64::MAX)]).await;
+        node.told(&[("bus_down", 1..=3), ("bus_up", 2..=4), ("lineage_changed", 1..=u64::MAX)]).await;
         node.told(&[("invalidation_replayed", 1..=u64::MAX)]).await;
     }
 }

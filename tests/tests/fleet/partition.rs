@@ -46,9 +46,9 @@ async fn cut_off(settings: &[&str]) {
     watch.stop().await;
     fleet.heat(0..KEYS).await;
     fleet.history.judge();
-    cut.told(&[("bus_down", 1..=1), ("bus_up", 2..=2), ("cleared_joined", 2..=2)]).await;
+    cut.told(&[("bus_down", 1..=3), ("bus_up", 2..=4), ("cleared_joined", 2..=4)]).await;
     for node in &fleet.nodes[..2] {
-        node.told(&[("bus_down", 0..=0), ("tier_open", 0..=0)]).await;
+        node.told(&[("bus_down", 0..=2), ("tier_open", 0..=1)]).await;
     }
 }
 
