@@ -15,7 +15,7 @@ use crate::{
         barrier::NamespaceNames,
         coherence::{NamespaceFence, ReadVersion, Trust},
         expiry::Spans,
-        freshness::classify,
+        freshness::{Deadlines, classify},
     },
     stats::{Count, Counts, Outcome},
     value::{Entry, Shape, Slot},
@@ -231,8 +231,7 @@ impl Scope {
         self.put(spot, entry, weight, |there| there.is_some_and(is_seen) && !is_outdated())
     }
 
-    /// The same for a copy of what a store holds. A load may have replaced the entry without drawing a new version,
-    /// so at equal versions the copy replaces only what its walk saw at its beginning.
+    /// The same for a copy of what a store holds.
     pub(crate) fn copy_to_memory(
         &self,
         spot: &Spot,
@@ -241,13 +240,28 @@ impl Scope {
         weight: u64,
         seen: Option<&Entry>,
     ) -> Put {
-        let (version, now) = (entry.version, self.core.now());
+        let (version, deadlines) = (entry.version, entry.deadlines);
         self.put_if(spot, noted, entry, weight, |there| {
-            ablated!(CopyReplacesNewer)
-                || there.version() < version
-                || classify(&there.deadlines(), now) == Life::Dead
-                || (there.version() == version && seen.is_some_and(|seen| seen.slot.is_same(there.slot())))
+            ablated!(CopyReplacesNewer) || self.yields_to(there, version, &deadlines, seen)
         })
+    }
+
+    /// Whether what memory holds is no better than a copy of this version. Loads draw no versions, so what bears the same
+    /// may be another: then what was `seen` there by whoever found the copy yields to it, and what is past its time to
+    /// what lives longer.
+    pub(crate) fn yields_to(
+        &self,
+        there: &Resident<'_>,
+        version: Version,
+        deadlines: &Deadlines,
+        seen: Option<&Entry>,
+    ) -> bool {
+        let life = classify(&there.deadlines(), self.core.now());
+        let is_seen = || seen.is_some_and(|seen| seen.slot.is_same(there.slot()));
+        let is_spent = || life != Life::Fresh && there.deadlines().fresh < deadlines.fresh;
+        there.version() < version
+            || life == Life::Dead
+            || (there.version() == version && (is_seen() || is_spent()))
     }
 
     fn put_if(

@@ -316,18 +316,15 @@ impl Scope {
         let put = self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen);
         match put {
             Put::Stored => self.note_fill(MEMORY, &item.spot.key),
-            Put::Refused => self.drop_older(&item.spot.key, held.entry.version, seen),
+            Put::Refused => self.drop_older(&item.spot.key, &held.entry, seen),
             Put::TooHeavy => {}
         }
     }
 
-    /// What memory holds of a key from before this version goes, or what was seen there and is less good: served within
-    /// its windows it would come after what is newer. Loads draw no versions, so two may bear the same.
-    fn drop_older(&self, key: &larder_core::Key, version: Version, seen: Option<&Entry>) {
-        let is_seen = |there: &Resident<'_>| seen.is_some_and(|seen| seen.slot.is_same(there.slot()));
-        let is_older = |there: Resident<'_>| {
-            there.version() < version || (there.version() == version && is_seen(&there))
-        };
+    /// What memory holds of a key goes if it is no better than this copy, which it may not keep: served within its windows
+    /// it would come after what is newer.
+    fn drop_older(&self, key: &larder_core::Key, copy: &Entry, seen: Option<&Entry>) {
+        let is_older = |there: Resident<'_>| self.yields_to(&there, copy.version, &copy.deadlines, seen);
         self.in_memory(key, |memory, name| {
             (memory.peek(name, is_older) == Some(true)).then(|| memory.remove(name))
         });
