@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use larder_core::{Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
+use larder_core::{Barrier, Key, KeyPrefix, KeyText, Life, Namespace, ShortText, Version};
 
 use smallvec::SmallVec;
 use tokio::sync::MutexGuard;
@@ -103,6 +103,20 @@ impl Space {
             None => self.prefix.stripe(text),
             Some(_) => self.key_prefix().stripe(text),
         }
+    }
+}
+
+/// What a copy of a store's entry is compared by with what memory holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    version: Version,
+    deadlines: Deadlines,
+    stamp: Barrier,
+}
+
+impl Copied {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self { version: entry.version, deadlines: entry.deadlines, stamp: entry.stamp }
     }
 }
 
@@ -240,28 +254,26 @@ impl Scope {
         weight: u64,
         seen: Option<&Entry>,
     ) -> Put {
-        let (version, deadlines) = (entry.version, entry.deadlines);
+        let copy = Copied::of(&entry);
         self.put_if(spot, noted, entry, weight, |there| {
-            ablated!(CopyReplacesNewer) || self.yields_to(there, version, &deadlines, seen)
+            ablated!(CopyReplacesNewer) || self.yields_to(there, copy, seen)
         })
     }
 
-    /// Whether what memory holds is no better than a copy of this version. Loads draw no versions, so what bears the same
-    /// may be another: then what was `seen` there by whoever found the copy yields to it, and what is past its time to
-    /// what lives longer.
-    pub(crate) fn yields_to(
-        &self,
-        there: &Resident<'_>,
-        version: Version,
-        deadlines: &Deadlines,
-        seen: Option<&Entry>,
-    ) -> bool {
+    /// Whether what memory holds is no better than a copy of what a store holds. Loads draw no versions, so what bears the
+    /// same may be another: then what was `seen` there by whoever found the copy yields to it, what is past its time to
+    /// what lives longer, and what may be under a barrier to what was judged since.
+    pub(crate) fn yields_to(&self, there: &Resident<'_>, copy: Copied, seen: Option<&Entry>) -> bool {
         let life = classify(&there.deadlines(), self.core.now());
         let is_seen = || seen.is_some_and(|seen| seen.slot.is_same(there.slot()));
-        let is_spent = || life != Life::Fresh && there.deadlines().fresh < deadlines.fresh;
-        there.version() < version
+        let is_spent = || life != Life::Fresh && there.deadlines().fresh < copy.deadlines.fresh;
+        let is_doubted = || {
+            let stamp = there.tagged().map_or(copy.stamp, |(_, stamp)| stamp);
+            stamp < copy.stamp && !self.clears_floors(there)
+        };
+        there.version() < copy.version
             || life == Life::Dead
-            || (there.version() == version && (is_seen() || is_spent()))
+            || (there.version() == copy.version && (is_seen() || is_spent() || is_doubted()))
     }
 
     fn put_if(

@@ -10,6 +10,7 @@ use super::{
     flight::{Landed, Landing, Purpose},
     lease::Lease,
     seal::{Held, Lives},
+    space::Copied,
     space::Spot,
     waits::Job,
 };
@@ -324,7 +325,7 @@ impl Scope {
     /// What memory holds of a key goes if it is no better than this copy, which it may not keep: served within its windows
     /// it would come after what is newer.
     fn drop_older(&self, key: &larder_core::Key, copy: &Entry, seen: Option<&Entry>) {
-        let is_older = |there: Resident<'_>| self.yields_to(&there, copy.version, &copy.deadlines, seen);
+        let is_older = |there: Resident<'_>| self.yields_to(&there, Copied::of(copy), seen);
         self.in_memory(key, |memory, name| {
             (memory.peek(name, is_older) == Some(true)).then(|| memory.remove(name))
         });
