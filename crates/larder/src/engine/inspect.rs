@@ -5,7 +5,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use larder_core::{Error, ErrorKind, Found, Life, Read, Result, Store, Version};
 
 use super::{Core, MEMORY, Scope, seal::Held, space::Spot};
-use crate::value::{Entry, Slot};
+use crate::{
+    policy::freshness::classify,
+    value::{Entry, Slot},
+};
 
 /// One tier's copy of an entry.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +76,7 @@ impl Scope {
     /// What every tier holds.
     pub(crate) async fn inspect(&self, spot: &Spot) -> Inspection {
         let mut copies = Vec::new();
-        if let Some((entry, life)) = self.peek(&spot.key) {
+        if let Some((entry, life)) = self.peek_standing(&spot.key) {
             copies.push(self.copy(MEMORY, &entry, life, None));
         }
         for place in self.store_places() {
@@ -86,7 +89,7 @@ impl Scope {
 
     /// The first copy that is not dead, by tier.
     pub(crate) async fn first_copy(&self, spot: &Spot) -> Option<(Entry, Life)> {
-        if let Some(found) = self.peek(&spot.key) {
+        if let Some(found) = self.peek_standing(&spot.key) {
             return Some(found);
         }
         for place in self.store_places() {
@@ -109,11 +112,15 @@ impl Scope {
         if self.is_outdated(place, &spot.key, stored.version) {
             return Ok(None);
         }
-        let mut held = self.open(&spot.key, &stored, self.note(&spot.key)).ok();
-        if let Some(held) = held.as_mut().filter(|_| !tier.trusts(spot.key.stripe(), stored.version)) {
+        let Ok(mut held) = self.open(&spot.key, &stored, self.note(&spot.key)) else { return Ok(None) };
+        if held.life == Life::Dead || !self.stands(place, &spot.key, &mut held.entry).await {
+            return Ok(None);
+        }
+        held.life = classify(&held.entry.deadlines, self.core.now());
+        if !tier.trusts(spot.key.stripe(), stored.version) {
             held.life = self.as_fallback(&mut held.entry);
         }
-        Ok(held.filter(|held| held.life != Life::Dead).map(|held| (held, stored.bytes.len() as u64)))
+        Ok((held.life != Life::Dead).then(|| (held, stored.bytes.len() as u64)))
     }
 
     fn copy(&self, place: usize, entry: &Entry, life: Life, stored_bytes: Option<u64>) -> TierCopy {

@@ -204,11 +204,7 @@ impl Scope {
     pub(crate) fn peek_sound(&self, key: &Key) -> Option<(Entry, Life)> {
         // Before the lookup: memory may be cleared and proven between the two.
         let trust = self.core.trust();
-        let (mut entry, life) = self.peek(key)?;
-        if entry.is_tagged() && !self.stands_in_memory(key, &mut entry) {
-            return None;
-        }
-        let life = if life == Life::Fresh { classify(&entry.deadlines, self.core.now()) } else { life };
+        let (entry, life) = self.peek_standing(key)?;
         match trust {
             Trust::Sound => Some((entry, life)),
             // Good enough when nothing better is at hand, and no better.
@@ -217,7 +213,17 @@ impl Scope {
         }
     }
 
-    /// The entry that memory holds, unless it is dead; leaves no trace.
+    /// The entry that memory holds, unless it is dead, be it by a barrier on its tags; leaves no trace.
+    pub(crate) fn peek_standing(&self, key: &Key) -> Option<(Entry, Life)> {
+        let (mut entry, life) = self.peek(key)?;
+        if entry.is_tagged() && !self.stands_in_memory(key, &mut entry) {
+            return None;
+        }
+        let life = if life == Life::Fresh { classify(&entry.deadlines, self.core.now()) } else { life };
+        Some((entry, life))
+    }
+
+    /// The entry that memory holds, whatever its tags, unless it is dead; leaves no trace.
     pub(crate) fn peek(&self, key: &Key) -> Option<(Entry, Life)> {
         let now = self.core.now();
         let look = |there: Resident<'_>| {

@@ -10,7 +10,6 @@ use super::{
     flight::{Landed, Landing, Purpose},
     lease::Lease,
     seal::{Held, Lives},
-    space::Copied,
     space::Spot,
     waits::Job,
 };
@@ -220,7 +219,10 @@ impl Scope {
             }
             return None;
         }
-        if item.is_better_than_memory(&held.entry) && self.versions_compare(place) {
+        if item.prefers(&held.entry)
+            && self.versions_compare(place)
+            && self.is_unlike_memory(&item, &held.entry)
+        {
             // It may be answered, and what memory holds may be answered after it.
             self.promote_to_memory(plan, &item, &held);
         }
@@ -317,15 +319,30 @@ impl Scope {
         let put = self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen);
         match put {
             Put::Stored => self.note_fill(MEMORY, &item.spot.key),
-            Put::Refused => self.drop_older(&item.spot.key, &held.entry, seen),
+            Put::Refused => self.drop_older(&item.spot.key, &held.entry),
             Put::TooHeavy => {}
         }
     }
 
-    /// What memory holds of a key goes if it is no better than this copy, which it may not keep: served within its windows
-    /// it would come after what is newer.
-    fn drop_older(&self, key: &larder_core::Key, copy: &Entry, seen: Option<&Entry>) {
-        let is_older = |there: Resident<'_>| self.yields_to(&there, Copied::of(copy), seen);
+    /// Whether memory holds something older than this copy, or another value of the same version, be it something that
+    /// this walk was not shown. What is to be loaded anew stays, unless it is older.
+    fn is_unlike_memory(&self, item: &Item, copy: &Entry) -> bool {
+        let is_other = |there: &Resident<'_>| item.replaces.is_none() && !copy.slot.is_same(there.slot());
+        let is_unlike = |there: Resident<'_>| {
+            let (version, is_alive) = (there.version(), self.is_alive(&there));
+            is_alive && (version < copy.version || (version == copy.version && is_other(&there)))
+        };
+        self.in_memory(&item.spot.key, |memory, name| memory.peek(name, is_unlike)) == Some(true)
+    }
+
+    /// What memory holds of a key goes if it is older than a copy which it did not keep: it would be served after what is
+    /// newer. So does another value of the same version, since loads draw none and nobody can tell which is newer: what
+    /// the store has then, the next reader finds.
+    fn drop_older(&self, key: &larder_core::Key, copy: &Entry) {
+        let is_other = |there: &Resident<'_>| !copy.slot.is_same(there.slot());
+        let is_older = |there: Resident<'_>| {
+            there.version() < copy.version || (there.version() == copy.version && is_other(&there))
+        };
         self.in_memory(key, |memory, name| {
             (memory.peek(name, is_older) == Some(true)).then(|| memory.remove(name))
         });
@@ -404,20 +421,17 @@ impl Item {
         })
     }
 
-    /// Keeps the better of two entries past their time.
+    /// Keeps the better of two entries past their time: the newer, then the one that lives longer.
     fn consider(&mut self, place: usize, entry: Entry) {
         self.passed.push((place, entry.version));
-        if self.candidate.as_ref().is_none_or(|(_, best)| is_better(&entry, best)) {
+        if self.prefers(&entry) {
             self.candidate = Some((place, entry));
         }
     }
 
-    /// Whether memory had an entry that is less good than this one: older, or past its time and not newer.
-    fn is_better_than_memory(&self, entry: &Entry) -> bool {
-        match &self.candidate {
-            Some((MEMORY, own)) => is_better(entry, own),
-            _ => self.replaces.as_ref().is_some_and(|own| own.version < entry.version),
-        }
+    fn prefers(&self, entry: &Entry) -> bool {
+        let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
+        self.candidate.as_ref().is_none_or(|(_, best)| rank(best) < rank(entry))
     }
 
     pub(crate) fn land(self, landed: Landed) {
@@ -432,12 +446,6 @@ impl Item {
         };
         self.landing.land(Ok(landed));
     }
-}
-
-/// Whether an entry is newer than another, or as new and lives longer.
-fn is_better(entry: &Entry, than: &Entry) -> bool {
-    let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
-    rank(than) < rank(entry)
 }
 
 impl Landed {

@@ -47,6 +47,9 @@ async fn a_tag_removes_those_that_bear_it_from_every_tier_and_no_others() {
         cache.set(&4, 4).await.unwrap();
         cache.invalidate_tag("a").await.unwrap();
         for cache in [cache, other] {
+            assert!(!cache.has(&1).await.unwrap() && cache.has(&3).await.unwrap());
+            assert_eq!(cache.ttl(&1).await.unwrap(), None);
+            assert!(cache.inspect(&1).await.unwrap().copies.is_empty());
             let left = [get(cache, 1).await, get(cache, 2).await, get(cache, 3).await, get(cache, 4).await];
             assert_eq!(left, [None, None, Some(3), Some(4)]);
         }
