@@ -12,12 +12,13 @@ use super::{
     world::{Phase, World},
 };
 
-/// How long recovery may take.
+/// How long recovery may take, where nothing that began before takes longer by right.
 const RECOVERY: Duration = Duration::from_secs(20);
 
 /// Lets readers read on for as long as recovery may take, then looks whether everything is well.
 pub(crate) async fn recover(world: &Arc<World>) {
-    tokio::time::sleep(RECOVERY).await;
+    // A loader that hung when the last fault ended is ended by its limit, and not before.
+    tokio::time::sleep(RECOVERY.max(world.plan.policy.load_limit)).await;
     if world.has_failed() {
         return;
     }
