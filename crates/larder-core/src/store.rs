@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub barriers: bool,
     /// It keeps revisions: [`Condition::IfNewer`] and [`Removal::revision`] work.
     pub revisions: bool,
+    /// It lists keys by tag: [`Store::tagged`] works, and the `tags` of writes and fills are heeded.
+    pub tag_index: bool,
     /// The largest value it takes, in bytes.
     pub max_value_bytes: Option<u64>,
 }
@@ -47,6 +49,7 @@ impl Capabilities {
             fleet: false,
             barriers: false,
             revisions: false,
+            tag_index: false,
             max_value_bytes: None,
         }
     }
@@ -161,8 +164,10 @@ pub struct Fill {
     pub version: Version,
     /// The envelope.
     pub bytes: Bytes,
-    /// How long to keep it.
+    /// How long to keep it. Zero: not at all; what is there goes, and the answer is [`Filled::Stored`].
     pub keep: Duration,
+    /// As [`Write::tags`].
+    pub tags: Vec<Bytes>,
 }
 
 /// What became of a fill.
@@ -219,6 +224,9 @@ pub struct Write {
     pub condition: Condition,
     /// What to tell the other nodes in the same step if it is stored as [`Stamp::Next`], by a store that announces.
     pub news: Option<Bytes>,
+    /// The tags to list the key under for as long as it is kept, by a store with a [`tag_index`](Capabilities::tag_index).
+    /// Opaque, each of at most 1 KiB; others ignore them.
+    pub tags: Vec<Bytes>,
 }
 
 /// What became of a write.
@@ -347,6 +355,12 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Page>> + Send;
 
+    /// Lists the keys that were written or filled with a tag, about `limit` a page, in a time that the page bounds and
+    /// not the tag. One whose entry stands throughout is listed at least once, possibly twice; none is listed once the time of
+    /// the entry that bore the tag is over. Before that, one that was removed, or written anew without the tag, may be
+    /// listed.
+    fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> impl Future<Output = Result<Page>> + Send;
+
     /// Counts the entries under a prefix. May cost a scan.
     fn len(&self, prefix: KeyPrefix) -> impl Future<Output = Result<u64>> + Send;
 
@@ -396,6 +410,7 @@ mod erased {
         fn release(&self, key: Key, token: Token) -> Answer<'_, bool>;
         fn clear(&self, prefix: KeyPrefix) -> Answer<'_, u64>;
         fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Answer<'_, Page>;
+        fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Answer<'_, Page>;
         fn len(&self, prefix: KeyPrefix) -> Answer<'_, u64>;
         fn beat(&self, beat: Beat) -> Answer<'_, Pulse>;
         fn leave(&self, node: NodeId) -> Answer<'_, ()>;
@@ -442,6 +457,9 @@ mod erased {
         }
         fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Answer<'_, Page> {
             Box::pin(Store::scan(self, prefix, from, limit))
+        }
+        fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Answer<'_, Page> {
+            Box::pin(Store::tagged(self, tag, from, limit))
         }
         fn len(&self, prefix: KeyPrefix) -> Answer<'_, u64> {
             Box::pin(Store::len(self, prefix))
@@ -522,6 +540,9 @@ impl Store for DynStore {
     }
     async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
         self.0.scan(prefix, from, limit).await
+    }
+    async fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Result<Page> {
+        self.0.tagged(tag, from, limit).await
     }
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         self.0.len(prefix).await

@@ -79,7 +79,15 @@ async fn put_all(store: &DiskStore, together: u64) {
     let value = bytes::Bytes::from(incompressible());
     for first in (0..ENTRIES).step_by(together as usize) {
         let (stamp, condition, keep) = (Stamp::Next, Condition::Always, Duration::from_secs(86_400));
-        let write = |n| Write { key: key(n), bytes: value.clone(), keep, stamp, condition, news: None };
+        let write = |n| Write {
+            key: key(n),
+            bytes: value.clone(),
+            keep,
+            stamp,
+            condition,
+            news: None,
+            tags: Vec::new(),
+        };
         store.write((first..first + together).map(write).collect()).await.expect("writes");
     }
 }

@@ -67,7 +67,8 @@ const PAGE_MAX: usize = 10_000;
 /// let store = DiskStore::open(settings.clone()).await?;
 /// let keep = std::time::Duration::from_secs(60);
 /// let (stamp, condition) = (Stamp::Next, Condition::Always);
-/// store.write(vec![Write { key: key.clone(), bytes: "Basel".into(), keep, stamp, condition, news: None }]).await?;
+/// let write = Write { key: key.clone(), bytes: "Basel".into(), keep, stamp, condition, news: None, tags: Vec::new() };
+/// store.write(vec![write]).await?;
 /// store.close().await?;
 ///
 /// let store = DiskStore::open(settings).await?;
@@ -346,6 +347,10 @@ impl Store for DiskStore {
             }
         }
         Ok(page)
+    }
+
+    async fn tagged(&self, _: Bytes, _: Cursor, _: usize) -> Result<Page> {
+        Err(Error::new(ErrorKind::Unsupported, "a disk store does not list the keys of a tag"))
     }
 
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {

@@ -228,7 +228,15 @@ async fn change_for_ever(store: DiskStore, task: u64, keys: u64, rng: SeededRng)
                 tell(&format!("begin {name} {number} 0 ."));
                 let (stamp, condition) = (Stamp::Next, Condition::Always);
                 let bytes = value(&name, number).into();
-                let write = Write { key: key(&name), bytes, keep: DAY, stamp, condition, news: None };
+                let write = Write {
+                    key: key(&name),
+                    bytes,
+                    keep: DAY,
+                    stamp,
+                    condition,
+                    news: None,
+                    tags: Vec::new(),
+                };
                 let written = store.write(vec![write]).await.expect("writes").pop();
                 let Some(Written::Stored(version)) = written else { panic!("{written:?}") };
                 tell(&format!("done {name} {number} {version} ."));

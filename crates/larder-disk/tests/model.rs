@@ -116,6 +116,7 @@ async fn write(
         stamp,
         condition: Condition::Always,
         news: None,
+        tags: Vec::new(),
     };
     match (store.write(vec![write]).await.expect("answers").pop(), stamp) {
         (Some(Written::Stored(version)), Stamp::Next) => {
@@ -143,7 +144,15 @@ async fn swap(store: &DiskStore, model: &mut Model, key: u8, nth: usize, len: u1
     let bytes = value(nth, len);
     let (stamp, keep) = (Stamp::Exactly(version), Duration::from_secs(3_600));
     let condition = Condition::IfVersion(version);
-    let write = Write { key: key.clone(), bytes: bytes.clone().into(), keep, stamp, condition, news: None };
+    let write = Write {
+        key: key.clone(),
+        bytes: bytes.clone().into(),
+        keep,
+        stamp,
+        condition,
+        news: None,
+        tags: Vec::new(),
+    };
     match store.write(vec![write]).await.expect("answers").pop() {
         Some(Written::Stored(stored)) => {
             assert_eq!(held, Some(stored));

@@ -92,7 +92,15 @@ async fn bare_mget(mut connection: MultiplexedConnection, names: Arc<[String]>) 
 fn entry(key: &Key) -> Write {
     let keep = Duration::from_secs(600);
     let bytes = Bytes::from(vec![b'x'; VALUE_BYTES]);
-    Write { key: key.clone(), bytes, keep, stamp: Stamp::Next, condition: Condition::Always, news: None }
+    Write {
+        key: key.clone(),
+        bytes,
+        keep,
+        stamp: Stamp::Next,
+        condition: Condition::Always,
+        news: None,
+        tags: Vec::new(),
+    }
 }
 
 async fn store_get(store: RedisStore, key: Key) {

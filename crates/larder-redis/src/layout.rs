@@ -5,7 +5,8 @@ use larder_core::{Key, KeyPrefix};
 /// Names keys.
 ///
 /// `<prefix>:{<partition>}v:<key>` is a value, `…l:<key>` its lease, `…r:<key>` the highest revision that its origin gave,
-/// `…s` the partition's sequence, and in the first partition `…m` the nodes that live and `…b` the barriers. The hash tag comes first and the prefix holds no braces,
+/// `…t:<tag>` the partition's keys of a tag, `…s` its sequence, and in the first partition `…m` the nodes that live and
+/// `…b` the barriers. The hash tag comes first and the prefix holds no braces,
 /// so all names of a partition fall into one slot whatever the key holds; the letter behind it keeps them apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -48,6 +49,11 @@ impl Layout {
 
     pub(crate) fn sequence(&self, partition: u16) -> Vec<u8> {
         self.name(partition, b"s", b"")
+    }
+
+    /// The index of a tag: the keys of this partition that bear it.
+    pub(crate) fn tag_index(&self, partition: u16, tag: &[u8]) -> Vec<u8> {
+        self.name(partition, b"t:", tag)
     }
 
     /// What the names of a partition's values begin with.

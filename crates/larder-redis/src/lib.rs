@@ -84,6 +84,7 @@ mod settings;
 mod stamp;
 mod store;
 mod subscription;
+mod tag_index;
 mod tracking;
 mod url;
 mod write;

@@ -18,6 +18,7 @@ pub(crate) struct Scripts {
     pub(crate) members: Script,
     pub(crate) raise: Script,
     pub(crate) barriers: Script,
+    pub(crate) tagged: Script,
 }
 
 impl Scripts {
@@ -40,6 +41,7 @@ impl Scripts {
             members: script(include_str!("scripts/members.lua")),
             raise: script(include_str!("scripts/raise.lua")),
             barriers: script(include_str!("scripts/barriers.lua")),
+            tagged: script(include_str!("scripts/tagged.lua")),
         }
     }
 }

@@ -74,6 +74,11 @@ pub struct RedisSettings {
     /// How many barriers stand at most, 1 to 1 000 000. Beyond, they are all forgotten and every older entry is
     /// invalid. Default: 10 000.
     pub barriers_max: usize,
+    /// Whether tagged entries are listed by tag, in the step that writes them, so that an operator can ask for the keys of
+    /// a tag. It costs each write of a tagged entry some microseconds at the server for each tag, and a place in a sorted
+    /// set for as long as the entry is kept; nothing depends on it. What nodes without it write is not listed. The user
+    /// needs `ZADD`, `ZREM`, `ZRANGEBYSCORE`, `ZSCAN`, `PTTL` and `PEXPIRE`. Default: false.
+    pub tag_index: bool,
     /// Whether `connect` succeeds without reaching a server, which is then sought in the background. Otherwise it fails
     /// at once and says why. Default: false.
     pub lazy: bool,
@@ -145,6 +150,7 @@ impl RedisSettings {
             partitions: 1,
             announce: true,
             barriers_max: 10_000,
+            tag_index: false,
             lazy: false,
         }
     }
@@ -279,6 +285,13 @@ impl RedisSettings {
         self
     }
 
+    /// Sets [`tag_index`](Self::tag_index).
+    #[must_use]
+    pub fn with_tag_index(mut self, tag_index: bool) -> Self {
+        self.tag_index = tag_index;
+        self
+    }
+
     /// Sets [`lazy`](Self::lazy).
     #[must_use]
     pub fn with_lazy(mut self, lazy: bool) -> Self {
@@ -316,6 +329,7 @@ impl fmt::Debug for RedisSettings {
             .field("partitions", &self.partitions)
             .field("announce", &self.announce)
             .field("barriers_max", &self.barriers_max)
+            .field("tag_index", &self.tag_index)
             .field("lazy", &self.lazy)
             .finish_non_exhaustive()
     }

@@ -154,6 +154,7 @@ impl Store for RedisStore {
         capabilities.fleet = true;
         capabilities.barriers = true;
         capabilities.revisions = true;
+        capabilities.tag_index = self.0.settings.tag_index;
         capabilities.max_value_bytes = Some(self.0.settings.max_value_bytes);
         capabilities
     }
@@ -196,6 +197,10 @@ impl Store for RedisStore {
 
     async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
         self.0.scan(prefix, from, limit).await
+    }
+
+    async fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Result<Page> {
+        self.0.tagged(tag, from, limit).await
     }
 
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {

@@ -25,13 +25,15 @@ impl Inner {
     }
 
     fn fill_call(&self, fill: &Fill) -> Cmd {
-        let mut command =
-            self.scripts.fill.call(&[self.layout.value(&fill.key), self.layout.lease(&fill.key)]);
+        let mut keys = vec![self.layout.value(&fill.key), self.layout.lease(&fill.key)];
+        keys.extend(self.tag_indexes(&fill.key, &fill.tags));
+        let mut command = self.scripts.fill.call(&keys);
         command.arg(&lease_bytes(fill.lease)[..]);
-        match self.too_large(fill.bytes.len()) {
-            Some(_) => command.arg(0),
-            None => command.arg(millis(fill.keep)).arg(stamp::stamped(fill.version, &fill.bytes)),
-        };
+        if fill.keep.is_zero() || self.too_large(fill.bytes.len()).is_some() {
+            command.arg(0);
+        } else {
+            command.arg(millis(fill.keep)).arg(stamp::stamped(fill.version, &fill.bytes));
+        }
         command
     }
 
@@ -40,6 +42,10 @@ impl Inner {
         Ok(match reply.number()? {
             0 => Filled::Refused,
             1 => Filled::Stored { awaited: reply.number()? > 0 },
+            _ if fill.keep.is_zero() => {
+                reply.bytes()?;
+                Filled::Stored { awaited: reply.number()? > 0 }
+            }
             _ => Filled::Rejected(self.rejection(fill.bytes.len(), &reply.bytes()?)),
         })
     }
@@ -60,6 +66,7 @@ impl Inner {
             Condition::Always | Condition::IfVersion(_) | Condition::IfLeased(_) => None,
         };
         keys.extend(revision.map(|_| self.layout.revision(key)));
+        keys.extend(self.tag_indexes(key, &write.tags));
         let mut command = self.scripts.write.call(&keys);
         let too_large = self.too_large(write.bytes.len()).is_some();
         command.arg(if too_large { 0 } else { millis(write.keep) });

@@ -35,7 +35,7 @@ impl Cluster {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_keeps_every_promise() {
     let cluster = Cluster::start().await;
-    store_conformance(async || connect(cluster.settings()).await).await;
+    store_conformance(async || connect(cluster.settings().with_tag_index(true)).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ async fn it_keeps_them_over_many_partitions_with_resp2_and_del() {
     let settings = RedisSettings::new(url)
         .with_partitions(16)
         .with_delete_strategy(DeleteStrategy::Del)
+        .with_tag_index(true)
         .with_prefix("we[i]rd*p?ref^ix\\");
     store_conformance(async || connect(settings.clone()).await).await;
 }

@@ -41,6 +41,7 @@ async fn a_fill_above_the_limit_gives_its_lease_back() {
         version: grant.version,
         bytes: Bytes::from(vec![b'x'; 101]),
         keep: KEEP,
+        tags: Vec::new(),
     };
     let filled = store.fill(vec![too_large(2)]).await.expect("it answers");
     assert!(matches!(&filled[..], [Filled::Refused]), "without the lease nothing is touched: {filled:?}");

@@ -352,6 +352,7 @@ async fn what_is_published_and_what_is_announced_arrive_in_one_order() {
         stamp: Stamp::Next,
         condition: Condition::Always,
         news: Some("second".into()),
+        tags: Vec::new(),
     };
     store.write(vec![write]).await.unwrap();
     bus.publish("third".into()).await.unwrap();

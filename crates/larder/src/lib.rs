@@ -31,14 +31,16 @@ pub use cache::{
 pub use clock::{SystemClock, SystemRng};
 #[cfg(feature = "simulation")]
 pub use engine::TaskGate;
-pub use engine::{CleanedUp, Inspection, Invalidated, Matched, Reach, SetOutcome, TierCopy, TierHealth};
+pub use engine::{
+    CleanedUp, Inspection, Invalidated, Matched, Reach, SetOutcome, TagPage, TierCopy, TierHealth,
+};
 #[cfg(feature = "encryption")]
 pub use envelope::{Encryption, SecretKey};
 pub use hub::Subscription;
 pub use key::{Args, CacheKey};
 pub use larder_core::{
-    BoxError, Bus, ClearReason, Clock, Codec, CodecError, CodecId, Error, ErrorKind, Event, Key, KeyError,
-    KeyText, Life, LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, ShortText,
+    BoxError, Bus, ClearReason, Clock, Codec, CodecError, CodecId, Cursor, Error, ErrorKind, Event, Key,
+    KeyError, KeyText, Life, LoadCause, Moment, Namespace, Observer, RejectedPayload, Result, Rng, ShortText,
     StaleReason, Store, TierState, Timestamp, Version,
 };
 pub use load::{IntoLoaded, LoadContext, Loaded, Validator};

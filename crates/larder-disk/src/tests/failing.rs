@@ -107,7 +107,14 @@ async fn reads_go_on(kind: IoKind) {
         assert_eq!(get(&store, "n:a").await.as_deref(), Some(&b"1"[..]));
     }
     let lease = granted(&store, "n:c", 1).await;
-    let fill = Fill { key: key("n:c"), lease, version: lease.version, bytes: "3".into(), keep: HOUR };
+    let fill = Fill {
+        key: key("n:c"),
+        lease,
+        version: lease.version,
+        bytes: "3".into(),
+        keep: HOUR,
+        tags: Vec::new(),
+    };
     assert_eq!(store.fill(vec![fill.clone()]).await.expect_err("fails").kind(), ErrorKind::Unavailable);
     let leased = Condition::IfLeased(granted(&store, "n:d", 2).await);
     let leased = Write { condition: leased, ..write_of("n:d", "4") };

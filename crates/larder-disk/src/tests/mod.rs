@@ -74,7 +74,7 @@ async fn open_faulty(settings: &DiskSettings) -> (DiskStore, Arc<Faults>) {
 
 fn write_of(name: &str, value: impl Into<bytes::Bytes>) -> Write {
     let (stamp, condition) = (Stamp::Next, Condition::Always);
-    Write { key: key(name), bytes: value.into(), keep: HOUR, stamp, condition, news: None }
+    Write { key: key(name), bytes: value.into(), keep: HOUR, stamp, condition, news: None, tags: Vec::new() }
 }
 
 async fn try_put(
@@ -124,7 +124,7 @@ async fn granted(store: &DiskStore, name: &str, token: u128) -> Lease {
 
 async fn fill(store: &DiskStore, name: &str, lease: Lease, value: &str) -> Filled {
     let (bytes, version) = (value.to_owned().into(), Version::new(1));
-    let fill = Fill { key: key(name), lease, version, bytes, keep: HOUR };
+    let fill = Fill { key: key(name), lease, version, bytes, keep: HOUR, tags: Vec::new() };
     store.fill(vec![fill]).await.expect("answers").pop().expect("one answer")
 }
 

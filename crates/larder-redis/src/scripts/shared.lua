@@ -79,3 +79,22 @@ local function living(members, now)
   end
   return alive
 end
+
+-- Lists a value that was stored, KEYS[1], in the indexes of its tags, KEYS[first] and all after it, for as long as it is
+-- kept, and lets go of a few whose time is over: more than come. An index goes with its last member. Nothing depends on
+-- it, so what fails here fails nothing else.
+local function list_under_tags(first, ms)
+  if #KEYS < first then return end
+  local now = now_ms()
+  if failed(now) then return end
+  local key = string.sub(KEYS[1], string.find(KEYS[1], '}', 1, true) + 3)
+  for at = first, #KEYS do
+    local index = KEYS[at]
+    if not failed(redis.pcall('ZADD', index, string.format('%.0f', now + ms), key)) then
+      local left = redis.pcall('PTTL', index)
+      if type(left) ~= 'number' or left < ms then redis.pcall('PEXPIRE', index, string.format('%.0f', ms)) end
+      local over = redis.pcall('ZRANGEBYSCORE', index, '-inf', string.format('%.0f', now), 'LIMIT', 0, 4)
+      if not failed(over) and #over > 0 then redis.pcall('ZREM', index, unpack(over)) end
+    end
+  end
+end

@@ -1,5 +1,5 @@
--- KEYS value lease sequence revision?   ARGV ms(0: not acceptable, remove) version(or next) expected(or '')
--- lease(or '') seen fresh channel(or '') news bytes revision? revision-ms?
+-- KEYS value lease sequence revision? tag-index ...   ARGV ms(0: not acceptable, remove) version(or next)
+-- expected(or '') lease(or '') seen fresh channel(or '') news bytes revision? revision-ms?
 -- {0,n,id} unchanged   {1,n,id} stored as n   {2,n,id,why} removed      (id is '' where the sequence is not asked)
 local news = ARGV[2] == 'next'
 local n, id, changed, fault = tonumber(ARGV[2]), '', false, nil
@@ -14,7 +14,8 @@ if not failed(head) and #head == 16 then
   if first == second and first <= 9007199254740991 then old = first end
 end
 local holding = ARGV[4] == '' or holds(redis.pcall('GET', KEYS[2]), ARGV[4])
-if KEYS[4] and superseded(KEYS[4], ARGV[10]) then holding = false end
+local revision = ARGV[10] and KEYS[4]
+if revision and superseded(revision, ARGV[10]) then holding = false end
 local foreign = ARGV[4] ~= '' and failed(head)
 if not holding or foreign or (ARGV[3] ~= '' and old ~= tonumber(ARGV[3])) or (not news and old and old > n) then
   if holding and foreign then redis.call('UNLINK', KEYS[2]) end
@@ -36,7 +37,8 @@ local gone
 if why then gone = redis.pcall('UNLINK', KEYS[1], KEYS[2]) else gone = redis.pcall('UNLINK', KEYS[2]) end
 if failed(gone) then return gone end
 -- What was written before lets this work without free memory, too.
-if KEYS[4] then redis.call('SET', KEYS[4], ARGV[10], 'PX', ARGV[11]) end
+if revision then redis.call('SET', revision, ARGV[10], 'PX', ARGV[11]) end
+if not why then list_under_tags(revision and 5 or 4, tonumber(ARGV[1])) end
 if news then
   keep_sequence(KEYS[3], n, id)
   if ARGV[7] ~= '' then fault = announce(ARGV[7], n, id, ARGV[8]) end

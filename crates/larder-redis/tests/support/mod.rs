@@ -48,6 +48,7 @@ pub(crate) fn write(text: &str) -> Write {
         stamp: Stamp::Next,
         condition: Condition::Always,
         news: None,
+        tags: Vec::new(),
     }
 }
 
@@ -88,7 +89,7 @@ pub(crate) async fn granted(store: &RedisStore, text: &str, token: u128) -> Gran
 
 pub(crate) async fn fill(store: &RedisStore, text: &str, token: u128, version: Version) -> Filled {
     let lease = Grant { version }.to(Token(token));
-    let fill = Fill { key: key(text), lease, version, bytes: value_of(text), keep: KEEP };
+    let fill = Fill { key: key(text), lease, version, bytes: value_of(text), keep: KEEP, tags: Vec::new() };
     store.fill(vec![fill]).await.expect("it answers").pop().expect("one answer for one question")
 }
 

@@ -116,6 +116,7 @@ impl<'a, S: Store> Scene<'a, S> {
             stamp,
             condition: Condition::Always,
             news: None,
+            tags: Vec::new(),
         }
     }
 
@@ -204,7 +205,8 @@ impl<'a, S: Store> Scene<'a, S> {
 
     /// A fill under the version of its grant.
     pub(crate) fn filling(&self, key: &Key, lease: Lease, bytes: impl Into<Bytes>) -> Fill {
-        Fill { key: key.clone(), lease, version: lease.version, bytes: bytes.into(), keep: LONG }
+        let (key, version, bytes) = (key.clone(), lease.version, bytes.into());
+        Fill { key, lease, version, bytes, keep: LONG, tags: Vec::new() }
     }
 
     pub(crate) async fn fill(&self, fill: Fill) -> Verdict<Filled> {

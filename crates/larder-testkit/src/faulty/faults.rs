@@ -27,6 +27,7 @@ pub enum Op {
     Release,
     Clear,
     Scan,
+    Tagged,
     Len,
     Beat,
     Leave,
@@ -39,7 +40,7 @@ pub enum Op {
 
 impl Op {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Read,
         Self::Fill,
         Self::Write,
@@ -48,6 +49,7 @@ impl Op {
         Self::Release,
         Self::Clear,
         Self::Scan,
+        Self::Tagged,
         Self::Len,
         Self::Beat,
         Self::Leave,
@@ -70,6 +72,7 @@ impl fmt::Display for Op {
             Self::Release => "release",
             Self::Clear => "clear",
             Self::Scan => "scan",
+            Self::Tagged => "tagged",
             Self::Len => "len",
             Self::Beat => "beat",
             Self::Leave => "leave",

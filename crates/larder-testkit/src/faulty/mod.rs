@@ -185,6 +185,10 @@ impl<S: Store> Store for Faulty<S> {
         self.call(Op::Scan, self.inner.scan(prefix, from, limit)).await
     }
 
+    async fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Result<Page> {
+        self.call(Op::Tagged, self.inner.tagged(tag, from, limit)).await
+    }
+
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         self.call(Op::Len, self.inner.len(prefix)).await
     }

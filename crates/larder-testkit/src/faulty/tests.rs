@@ -25,6 +25,7 @@ fn writes(keys: &[Key]) -> Vec<Write> {
         stamp: Stamp::Next,
         condition: Condition::Always,
         news: None,
+        tags: Vec::new(),
     };
     keys.iter().map(write).collect()
 }
@@ -39,7 +40,14 @@ async fn call_all(store: &impl Store) -> Vec<bool> {
     let key = keys(1).remove(0);
     let prefix = KeyPrefix::of(&Namespace::new("ns").unwrap());
     let lease = Grant { version: Version::ZERO }.to(Token(1));
-    let fill = Fill { key: key.clone(), lease, version: Version::ZERO, bytes: Bytes::new(), keep: SECOND };
+    let fill = Fill {
+        key: key.clone(),
+        lease,
+        version: Version::ZERO,
+        bytes: Bytes::new(),
+        keep: SECOND,
+        tags: Vec::new(),
+    };
     let barriers = vec![(Bytes::from_static(b"tag"), Bytes::new())];
     let raise = Raise { barriers, expected: None, keep: SECOND, news: None };
     vec![
@@ -202,7 +210,14 @@ async fn a_rejected_fill_leaves_no_entry_and_no_lease() {
     };
     assert!(matches!(store.read(ask(Token(1))).await.unwrap()[..], [Found::Granted(_)]));
     let lease = Grant { version: Version::ZERO }.to(Token(1));
-    let fill = Fill { key: key.clone(), lease, version: Version::ZERO, bytes: Bytes::new(), keep: SECOND };
+    let fill = Fill {
+        key: key.clone(),
+        lease,
+        version: Version::ZERO,
+        bytes: Bytes::new(),
+        keep: SECOND,
+        tags: Vec::new(),
+    };
     assert!(matches!(store.fill(vec![fill]).await.unwrap()[..], [Filled::Rejected(_)]));
     assert!(matches!(store.read(ask(Token(2))).await.unwrap()[..], [Found::Granted(_)]));
 }

@@ -87,6 +87,7 @@ struct Slot {
 struct Entry {
     stored: Stored,
     dead_at: Moment,
+    tags: Vec<Bytes>,
 }
 
 #[derive(Clone)]
@@ -109,6 +110,7 @@ impl MemoryStore {
         capabilities.fleet = true;
         capabilities.barriers = true;
         capabilities.revisions = true;
+        capabilities.tag_index = true;
         let state = Mutex::new(State::begin(0, 0, Books::begin(0, FIRST_HISTORY)));
         Self {
             shelf: Arc::new(Shelf { clock: Box::new(clock), state }),
@@ -197,6 +199,14 @@ impl MemoryStore {
         Ok(state)
     }
 
+    fn open_for_tags(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.open()?;
+        if !self.capabilities.tag_index {
+            return Err(Error::new(ErrorKind::Unsupported, "the store does not list the keys of a tag"));
+        }
+        Ok(state)
+    }
+
     fn open_for_fleet(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.open()?;
         if !self.capabilities.fleet {
@@ -248,7 +258,8 @@ impl MemoryStore {
             return Filled::Rejected(error);
         }
         let awaited = slot.lease.as_ref().is_some_and(|lease| lease.awaited);
-        *slot = Slot::holding(fill.version, fill.bytes, now.after(fill.keep));
+        let stored = Stored { version: fill.version, bytes: fill.bytes };
+        *slot = Slot::holding(Entry { stored, dead_at: now.after(fill.keep), tags: fill.tags });
         Filled::Stored { awaited }
     }
 
@@ -280,7 +291,9 @@ impl MemoryStore {
             Stamp::Exactly(version) => version,
             Stamp::Next => self.next(state, write.news.as_ref())?,
         };
-        state.slots.insert(write.key.to_bytes(), Slot::holding(version, write.bytes, now.after(write.keep)));
+        let stored = Stored { version, bytes: write.bytes };
+        let entry = Entry { stored, dead_at: now.after(write.keep), tags: write.tags };
+        state.slots.insert(write.key.to_bytes(), Slot::holding(entry));
         Ok(Written::Stored(version))
     }
 
@@ -299,6 +312,21 @@ impl MemoryStore {
         }
         Ok(Version::new(tip.number))
     }
+}
+
+fn after(from: Cursor) -> Bound<Bytes> {
+    if from == Cursor::START { Bound::Unbounded } else { Bound::Excluded(from.0) }
+}
+
+/// The first of these, and where to go on.
+fn page<'a>(mut rest: impl Iterator<Item = (&'a Bytes, &'a Entry)>, limit: usize) -> Page {
+    let line = |(key, entry): (&Bytes, &Entry)| PageEntry {
+        key: key.clone(),
+        stored_bytes: Some(entry.stored.bytes.len() as u64),
+    };
+    let entries: Vec<PageEntry> = rest.by_ref().take(limit.max(1)).map(line).collect();
+    let next = rest.next().and_then(|_| entries.last()).map(|last| Cursor(last.key.clone()));
+    Page { entries, next }
 }
 
 impl Shelf {
@@ -375,12 +403,8 @@ impl State {
 }
 
 impl Slot {
-    fn holding(version: Version, bytes: Bytes, dead_at: Moment) -> Self {
-        Self {
-            entry: Some(Entry { stored: Stored { version, bytes }, dead_at }),
-            lease: None,
-            foreign: false,
-        }
+    fn holding(entry: Entry) -> Self {
+        Self { entry: Some(entry), lease: None, foreign: false }
     }
 
     fn live(&self, now: Moment) -> Option<&Entry> {
@@ -491,18 +515,14 @@ impl Store for MemoryStore {
 
     async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
         let (state, now) = (self.open_for_scan()?, self.now());
-        let after = if from == Cursor::START { Bound::Unbounded } else { Bound::Excluded(from.0) };
-        let mut rest = state.live_keys(&prefix, after, now);
-        let entries: Vec<PageEntry> = rest
-            .by_ref()
-            .take(limit.max(1))
-            .map(|(key, entry)| PageEntry {
-                key: key.clone(),
-                stored_bytes: Some(entry.stored.bytes.len() as u64),
-            })
-            .collect();
-        let next = rest.next().and_then(|_| entries.last()).map(|last| Cursor(last.key.clone()));
-        Ok(Page { entries, next })
+        Ok(page(state.live_keys(&prefix, after(from), now), limit))
+    }
+
+    async fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Result<Page> {
+        let (state, now) = (self.open_for_tags()?, self.now());
+        let all = KeyPrefix::all();
+        let rest = state.live_keys(&all, after(from), now);
+        Ok(page(rest.filter(|(_, entry)| entry.tags.contains(&tag)), limit))
     }
 
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {

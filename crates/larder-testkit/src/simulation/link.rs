@@ -310,6 +310,10 @@ impl Store for Link {
         Ok(Page { entries, next })
     }
 
+    async fn tagged(&self, _: Bytes, _: Cursor, _: usize) -> Result<Page> {
+        Err(unsupported("the store does not list the keys of a tag"))
+    }
+
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {
         self.call(move |server, caller| (server.keys(&prefix, caller.now_ms).len() as u64, None)).await
     }

@@ -442,6 +442,7 @@ mod tests {
             stamp,
             condition: Condition::Always,
             news: None,
+            tags: Vec::new(),
         }
     }
 
@@ -474,7 +475,7 @@ mod tests {
         server.forget(Forget::Leases, || true);
         let (bytes, keep) = (Bytes::new(), Duration::from_secs(1));
         let lease = Grant { version: Version::ZERO }.to(Token(5));
-        let fill = Fill { key: key(), lease, version: Version::ZERO, bytes, keep };
+        let fill = Fill { key: key(), lease, version: Version::ZERO, bytes, keep, tags: Vec::new() };
         assert!(matches!(server.fill(vec![fill], caller(1, 0))[..], [Filled::Refused]));
         server.forget(Forget::Sequence, || false);
         let (_, told) = server.remove(&[key().into()], Caller { fresh: 9, ..caller(2, 0) });

@@ -240,6 +240,7 @@ impl Store for Mutant {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.inner.capabilities();
         capabilities.scan &= !self.is(ListsWhatItSaysItCannot);
+        capabilities.tag_index &= !self.is(ListsTagsItSaysItCannot);
         capabilities
     }
 
@@ -303,14 +304,19 @@ impl Store for Mutant {
             if self.is(FillDropsItsVersion) {
                 fill.version = Version::ZERO;
             }
-            if self.is(EntriesNeverEnd) {
+            if self.is(EntriesNeverEnd) || self.is(NoTimeIsForever) && fill.keep.is_zero() {
                 fill.keep = LONG;
+            }
+            if self.is(TagsOfFillsAreLost) {
+                fill.tags.clear();
             }
             let key = fill.key.clone();
             if self.is(FillIgnoresToken) {
-                let Fill { key, bytes, keep, version, .. } = fill;
+                let Fill { key, bytes, keep, version, tags, .. } = fill;
                 let (stamp, condition) = (Stamp::Exactly(version), Condition::Always);
-                self.inner.write(vec![Write { key, bytes, keep, stamp, condition, news: None }]).await?;
+                self.inner
+                    .write(vec![Write { key, bytes, keep, stamp, condition, news: None, tags }])
+                    .await?;
                 filled.push(Filled::Stored { awaited: false });
                 continue;
             }
@@ -424,6 +430,17 @@ impl Store for Mutant {
         }
         let mut page = self.inner.scan(prefix, from, limit).await?;
         if self.is(ScanStopsAfterAPage) {
+            page.next = None;
+        }
+        Ok(page)
+    }
+
+    async fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Result<Page> {
+        if self.is(TagsAreIgnored) {
+            return self.inner.scan(KeyPrefix::all(), from, limit).await;
+        }
+        let mut page = self.inner.tagged(tag, from, limit).await?;
+        if self.is(TagStopsAfterAPage) {
             page.next = None;
         }
         Ok(page)

@@ -45,7 +45,8 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// nested in this one, and of others with a tag of that name, stay.
     ///
     /// It costs the same for one entry as for a million: a number is drawn and kept under the tag's name, and entries
-    /// that are older than it are not answered any more; what is left of them in a store goes when its time is over.
+    /// that are older than it are not answered any more; what is left of them in a store goes when its time is over, or
+    /// when a reader without a loader meets it.
     /// Loads that began before are given to their callers and kept nowhere, also if they bear the tag only at their end.
     ///
     /// # Errors
@@ -168,7 +169,7 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
         everywhere(&self.scope.core, None, invalidated).await
     }
 
-    fn covered(&self) -> Covered {
+    pub(super) fn covered(&self) -> Covered {
         Covered::of(&self.scope.space.name)
     }
 

@@ -5,6 +5,7 @@ mod builder;
 mod epoch;
 mod hit;
 mod invalidate;
+mod listing;
 mod many;
 mod matching;
 mod reading;

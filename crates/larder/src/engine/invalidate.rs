@@ -247,7 +247,7 @@ impl Scope {
             if self.is_outdated(place, &spot.key, stored.version) && !ablated!(ExpireRevives) {
                 break;
             }
-            let Ok(write) = self.expired(spot, &stored, stamp) else { break };
+            let Ok(write) = self.expired(place, spot, &stored, stamp) else { break };
             let Ok(written) = tier.write(&self.core, vec![write]).await else {
                 break;
             };
@@ -262,7 +262,13 @@ impl Scope {
         removed.expect("one key, one answer").map(|version| (version, None))
     }
 
-    fn expired(&self, spot: &Spot, stored: &Stored, stamp: Stamp) -> Result<Write, RejectedPayload> {
+    fn expired(
+        &self,
+        place: usize,
+        spot: &Spot,
+        stored: &Stored,
+        stamp: Stamp,
+    ) -> Result<Write, RejectedPayload> {
         let held = self.open(&spot.key, stored, self.note(&spot.key))?;
         let deadlines = held.entry.deadlines.ended(self.core.now());
         let bytes = envelope::shorten_deadlines(
@@ -276,7 +282,8 @@ impl Scope {
         let condition = Condition::IfVersion(stored.version);
         let news = || News::Expired(vec![(spot.key.clone(), Version::ZERO)]);
         let news = (stamp == Stamp::Next).then(|| self.core.announcement(news)).flatten();
-        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition, news })
+        let tags = self.listed_tags(place, held.entry.extra.as_deref());
+        Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition, news, tags })
     }
 
     pub(crate) fn expire_in_memory(&self, spot: &Spot, version: Version) {

@@ -19,7 +19,9 @@ mod revision;
 mod seal;
 mod space;
 mod store;
+mod swap;
 mod sync;
+mod tagged;
 mod tasks;
 mod tier;
 mod upkeep;
@@ -59,6 +61,7 @@ pub use {
     inspect::{Inspection, TierCopy, TierHealth},
     invalidate::{Invalidated, Reach},
     matching::Matched,
+    tagged::TagPage,
 };
 
 use self::{
@@ -66,6 +69,7 @@ use self::{
     flight::Flights,
     keylock::KeyLocks,
     registry::Registry,
+    swap::SWEEPS_MAX,
     sync::{Sync, Wakes},
     waits::WaitGraph,
 };
@@ -140,6 +144,8 @@ pub(crate) struct Core {
     pub(crate) policy: Policy,
     /// How many loads may run without leases.
     pub(crate) unleased: Semaphore,
+    /// How many dead entries may be removed at once.
+    sweeps: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
     /// What the tasks pass before they run.
     gate: Gate,
@@ -206,6 +212,7 @@ impl Core {
             writes: Arc::new(Semaphore::new(settings.writes_max)),
             policy,
             unleased: Semaphore::new(settings.unleased_loads_max),
+            sweeps: Arc::new(Semaphore::new(SWEEPS_MAX)),
             tasks: TaskTracker::new(),
             gate,
             runtime,

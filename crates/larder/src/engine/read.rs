@@ -216,6 +216,7 @@ impl Scope {
                         access,
                         leases,
                         candidate,
+                        dead: Vec::new(),
                         passed: smallvec![],
                         answered,
                         replaces,

@@ -82,7 +82,8 @@ impl Scope {
         let (bytes, keep) = self.sealed_for_fill(place, kept)?;
         let key = kept.item.spot.key.clone();
         let news = self.core.announcement(|| News::Refreshed(vec![(key.clone(), Version::ZERO)]));
-        Some(Write { key, bytes, keep, stamp: Stamp::Next, condition, news })
+        let tags = self.tags_of(place, &kept.making);
+        Some(Write { key, bytes, keep, stamp: Stamp::Next, condition, news, tags })
     }
 
     fn renewed(&self, place: usize, kept: &mut Keeping, written: Written) {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder_core::{
-    Condition, Error, ErrorKind, Event, Fill, Filled, Found, Key, LeaseFor, LeaseRequest, Moment, Read,
-    Stamp, Store, Stored, Version, Write, Written,
+    Condition, Error, ErrorKind, Event, Fill, Filled, Key, Moment, Stamp, Stored, Version, Write, Written,
 };
 use smallvec::SmallVec;
 
@@ -14,6 +13,7 @@ use super::{
     flight::{Landed, Purpose},
     lease::Lease,
     seal::{Encoded, Held, Making},
+    swap::Replacement,
     walk::{Access, Item, Plan},
 };
 use crate::{
@@ -162,7 +162,8 @@ impl Scope {
     fn fill(&self, place: usize, kept: &mut Keeping) -> Option<Fill> {
         let lease = kept.item.lease_at(place)?.shown();
         let (bytes, keep) = self.sealed_for_fill(place, kept)?;
-        Some(Fill { key: kept.item.spot.key.clone(), lease, version: kept.version, bytes, keep })
+        let (key, tags) = (kept.item.spot.key.clone(), self.tags_of(place, &kept.making));
+        Some(Fill { key, lease, version: kept.version, bytes, keep, tags })
     }
 
     /// The same for a store whose lease is held.
@@ -240,7 +241,8 @@ impl Scope {
         for kept in keeping.iter().filter(|kept| kept.fate == Fate::Kept && self.still_stands(&kept.item)) {
             if let Some((bytes, keep)) = self.sealed(place, kept) {
                 let (key, stamp) = (kept.item.spot.key.clone(), Stamp::Exactly(kept.version));
-                writes.push(Write { key, bytes, keep, stamp, condition: Condition::Always, news: None });
+                let (condition, tags) = (Condition::Always, self.tags_of(place, &kept.making));
+                writes.push(Write { key, bytes, keep, stamp, condition, news: None, tags });
                 writing.push(kept);
             }
         }
@@ -348,8 +350,9 @@ impl Scope {
             let deadlines = held.entry.deadlines.at_most(spans.deadlines(now));
             let Some(bytes) = self.resealed(key, found, held, &deadlines) else { continue };
             let keep = now.until(deadlines.fallback);
+            let tags = self.listed_tags(lease.place, held.entry.extra.as_deref());
             let (key_of, version) = (key.clone(), found.version);
-            let fill = Fill { key: key_of, lease: lease.shown(), version, bytes, keep };
+            let fill = Fill { key: key_of, lease: lease.shown(), version, bytes, keep, tags };
             let tier = self.core.store(lease.place);
             if let Ok(filled) = tier.fill(&self.core, vec![fill]).await {
                 match filled.first() {
@@ -384,8 +387,12 @@ impl Scope {
         };
         if let Some((bytes, deadlines)) = anew {
             let (scope, key, stored) = (self.clone(), key.clone(), stored.clone());
-            self.core
-                .spawn(async move { scope.replace(place, key, &stored, bytes, deadlines.fallback).await });
+            let by = Replacement {
+                bytes,
+                until: deadlines.fallback,
+                tags: self.listed_tags(place, held.entry.extra.as_deref()),
+            };
+            self.core.spawn(async move { scope.replace(place, &key, &stored, by).await });
         }
     }
 
@@ -413,29 +420,6 @@ impl Scope {
         let making = making.stamped(entry.stamp);
         let encoded = self.encode(&making).ok()?;
         self.seal(key, &making, &encoded, place).ok().map(|(bytes, _)| bytes)
-    }
-
-    /// Replaces the very entry that was read, under its version. A load may replace an entry without drawing a new
-    /// version, so comparing versions would not do: the lease keeps loads away while the bytes are compared. If it
-    /// does not happen now, it happens at a later read.
-    async fn replace(&self, place: usize, key: Key, read: &Stored, bytes: Bytes, until: Moment) {
-        let tier = self.core.store(place);
-        if !tier.capabilities.leases {
-            return;
-        }
-        let token = self.core.token();
-        let lease = LeaseRequest { when: LeaseFor::Refresh, token, ttl: self.core.settings.lease };
-        let question = |lease| vec![Read { key: key.clone(), lease }];
-        let granted = tier.read(&self.core, "lease", question(Some(lease))).await;
-        let Ok(Some(Found::Granted(grant))) = granted.map(|found| found.into_iter().next()) else { return };
-        let there = tier.read(&self.core, "read", question(None)).await;
-        let keep = self.core.now().until(until);
-        if matches!(there.as_deref(), Ok([Found::Hit(stored)]) if stored == read) && !keep.is_zero() {
-            let fill = Fill { key, lease: grant.to(token), version: read.version, bytes, keep };
-            drop(tier.fill(&self.core, vec![fill]).await);
-        } else {
-            drop(tier.call(&self.core, "release", tier.store.release(key, token)).await);
-        }
     }
 
     /// An entry that no tier keeps, for the callers alone.

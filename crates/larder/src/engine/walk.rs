@@ -71,6 +71,8 @@ pub(crate) struct Item {
     pub(crate) leases: SmallVec<[Lease; 2]>,
     /// The best entry past its time.
     pub(crate) candidate: Option<(usize, Entry)>,
+    /// What barriers had made dead, and where.
+    pub(crate) dead: Vec<(usize, Stored)>,
     /// The stores that have an entry which is no answer, and its version.
     pub(crate) passed: SmallVec<[(usize, Version); 2]>,
     /// Its caller has an answer already and does not wait for this.
@@ -90,7 +92,7 @@ impl Scope {
             items = self.ask(place, plan, items, loader.is_some()).await;
         }
         let Some(loader) = loader else {
-            return items.into_iter().for_each(|item| self.land_unfound(item));
+            return items.into_iter().for_each(|item| self.land_unfound(plan, item));
         };
         for item in &items {
             self.account(plan, item);
@@ -242,6 +244,7 @@ impl Scope {
             Ok(mut held) => {
                 if !self.stands(place, &item.spot.key, &mut held.entry).await {
                     self.reject(place, item, RejectedPayload::Outdated);
+                    item.dead.push((place, stored.clone()));
                     return None;
                 }
                 held.life = classify(&held.entry.deadlines, self.core.now());
@@ -358,7 +361,13 @@ impl Scope {
     }
 
     /// No loader: lands with the best there is, or with a miss.
-    fn land_unfound(&self, mut item: Item) {
+    fn land_unfound(&self, plan: &Plan, mut item: Item) {
+        // A load would have replaced it.
+        for (place, dead) in std::mem::take(&mut item.dead) {
+            if plan.write.has(place) {
+                self.sweep(place, &item.spot.key, dead);
+            }
+        }
         let now = self.core.now();
         // The walk took its time.
         item.candidate.take_if(|(_, entry)| classify(&entry.deadlines, now) == Life::Dead);

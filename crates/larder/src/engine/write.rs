@@ -207,7 +207,8 @@ impl Scope {
                     let news = self.core.dropping(authority, &key);
                     let newer = setting.revision.filter(|_| authority).map(Condition::IfNewer);
                     let condition = newer.unwrap_or(Condition::Always);
-                    writes.push(Write { key, bytes, keep, stamp, condition, news });
+                    let tags = self.tags_of(place, &setting.making);
+                    writes.push(Write { key, bytes, keep, stamp, condition, news, tags });
                     writing.push(setting);
                 }
                 Some(Err(error)) => {

@@ -96,6 +96,8 @@ counts! {
     expirations,
     /// Entries warmed.
     warmed,
+    /// Entries that a barrier had made dead, removed from a store when somebody met them there.
+    swept,
 }
 
 /// How often one tier had what a namespace asked for.

@@ -26,6 +26,8 @@ mod refreshing;
 mod settings;
 mod shutdown;
 mod support;
+mod sweeping;
+mod tagged;
 mod versioned;
 mod warming;
 mod watching;

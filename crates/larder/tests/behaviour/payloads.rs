@@ -26,6 +26,7 @@ async fn plant(fleet: &Fleet, n: u64, bytes: impl Into<Bytes>) {
         stamp: Stamp::Next,
         condition: Condition::Always,
         news: None,
+        tags: Vec::new(),
     };
     fleet.shared.write(vec![write]).await.unwrap();
 }

@@ -29,6 +29,12 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     )
     .await;
     run.check("a fill is kept as long as it was told", LEASES, fill_keep_ends).await;
+    run.check(
+        "a fill that is kept for no time removes what is there and uses its lease up",
+        LEASES,
+        fill_keeps_nothing,
+    )
+    .await;
     run.check("a fill without a lease, or with another's token, changes nothing", LEASES, wrong_token).await;
     run.check(
         "the holder of a lease who asks again is granted it as it was",
@@ -153,6 +159,20 @@ async fn fill_keep_ends<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     scene.wait(SHORT * 20).await;
     scene.lacks(&brief, "past the time the fill was kept for").await?;
     scene.holds(&lasting, b"loaded", "after the lease's time, within the entry's").await
+}
+
+async fn fill_keeps_nothing<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    scene.put(&key, "value").await?;
+    let (token, grant) = scene.grant(&key, LeaseFor::Refresh, LONG).await?;
+    let nothing = |token| Fill { keep: Duration::ZERO, ..scene.filling(&key, grant.to(token), "") };
+    scene.refuses(nothing(scene.token()), "with another's token").await?;
+    scene.holds(&key, b"value", "after a fill with another's token").await?;
+    let filled = scene.fill(nothing(token)).await?;
+    ensure!(matches!(filled, Filled::Stored { .. }), "it was answered {filled:?}");
+    scene.lacks(&key, "after a fill that is kept for no time").await?;
+    ensure!(!scene.is_held(&key).await?, "its lease still stands");
+    Ok(())
 }
 
 async fn wrong_token<S: Store>(scene: &Scene<'_, S>) -> Verdict {
@@ -368,14 +388,16 @@ async fn ask_in_vain<S: Store>(scene: &Scene<'_, S>, key: &Key, when: LeaseFor) 
 }
 
 async fn fill_tells_of_waiters<S: Store>(scene: &Scene<'_, S>) -> Verdict {
-    for (n, asked) in [None, Some(LeaseFor::Miss), Some(LeaseFor::Refresh), None].into_iter().enumerate() {
+    let asked = [None, Some(LeaseFor::Miss), Some(LeaseFor::Refresh), None];
+    let cases = asked.iter().flat_map(|asked| [(*asked, LONG), (*asked, Duration::ZERO)]);
+    for (n, (asked, keep)) in cases.enumerate() {
         let key = scene.key(n.to_string());
         let (token, grant) = scene.grant(&key, LeaseFor::Miss, LONG).await?;
         if let Some(when) = asked {
             ask_in_vain(scene, &key, when).await?;
             ask_in_vain(scene, &key, when).await?;
         }
-        let filled = scene.fill(scene.filling(&key, grant.to(token), "value")).await?;
+        let filled = scene.fill(Fill { keep, ..scene.filling(&key, grant.to(token), "value") }).await?;
         let told = matches!(filled, Filled::Stored { awaited } if awaited == asked.is_some());
         ensure!(told, "asked for by another: {asked:?}; the fill was answered {filled:?}");
     }

@@ -12,6 +12,7 @@ mod listing;
 mod races;
 mod reopen;
 mod revisions;
+mod tagged;
 mod versions;
 
 use std::time::Duration;
@@ -116,6 +117,7 @@ impl<M> StoreConformance<M> {
         leased::run(&mut run).await;
         revisions::run(&mut run).await;
         listing::run(&mut run).await;
+        tagged::run(&mut run).await;
         fleet::run(&mut run).await;
         barriers::run(&mut run).await;
         races::run(&mut run).await;
@@ -160,6 +162,10 @@ const NO_BARRIERS: Needs = |can| !can.barriers;
 const REVISIONS: Needs = |can| can.revisions;
 const NO_REVISIONS: Needs = |can| !can.revisions;
 const REVISIONS_AND_LEASES: Needs = |can| can.revisions && can.leases;
+const TAG_INDEX: Needs = |can| can.tag_index;
+const NO_TAG_INDEX: Needs = |can| !can.tag_index;
+const TAG_INDEX_AND_REVISIONS: Needs = |can| can.tag_index && can.revisions;
+const TAG_INDEX_AND_LEASES: Needs = |can| can.tag_index && can.leases;
 const SHARED_LEASES: Needs = |can| can.leases && can.shared;
 const LEASES_AND_SEQUENCE: Needs = |can| can.leases && can.sequence;
 

@@ -36,7 +36,7 @@ mod plan;
 mod table;
 
 pub(crate) use floors::{Slots, TagFloors};
-pub(crate) use name::{Name, NamespaceNames, Scope, Target, epoch_name};
+pub(crate) use name::{Name, NamespaceNames, Scope, Target, epoch_name, tag_text};
 pub(crate) use note::{Rule, key_rules};
 pub(crate) use plan::{Plan, Raising};
 pub(crate) use table::{Judgement, Table};

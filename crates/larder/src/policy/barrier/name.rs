@@ -179,7 +179,7 @@ pub(crate) fn epoch_name(scope: &Scope) -> Bytes {
 }
 
 /// What the names of a tag in a scope have in common, whatever the verb.
-pub(super) fn tag_text(scope: &Scope, tag: &str) -> Bytes {
+pub(crate) fn tag_text(scope: &Scope, tag: &str) -> Bytes {
     tag_name(Verb::Remove, scope, tag).slice(2..)
 }
 
