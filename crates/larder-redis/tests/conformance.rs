@@ -1,9 +1,14 @@
 //! The promises of every store, kept by real servers.
 
+use std::time::Duration;
+
 use larder_redis::{DeleteStrategy, RedisSettings, RedisStore};
 use larder_testkit::{RedisOptions, RedisServer, store_conformance, store_reopen_conformance};
 
-async fn connect(settings: RedisSettings) -> RedisStore {
+/// Promises are judged here, not how fast a loaded machine is.
+async fn connect(mut settings: RedisSettings) -> RedisStore {
+    settings.connect_timeout = Duration::from_secs(20);
+    settings.command_timeout = Duration::from_secs(20);
     RedisStore::connect(settings).await.expect("a server runs")
 }
 
