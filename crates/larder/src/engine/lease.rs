@@ -8,7 +8,8 @@ use larder_core::{Event, Found, LeaseFor, LeaseRequest, Life, Read, Store, Token
 use super::{
     Scope,
     flight::{Landed, Purpose},
-    walk::{Access, Item, Plan},
+    item::{Access, Item},
+    walk::Plan,
 };
 
 /// The first pause before a held lease is asked for again; it doubles up to [`LONGEST_PAUSE`].

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     MEMORY, Scope,
     flight::{Landed, Purpose},
+    item::{Access, Item},
     lease::granted,
     seal::{Lives, Making},
     store::Loadable,
     waits::{Job, as_job},
-    walk::{Access, Item, Plan},
+    walk::Plan,
 };
 use crate::{
     load::{Details, ErasedLoader, LoadItem, Loaded, Validator, What},

@@ -6,6 +6,7 @@ mod epoch;
 mod flight;
 mod inspect;
 mod invalidate;
+mod item;
 mod keylock;
 mod lease;
 mod load;
@@ -20,6 +21,7 @@ mod seal;
 mod space;
 mod store;
 mod swap;
+mod sweep;
 mod sync;
 mod tagged;
 mod tasks;
@@ -69,7 +71,7 @@ use self::{
     flight::Flights,
     keylock::KeyLocks,
     registry::Registry,
-    swap::SWEEPS_MAX,
+    sweep::SWEEPS_MAX,
     sync::{Sync, Wakes},
     waits::WaitGraph,
 };

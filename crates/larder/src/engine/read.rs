@@ -15,9 +15,10 @@ use tokio::{sync::watch, time::Sleep};
 use super::{
     Core, MEMORY, Scope,
     flight::{FlightKey, Joined, Landed, Phase, Purpose},
+    item::{Access, Item},
     space::Spot,
     waits::{Job, is_loading, reentrant},
-    walk::{Access, Item, Plan},
+    walk::Plan,
     wants::{Accept, Answered, Quick, Wants},
 };
 use crate::{
@@ -216,7 +217,7 @@ impl Scope {
                         access,
                         leases,
                         candidate,
-                        dead: Vec::new(),
+                        dead: smallvec![],
                         passed: smallvec![],
                         answered,
                         replaces,

@@ -10,11 +10,12 @@ use larder_core::{Condition, Event, Filled, LoadCause, Result, Stamp, Version, W
 use super::{
     Scope, TierSet,
     flight::{Landed, Purpose},
+    item::Item,
     read::{Departed, Patience},
     seal::Lives,
     space::Spot,
     store::{Fate, Keeping},
-    walk::{Item, Plan},
+    walk::Plan,
     wants::{Accept, Wants},
 };
 use crate::{

@@ -11,10 +11,11 @@ use smallvec::SmallVec;
 use super::{
     MEMORY, Scope,
     flight::{Landed, Purpose},
+    item::{Access, Item},
     lease::Lease,
     seal::{Encoded, Held, Making},
     swap::Replacement,
-    walk::{Access, Item, Plan},
+    walk::Plan,
 };
 use crate::{
     memory::Put,

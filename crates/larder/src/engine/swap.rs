@@ -1,21 +1,15 @@
-//! Replacing or removing the very entry that a store held when it was read, and never a newer one.
+//! Replacing the very entry that a store held when it was read, by another or by nothing, and never a newer one.
 //!
 //! A load may replace an entry without drawing a new version, so comparing versions would not do: a lease keeps loads
 //! away while the bytes are compared, and whatever is written on request voids it. What does not succeed now does so at a
 //! later read.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use larder_core::{Fill, Filled, Found, Key, Lease, LeaseFor, LeaseRequest, Moment, Read, Stored};
 
 use super::{Scope, lease};
-use crate::stats::Count;
-
-/// How many dead entries are removed at once; those beyond are left to who meets them next.
-pub(super) const SWEEPS_MAX: usize = 16;
-/// How long a load of the key may have to wait should this process die while it removes a dead entry.
-const SWEEP_LEASE: Duration = Duration::from_millis(500);
 
 /// What takes the place of an entry.
 pub(super) struct Replacement {
@@ -37,28 +31,8 @@ impl Scope {
         self.fill_seized(place, fill).await;
     }
 
-    /// Removes an entry that a barrier made dead, behind the back of who met it: it is read by nobody any more, and its
-    /// own time may be a day away. No number is drawn and nobody is told, since nobody has it.
-    pub(super) fn sweep(&self, place: usize, key: &Key, dead: Stored) {
-        let Ok(turn) = Arc::clone(&self.core.sweeps).try_acquire_owned() else { return };
-        let (scope, key) = (self.clone(), key.clone());
-        self.core.spawn(async move {
-            scope.sweep_away(place, key, &dead).await;
-            drop(turn);
-        });
-    }
-
-    async fn sweep_away(&self, place: usize, key: Key, dead: &Stored) {
-        let Some(lease) = self.seize(place, &key, dead, SWEEP_LEASE).await else { return };
-        let (version, keep) = (dead.version, Duration::ZERO);
-        let fill = Fill { key, lease, version, bytes: Bytes::new(), keep, tags: Vec::new() };
-        if self.fill_seized(place, fill).await {
-            self.count(Count::swept, 1);
-        }
-    }
-
     /// Takes the lease of an entry if it is still the one that was read.
-    async fn seize(&self, place: usize, key: &Key, read: &Stored, ttl: Duration) -> Option<Lease> {
+    pub(super) async fn seize(&self, place: usize, key: &Key, read: &Stored, ttl: Duration) -> Option<Lease> {
         let tier = self.core.store(place);
         if !tier.capabilities.leases {
             return None;
@@ -78,7 +52,7 @@ impl Scope {
     }
 
     /// Fills under a lease that was taken so. Answers whether the store did it.
-    async fn fill_seized(&self, place: usize, fill: Fill) -> bool {
+    pub(super) async fn fill_seized(&self, place: usize, fill: Fill) -> bool {
         let key = fill.key.clone();
         let filled = self.core.store(place).fill(&self.core, vec![fill]).await;
         let stored = matches!(filled.as_deref(), Ok([Filled::Stored { .. }]));

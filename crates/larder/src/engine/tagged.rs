@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use larder_core::{Cursor, Error, ErrorKind, Found, Key, Life, Read, Result, Store, Stored};
 
-use super::{Scope, seal::Making};
+use super::{Scope, seal::Making, sweep::Dead};
 use crate::{policy::barrier::tag_text, value::Extra};
 
 /// How many keys a page may be asked for.
@@ -62,10 +62,10 @@ impl Scope {
         let mut keys = Vec::new();
         for entries in page.entries.chunks(READ_AT_ONCE) {
             let listed = entries.iter().filter_map(|entry| Key::from_escaped(entry.key.clone()).ok());
-            let mut listed: Vec<Key> = listed.filter(|key| !tier.owes(key)).collect();
+            let listed: Vec<Key> = listed.filter(|key| self.is_own(key) && !tier.owes(key)).collect();
             let reads = listed.iter().map(|key| Read { key: key.clone(), lease: None }).collect();
             let found = tier.read(&self.core, "tagged", reads).await?;
-            for (key, found) in listed.drain(..).zip(found) {
+            for (key, found) in listed.into_iter().zip(found) {
                 if let Found::Hit(stored) = found
                     && self.bears(place, &key, stored, tag).await
                 {
@@ -74,6 +74,12 @@ impl Scope {
             }
         }
         Ok(TagPage { keys, next: page.next })
+    }
+
+    /// Whether a key is one of this namespace: whoever else writes to the store may have listed anything there.
+    fn is_own(&self, key: &Key) -> bool {
+        let own = self.core.scope_of(key).is_some_and(|scope| scope.space.id == self.space.id);
+        own && !self.space.is_over(key)
     }
 
     fn indexing_place(&self) -> Result<usize> {
@@ -86,9 +92,6 @@ impl Scope {
     /// Whether a stored entry bears a tag and stands. What a barrier made dead is removed. Floors are not asked: a key's
     /// neighbours raise them too, and a reader who is told to doubt an entry for a while does not make it go.
     async fn bears(&self, place: usize, key: &Key, stored: Stored, tag: &str) -> bool {
-        if self.space.is_over(key) {
-            return false;
-        }
         let Ok(mut held) = self.open(key, &stored, self.note(key)) else { return false };
         let extra = held.entry.extra.as_deref();
         if held.life == Life::Dead || !extra.is_some_and(|extra| extra.tags.iter().any(|own| **own == *tag)) {
@@ -96,7 +99,7 @@ impl Scope {
         }
         let stands = self.stands(place, key, &mut held.entry).await;
         if !stands {
-            self.sweep(place, key, stored);
+            self.sweep(place, key, Dead::of(&stored, &held.entry));
         }
         stands
     }

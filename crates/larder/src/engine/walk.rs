@@ -1,28 +1,24 @@
 //! One walk through the tiers: memory again, then store by store, then the loader. Runs in a task of its own.
 
 use larder_core::{
-    Event, Found, LeaseFor, LeaseRequest, Life, LoadCause, Read, RejectedPayload, Stored, Token, Version,
+    Event, Found, LeaseFor, LeaseRequest, Life, LoadCause, Read, RejectedPayload, Stored, Token,
 };
-use smallvec::SmallVec;
 
 use super::{
     MEMORY, Scope, TierSet,
-    flight::{Landed, Landing, Purpose},
-    lease::Lease,
+    flight::{Landed, Purpose},
+    item::{Access, Item},
     seal::{Held, Lives},
-    space::Spot,
+    sweep::Dead,
     waits::Job,
 };
 use crate::{
     load::ErasedLoader,
     memory::{Put, Resident},
-    policy::{coherence::ReadVersion, freshness::classify},
+    policy::freshness::classify,
     stats::{Count, Outcome},
     value::Entry,
 };
-
-/// Copies of one entry end at the same time but for the rounding of two clocks.
-const SAME_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What a flight is to do.
 #[derive(Clone, Debug)]
@@ -36,49 +32,6 @@ pub(crate) struct Plan {
     /// Whoever waits for it was counted when it waited for another.
     pub(crate) counted: bool,
     pub(crate) lives: Lives,
-}
-
-/// What a flight knows of a store, for one key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Access {
-    #[default]
-    Unasked,
-    /// It was read and had an entry, or has no leases to grant.
-    Read,
-    /// We hold its lease.
-    Granted,
-    /// Another holds its lease.
-    Held,
-    /// We waited for that other for as long as we may.
-    GivenUp,
-    /// It did not answer.
-    Down,
-    /// It holds something that is not ours.
-    Foreign,
-}
-
-/// One key on its way.
-pub(crate) struct Item {
-    /// Which of the caller's keys.
-    pub(crate) index: usize,
-    pub(crate) spot: Spot,
-    pub(crate) noted: ReadVersion,
-    /// The node's own version, or the stripe's floor, when it began: what an entry loaded without a lease bears.
-    pub(crate) base: Version,
-    pub(crate) landing: Landing,
-    /// By place.
-    pub(crate) access: SmallVec<[Access; 4]>,
-    pub(crate) leases: SmallVec<[Lease; 2]>,
-    /// The best entry past its time.
-    pub(crate) candidate: Option<(usize, Entry)>,
-    /// What barriers had made dead, and where.
-    pub(crate) dead: Vec<(usize, Stored)>,
-    /// The stores that have an entry which is no answer, and its version.
-    pub(crate) passed: SmallVec<[(usize, Version); 2]>,
-    /// Its caller has an answer already and does not wait for this.
-    pub(crate) answered: bool,
-    /// The fresh entry that is to be refreshed ahead of time: what is not newer than it is no answer.
-    pub(crate) replaces: Option<Entry>,
 }
 
 impl Scope {
@@ -244,7 +197,8 @@ impl Scope {
             Ok(mut held) => {
                 if !self.stands(place, &item.spot.key, &mut held.entry).await {
                     self.reject(place, item, RejectedPayload::Outdated);
-                    item.dead.push((place, stored.clone()));
+                    // Or nobody can tell: the store is asked again before it is removed.
+                    item.met_dead(place, Dead::of(stored, &held.entry));
                     return None;
                 }
                 held.life = classify(&held.entry.deadlines, self.core.now());
@@ -397,76 +351,5 @@ impl Scope {
     pub(crate) fn note_miss(&self, key: &larder_core::Key) {
         self.count(Count::misses, 1);
         self.core.tell(|| Event::Miss { namespace: self.name(), key: key.clone() });
-    }
-}
-
-impl Item {
-    /// Takes note of what reading a store brought besides a value.
-    pub(crate) fn note_access(&mut self, place: usize, token: Token, found: &Found) {
-        self.access[place] = match found {
-            Found::Hit(_) | Found::Miss => Access::Read,
-            Found::Held => Access::Held,
-            Found::Foreign(_) => Access::Foreign,
-            Found::Granted(grant) => {
-                self.leases.push(Lease { place, token, version: grant.version });
-                Access::Granted
-            }
-        };
-    }
-
-    pub(crate) fn with_access(mut self, place: usize, access: Access) -> Self {
-        self.access[place] = access;
-        self
-    }
-
-    pub(crate) fn lease_at(&self, place: usize) -> Option<Lease> {
-        self.leases.iter().copied().find(|lease| lease.place == place)
-    }
-
-    /// Whether this entry is the one to be refreshed ahead of time, or older.
-    pub(crate) fn is_replaced(&self, entry: &Entry) -> bool {
-        self.replaces.as_ref().is_some_and(|old| {
-            entry.version <= old.version && entry.deadlines.fresh <= old.deadlines.fresh.after(SAME_WITHIN)
-        })
-    }
-
-    /// Keeps the better of two entries past their time: the newer, then the one that lives longer.
-    fn consider(&mut self, place: usize, entry: Entry) {
-        self.passed.push((place, entry.version));
-        if self.prefers(&entry) {
-            self.candidate = Some((place, entry));
-        }
-    }
-
-    fn prefers(&self, entry: &Entry) -> bool {
-        let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
-        self.candidate.as_ref().is_none_or(|(_, best)| rank(best) < rank(entry))
-    }
-
-    pub(crate) fn land(self, landed: Landed) {
-        self.landing.land(Ok(landed));
-    }
-
-    /// Lands with the entry past its time, or with a miss.
-    pub(crate) fn land_candidate(self, failure: Option<larder_core::Error>) {
-        let landed = match self.candidate {
-            Some((place, entry)) => Landed { failure, ..Landed::found(place, entry) },
-            None => Landed::miss(),
-        };
-        self.landing.land(Ok(landed));
-    }
-}
-
-impl Landed {
-    pub(crate) fn found(place: usize, entry: Entry) -> Self {
-        Self { entry: Some(entry), place: Some(place), stale: None, failure: None }
-    }
-
-    pub(crate) fn loaded(entry: Option<Entry>) -> Self {
-        Self { entry, place: None, stale: None, failure: None }
-    }
-
-    pub(crate) fn miss() -> Self {
-        Self::loaded(None)
     }
 }

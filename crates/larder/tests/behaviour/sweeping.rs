@@ -1,6 +1,6 @@
 //! What a barrier made dead leaves a store when somebody meets it there, and nothing newer does.
 
-use larder::{Cache, Loaded, Policy, WriteOptions, hours, millis, secs};
+use larder::{Cache, Loaded, Policy, TagMatch, WriteOptions, hours, millis, secs};
 use larder_core::{KeyPrefix, Store};
 use larder_testkit::{Fault, Op, When};
 
@@ -117,5 +117,63 @@ async fn an_entry_that_is_dead_is_not_there() {
         assert!(!cache.has(&1).await.unwrap());
         assert_eq!(cache.ttl(&1).await.unwrap(), None);
         assert!(cache.inspect(&1).await.unwrap().copies.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_node_that_owes_a_barrier_takes_for_dead_stays() {
+    let fleet = Fleet::new();
+    let policy = || Policy::ttl(hours(1)).stale_if_error(hours(1));
+    let (one, two) = (fleet.node(policy()).await, fleet.node(policy()).await);
+    two.cache.set_with(&1, 7, &tagged()).await.unwrap();
+    two.cache.set_with(&2, 8, &WriteOptions::new().tags(["b"])).await.unwrap();
+    assert_eq!(get(&one.cache, 1).await, Some(7));
+    one.faults.fail(Op::Raise);
+    assert!(one.cache.expire_tags(&["a"], TagMatch::Any).await.is_err());
+    // While it owes anything it takes what it cannot judge for dead, and later what it did ahead of the store.
+    for _ in 0..2 {
+        assert_eq!(get(&one.cache, 1).await, None);
+        sleep(secs(5)).await;
+        one.faults.heal();
+    }
+    assert_eq!((stored(&fleet).await, one.cache.stats().swept), (2, 0));
+    let broken = Origin::default().fails();
+    assert_eq!(load(&two.cache, 1, broken).await, 7, "it is there when a load fails");
+    assert_eq!(get(&one.cache, 2).await, Some(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_judge_stays() {
+    for op in [Op::Barriers, Op::Raise] {
+        let fleet = bus::Fleet::new(Way::Announced);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        two.cache.set_with(&1, 7, &tagged()).await.unwrap();
+        arrive().await;
+        one.faults.fail(op);
+        assert_eq!(one.cache.invalidate_tag("b").await.is_err(), op == Op::Raise);
+        let _cannot_tell = get(&one.cache, 1).await;
+        sleep(secs(2)).await;
+        assert_eq!((fleet.store.len(KeyPrefix::all()).await.unwrap(), one.cache.stats().swept), (1, 0));
+        one.faults.heal();
+        sleep(secs(5)).await;
+        assert_eq!(get(&one.cache, 1).await, Some(7), "{op}");
+    }
+}
+
+/// Barriers that a node draws for itself say nothing of what others wrote.
+#[tokio::test(start_paused = true)]
+async fn where_no_store_keeps_barriers_nothing_is_removed() {
+    let mut fleet = Fleet::new();
+    let mut without = fleet.shared.capabilities();
+    (without.barriers, without.fleet) = (false, false);
+    fleet.shared = fleet.shared.with_capabilities(without);
+    let (one, two) = (fleet.node(Policy::ttl(hours(1))).await, fleet.node(Policy::ttl(hours(1))).await);
+    two.cache.set_with(&1, 7, &tagged()).await.unwrap();
+    one.cache.invalidate_tag("a").await.unwrap();
+    two.cache.set_with(&1, 8, &tagged()).await.unwrap();
+    for node in [&one, &two] {
+        let _own_opinion = get(&node.cache, 1).await;
+        sleep(secs(2)).await;
+        assert_eq!((stored(&fleet).await, node.cache.stats().swept), (1, 0));
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use larder_core::{Barrier, Key, Moment, Timestamp};
+use larder_core::{Barrier, Key, Moment, Store, Timestamp};
 
 use super::learn_that_nothing_stands;
 use crate::{
     engine::{Core, MEMORY, Scope, sync::Sync},
     policy::{
-        barrier::{Judgement, NamespaceNames},
+        barrier::{Judgement, NamespaceNames, Table},
         coherence::Trust,
         epoch,
     },
@@ -88,6 +88,26 @@ impl Core {
         let standing = if unasked { Standing::Unknown } else { self.standing(key, names, entry) };
         // Asked after the entry was judged: what is owed since counts as raised above it.
         if owing().is_some() { Standing::Dead } else { standing }
+    }
+
+    /// Whether an entry with these tags is dead by what the store says now, and by nothing that this node knows or expects.
+    pub(crate) async fn is_dead_to_store(
+        &self,
+        key: &Key,
+        names: &NamespaceNames,
+        stamp: Barrier,
+        tags: &[Box<str>],
+    ) -> bool {
+        let Some(index) = self.barriers.drawn_by else { return false };
+        let (tier, text) = (&self.tiers[index], epoch::without(key.as_bytes()));
+        let mut table = Table::default();
+        let Judgement::Unknown(unknown) = table.judge(&text, stamp, names, tags) else { return false };
+        let asked = table.asking();
+        let answer = tier.call(self, "barriers", tier.store.barriers(unknown.clone())).await;
+        answer.is_ok_and(|barriers| {
+            table.learn(asked, &unknown, &barriers);
+            table.judge(&text, stamp, names, tags) == Judgement::Dead
+        })
     }
 }
 
