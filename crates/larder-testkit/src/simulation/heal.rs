@@ -1,6 +1,9 @@
 //! After the last fault: everything recovers by itself within its time, and nothing is left behind.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use larder::TierState;
 
@@ -105,6 +108,8 @@ async fn is_quiet(world: &Arc<World>) {
     tokio::time::sleep(world.plan.policy.load_limit + Duration::from_secs(5)).await;
     for node in world.nodes() {
         let stats = node.stack.stats();
+        let swept = stats.namespaces.iter().map(|namespace| namespace.swept).sum();
+        world.swept.fetch_add(swept, Ordering::Relaxed);
         if stats.flights > 0 {
             let what = format!("{} flights are left although nobody reads", stats.flights);
             world.violate(Invariant::Resources, None, node.index, what);

@@ -232,6 +232,19 @@ fn unsupported(what: &'static str) -> Error {
     Error::new(ErrorKind::Unsupported, what)
 }
 
+/// What comes after `from` of keys in their order, with the sizes of their entries.
+fn page(keys: &[(Bytes, u64)], from: &Cursor, limit: usize) -> Page {
+    let from = keys.partition_point(|(key, _)| *key <= from.0);
+    let entries: Vec<PageEntry> = keys[from..]
+        .iter()
+        .take(limit.max(1))
+        .map(|(key, bytes)| PageEntry { key: key.clone(), stored_bytes: Some(*bytes) })
+        .collect();
+    let more = keys.len() > from + entries.len();
+    let next = entries.last().filter(|_| more).map(|last| Cursor(last.key.clone()));
+    Page { entries, next }
+}
+
 #[deny(clippy::missing_trait_methods)]
 impl Store for Link {
     fn name(&self) -> &str {
@@ -244,6 +257,7 @@ impl Store for Link {
         capabilities.sequence = true;
         capabilities.leases = true;
         capabilities.scan = true;
+        capabilities.tag_index = true;
         capabilities.fleet = self.network.fleet.books;
         capabilities.barriers = self.network.fleet.barriers;
         capabilities
@@ -298,20 +312,12 @@ impl Store for Link {
 
     async fn scan(&self, prefix: KeyPrefix, from: Cursor, limit: usize) -> Result<Page> {
         let listing = move |server: &mut Server, caller: Caller| (server.keys(&prefix, caller.now_ms), None);
-        let keys = self.call(listing).await?;
-        let from = keys.partition_point(|(key, _)| *key <= from.0);
-        let entries: Vec<PageEntry> = keys[from..]
-            .iter()
-            .take(limit.max(1))
-            .map(|(key, bytes)| PageEntry { key: key.clone(), stored_bytes: Some(*bytes) })
-            .collect();
-        let more = keys.len() > from + entries.len();
-        let next = entries.last().filter(|_| more).map(|last| Cursor(last.key.clone()));
-        Ok(Page { entries, next })
+        Ok(page(&self.call(listing).await?, &from, limit))
     }
 
-    async fn tagged(&self, _: Bytes, _: Cursor, _: usize) -> Result<Page> {
-        Err(unsupported("the store does not list the keys of a tag"))
+    async fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> Result<Page> {
+        let listing = move |server: &mut Server, caller: Caller| (server.tagged(&tag, caller.now_ms), None);
+        Ok(page(&self.call(listing).await?, &from, limit))
     }
 
     async fn len(&self, prefix: KeyPrefix) -> Result<u64> {

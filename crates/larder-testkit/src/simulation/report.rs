@@ -26,6 +26,8 @@ pub struct Report {
     pub reads: u64,
     /// How many of them were looks into memory (`peek`).
     pub looks: u64,
+    /// How many dead entries were removed from stores, by nodes that lived to the end.
+    pub swept: u64,
     /// How many invalidations were answered Ok.
     pub acked: u64,
     /// How many loaders ran.
@@ -53,6 +55,7 @@ impl Report {
             simulated: outcomes.iter().map(|(_, outcome)| outcome.simulated).sum(),
             reads: sum(|outcome| outcome.reads),
             looks: sum(|outcome| outcome.looks),
+            swept: sum(|outcome| outcome.swept),
             acked: sum(|outcome| outcome.acked),
             loads: sum(|outcome| outcome.loads),
             struck: FaultClass::ALL.iter().map(struck).collect(),
@@ -70,6 +73,7 @@ impl fmt::Display for Report {
         writeln!(f, "reads checked          {} ({} of them by `peek`)", self.reads, self.looks)?;
         writeln!(f, "loads                  {}", self.loads)?;
         writeln!(f, "invalidations, acked   {}", self.acked)?;
+        writeln!(f, "dead entries swept     {}", self.swept)?;
         writeln!(f, "faults                 {faults}")?;
         for (class, count) in self.struck.iter().filter(|(_, count)| *count > 0) {
             writeln!(f, "  {:<20} {count}", class.name())?;

@@ -46,10 +46,17 @@ pub(crate) struct Told {
 
 #[derive(Clone, Debug, Default)]
 struct Slot {
-    entry: Option<(Stored, u64)>,
+    entry: Option<Kept>,
     lease: Option<(Lease, u64)>,
     /// Somebody asked for the lease while it was held.
     awaited: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    stored: Stored,
+    dead_at: u64,
+    tags: Vec<Bytes>,
 }
 
 #[derive(Debug)]
@@ -172,10 +179,12 @@ impl Server {
         }
         let awaited = slot.is_some_and(|slot| slot.awaited);
         self.remember(fill.key.to_bytes(), caller, false);
-        let dead_at = later(caller.now_ms, fill.keep);
-        let stored = Stored { version: fill.version, bytes: fill.bytes };
-        let slot = Slot { entry: Some((stored, dead_at)), ..Slot::default() };
-        self.slots.insert(fill.key.to_bytes(), slot);
+        let entry = (!fill.keep.is_zero()).then(|| Kept {
+            stored: Stored { version: fill.version, bytes: fill.bytes },
+            dead_at: later(caller.now_ms, fill.keep),
+            tags: fill.tags,
+        });
+        self.slots.insert(fill.key.to_bytes(), Slot { entry, ..Slot::default() });
         Filled::Stored { awaited }
     }
 
@@ -203,10 +212,12 @@ impl Server {
             Stamp::Exactly(version) => version,
             Stamp::Next => self.next(caller, told, write.news.as_ref()),
         };
-        let dead_at = later(caller.now_ms, write.keep);
-        let stored = Stored { version, bytes: write.bytes };
-        let slot = Slot { entry: Some((stored, dead_at)), ..Slot::default() };
-        self.slots.insert(write.key.to_bytes(), slot);
+        let entry = Some(Kept {
+            stored: Stored { version, bytes: write.bytes },
+            dead_at: later(caller.now_ms, write.keep),
+            tags: write.tags,
+        });
+        self.slots.insert(write.key.to_bytes(), Slot { entry, ..Slot::default() });
         self.done.entry(write.key.to_bytes()).or_default().written = caller.ordinal;
         Written::Stored(version)
     }
@@ -259,6 +270,14 @@ impl Server {
     pub(crate) fn keys(&self, prefix: &KeyPrefix, now_ms: u64) -> Vec<(Bytes, u64)> {
         let live = |(key, slot): (&Bytes, &Slot)| Some((key.clone(), slot.live(now_ms)?.bytes.len() as u64));
         self.slots.iter().filter(|(key, _)| prefix.covers(key)).filter_map(live).collect()
+    }
+
+    /// The keys whose entries bear a tag.
+    pub(crate) fn tagged(&self, tag: &Bytes, now_ms: u64) -> Vec<(Bytes, u64)> {
+        let bears = |slot: &Slot| slot.entry.as_ref().is_some_and(|kept| kept.tags.contains(tag));
+        let mut keys = self.keys(&KeyPrefix::all(), now_ms);
+        keys.retain(|(key, _)| self.slots.get(key).is_some_and(bears));
+        keys
     }
 
     /// When something was last done to a key.
@@ -408,7 +427,7 @@ fn later(now_ms: u64, span: Duration) -> u64 {
 
 impl Slot {
     fn live(&self, now_ms: u64) -> Option<&Stored> {
-        self.entry.as_ref().filter(|(_, dead_at)| *dead_at > now_ms).map(|(stored, _)| stored)
+        self.entry.as_ref().filter(|kept| kept.dead_at > now_ms).map(|kept| &kept.stored)
     }
 
     fn holds(&self, token: Token, now_ms: u64) -> bool {

@@ -1,15 +1,18 @@
 //! What actors do to many keys at once: clears, tags, prefixes and patterns; and refreshes.
 
-use larder::{Invalidated, KeyPattern, Refreshed, Result, TagMatch};
+use larder::{Cursor, Invalidated, KeyPattern, Refreshed, Result, TagMatch};
 
 use super::{
-    check::{Ended, Purpose},
+    check::{Ended, Invariant, Purpose},
     node::namespace_name,
     plan::Verb,
     tally::Counted,
     workload::{Actor, ended},
     world::Act,
 };
+
+/// How many keys of a tag are listed at once.
+const LOOKED_THROUGH: usize = 16;
 
 impl Actor {
     /// Begins to act on all of a namespace's keys that are meant.
@@ -78,6 +81,22 @@ impl Actor {
             _ => cache.invalidate_tags(&tags, TagMatch::All).await,
         };
         self.swept(verb, key, acts, &outcome);
+        self.look_through(namespace, &tags[0]).await;
+    }
+
+    /// Goes through what bears a tag, as somebody does who wants to see what an invalidation left: the dead is removed.
+    async fn look_through(&self, namespace: u32, tag: &String) {
+        let cache = &self.node.caches[namespace as usize];
+        // A store that does not answer is not listed.
+        let Ok(page) = cache.keys_of_tag(tag, Cursor::START, LOOKED_THROUGH).await else { return };
+        let plan = &self.world.plan;
+        let bears = |key: u32| plan.place_of(key).0 == namespace && plan.tags_of(key).contains(tag);
+        for key in page.keys {
+            if !plan.number_of(key.as_bytes()).is_some_and(bears) {
+                let what = format!("`{key}` is listed under `{tag}`, which it does not bear");
+                self.world.violate(Invariant::Integrity, None, self.node.index, what);
+            }
+        }
     }
 
     pub(super) async fn remove_matching(&mut self, verb: Verb, key: u32) {

@@ -63,6 +63,8 @@ pub(crate) struct World {
     phase: AtomicU8,
     loads: AtomicU64,
     looks: AtomicU64,
+    /// What nodes that lived to the end removed from stores because barriers had made it dead.
+    pub(super) swept: AtomicU64,
 }
 
 /// What a node does to a key.
@@ -85,6 +87,7 @@ pub(crate) struct Outcome {
     pub(crate) simulated: Duration,
     pub(crate) reads: u64,
     pub(crate) looks: u64,
+    pub(crate) swept: u64,
     pub(crate) acked: u64,
     pub(crate) loads: u64,
     pub(crate) struck: Vec<u64>,
@@ -136,6 +139,7 @@ impl World {
             phase: AtomicU8::new(Phase::Chaos as u8),
             loads: AtomicU64::new(0),
             looks: AtomicU64::new(0),
+            swept: AtomicU64::new(0),
             plan,
         }
     }
@@ -165,6 +169,7 @@ impl World {
             simulated: Duration::from_millis(self.elapsed_ms()),
             reads: checker.reads,
             looks: self.looks.load(Ordering::Relaxed),
+            swept: self.swept.load(Ordering::Relaxed),
             acked: checker.acked,
             loads: self.loads.load(Ordering::Relaxed),
             struck: self.network.struck.counts(),

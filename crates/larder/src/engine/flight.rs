@@ -71,20 +71,6 @@ pub(crate) struct Landed {
     pub(crate) failure: Option<Error>,
 }
 
-impl Landed {
-    pub(crate) fn found(place: usize, entry: Entry) -> Self {
-        Self { entry: Some(entry), place: Some(place), stale: None, failure: None }
-    }
-
-    pub(crate) fn loaded(entry: Option<Entry>) -> Self {
-        Self { entry, place: None, stale: None, failure: None }
-    }
-
-    pub(crate) fn miss() -> Self {
-        Self::loaded(None)
-    }
-}
-
 /// How far a flight is.
 #[derive(Clone, Debug)]
 pub(crate) enum Phase {

@@ -353,3 +353,17 @@ impl Scope {
         self.core.tell(|| Event::Miss { namespace: self.name(), key: key.clone() });
     }
 }
+
+impl Landed {
+    pub(crate) fn found(place: usize, entry: Entry) -> Self {
+        Self { entry: Some(entry), place: Some(place), stale: None, failure: None }
+    }
+
+    pub(crate) fn loaded(entry: Option<Entry>) -> Self {
+        Self { entry, place: None, stale: None, failure: None }
+    }
+
+    pub(crate) fn miss() -> Self {
+        Self::loaded(None)
+    }
+}
