@@ -358,7 +358,7 @@ pub trait Store: Send + Sync + 'static {
     /// Lists the keys that were written or filled with a tag, about `limit` a page, in a time that the page bounds and
     /// not the tag. One whose entry stands throughout is listed at least once, possibly twice; none is listed once the time of
     /// the entry that bore the tag is over. Before that, one that was removed, or written anew without the tag, may be
-    /// listed.
+    /// listed. The list is advice: a store that lacks memory for it, or lost it, keeps the entries all the same.
     fn tagged(&self, tag: Bytes, from: Cursor, limit: usize) -> impl Future<Output = Result<Page>> + Send;
 
     /// Counts the entries under a prefix. May cost a scan.

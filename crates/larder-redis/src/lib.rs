@@ -11,6 +11,7 @@
 //! | `larder:{0}v:user:42` | the entry: its version twice as big-endian `u64`, then the envelope |
 //! | `larder:{0}l:user:42` | the token of the lease under which somebody loads it, and `!` if others asked for it |
 //! | `larder:{0}r:user:42` | the highest revision that the origin gave the key, as a big-endian `u64`; only of versioned writes |
+//! | `larder:{0}t:user: team:7` | the keys of this partition that bear the tag, by when their time is over; only with [`RedisSettings::tag_index`] |
 //! | `larder:{0}s` | the partition's sequence: `n`, its number, and `id`, its history |
 //! | `larder:{0}b` | the barriers and their sequence; only in the first partition |
 //! | `larder:{0}m` | the nodes that live and their last beats; only in the first partition |

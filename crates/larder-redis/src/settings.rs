@@ -76,8 +76,9 @@ pub struct RedisSettings {
     pub barriers_max: usize,
     /// Whether tagged entries are listed by tag, in the step that writes them, so that an operator can ask for the keys of
     /// a tag. It costs each write of a tagged entry some microseconds at the server for each tag, and a place in a sorted
-    /// set for as long as the entry is kept; nothing depends on it. What nodes without it write is not listed. The user
-    /// needs `ZADD`, `ZREM`, `ZRANGEBYSCORE`, `ZSCAN`, `PTTL` and `PEXPIRE`. Default: false.
+    /// set until the time that the entry was written for is over; nothing depends on it. What nodes without it write is not
+    /// listed, nor what a server without free memory would not list, or evicted. The user needs `ZADD`, `ZREM`,
+    /// `ZRANGEBYSCORE`, `ZSCAN`, `PTTL` and `PEXPIRE`. Default: false.
     pub tag_index: bool,
     /// Whether `connect` succeeds without reaching a server, which is then sought in the background. Otherwise it fails
     /// at once and says why. Default: false.

@@ -11,8 +11,9 @@ impl<K: ?Sized, V: Send + Sync + 'static> Cache<K, V> {
     /// It needs a store with an index of tags, which is off unless it is turned on there
     /// (`RedisSettings::with_tag_index`), and lists what was written since, by nodes that had it on. Nothing else depends
     /// on it: invalidating a tag does not look for its entries. Those of a small set come together, so a page may hold
-    /// some hundred keys more than `limit`; one whose entry stands throughout is listed at least once, possibly twice.
-    /// The entries of a page are read from the store, and those that an invalidation made dead are removed from it.
+    /// some hundred keys more than `limit`; one whose entry stands throughout is listed at least once, possibly twice, unless
+    /// the store lacked memory for the index or lost it. The entries of a page are read from the store. What cannot be judged
+    /// now is left out, and some of what an invalidation made dead is removed.
     ///
     /// # Errors
     /// `Unsupported` when no store lists the keys of a tag; `Invalid` when `limit` is not from 1 to 1 000, or the cursor is
