@@ -9,6 +9,7 @@ use std::{
 };
 
 use larder_core::{Error, ErrorKind, Key, Result, StaleReason};
+use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use super::{TierSet, waits::Job};
@@ -80,9 +81,12 @@ pub(crate) enum Phase {
     Ended(Result<Landed>),
 }
 
+/// The flights of some keys, by key: hardly ever more than one.
+type Shard = HashMap<Key, SmallVec<[Flight; 1]>>;
+
 /// The flights under way.
 pub(crate) struct Flights {
-    shards: Box<[Mutex<HashMap<FlightKey, Flight>>]>,
+    shards: Box<[Mutex<Shard>]>,
     aloft: AtomicUsize,
     max: usize,
     /// Whether flights are shared at all.
@@ -92,8 +96,8 @@ pub(crate) struct Flights {
     pub(crate) closed: AtomicBool,
 }
 
-#[derive(Clone)]
 struct Flight {
+    flight_key: FlightKey,
     job: Job,
     phase: watch::Sender<Phase>,
 }
@@ -132,7 +136,8 @@ impl Flights {
     /// `Overloaded` at twice the bound.
     pub(crate) fn join(self: &Arc<Self>, flight_key: FlightKey, job: Job, first: bool) -> Result<Joined> {
         let mut shard = self.shard(&flight_key.key);
-        if let Some(flight) = shard.get(&flight_key) {
+        let aloft = shard.get(&flight_key.key).map_or(&[][..], SmallVec::as_slice);
+        if let Some(flight) = aloft.iter().find(|flight| flight.flight_key == flight_key) {
             return Ok(Joined::Follower(flight.job, flight.phase.subscribe()));
         }
         let aloft = self.aloft.load(Ordering::Relaxed);
@@ -148,7 +153,8 @@ impl Flights {
         let (sender, receiver) = watch::channel(Phase::Aloft);
         let shared = self.sharing && aloft < self.max && !ablated!(NoSingleFlight);
         if shared {
-            shard.insert(flight_key.clone(), Flight { job, phase: sender.clone() });
+            let flight = Flight { flight_key: flight_key.clone(), job, phase: sender.clone() };
+            shard.entry(flight_key.key.clone()).or_default().push(flight);
         }
         drop(shard);
         let landing =
@@ -161,7 +167,7 @@ impl Flights {
         self.aloft.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, HashMap<FlightKey, Flight>> {
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         // The stripe is not used: keys of one stripe are many, and the fingerprint has other bits to spare.
         let place = (key.fingerprint() >> 64) as usize % SHARDS;
         // Nothing but hashing and moving happens under this lock.
@@ -183,7 +189,28 @@ pub(crate) struct Landing {
 impl Landing {
     /// Offers a stale entry to those who take one; the flight goes on.
     pub(crate) fn offer(&self, candidate: Landed) {
+        self.renew_offers(&self.flights.shard(&self.flight_key.key), &candidate);
         self.sender.send_replace(Phase::Candidate(candidate));
+    }
+
+    /// What is answered here is offered in place of what other flights of the key found before it, to whoever joins
+    /// those: else a caller who was given this could be given what is older (I3).
+    fn renew_offers(&self, shard: &Shard, found: &Landed) {
+        let (Some(aloft), Some(entry)) = (shard.get(&self.flight_key.key), &found.entry) else { return };
+        // A flight that began after an invalidation is not told what was found before it.
+        let is_other = |flight: &&Flight| {
+            flight.flight_key.noted == self.flight_key.noted && !flight.phase.same_channel(&self.sender)
+        };
+        let renew = |phase: &mut Phase| match phase {
+            Phase::Candidate(Landed { entry: Some(offered), .. }) if offered.version <= entry.version => {
+                *phase = Phase::Candidate(found.clone());
+                true
+            }
+            Phase::Candidate(_) | Phase::Aloft | Phase::Ended(_) => false,
+        };
+        for flight in aloft.iter().filter(is_other) {
+            flight.phase.send_if_modified(renew);
+        }
     }
 
     /// Ends the flight. Callers that come later start another.
@@ -205,9 +232,11 @@ impl Landing {
     }
 
     /// Takes the flight out of the table, if it is this one that stands there.
-    fn leave(&self, shard: &mut HashMap<FlightKey, Flight>) {
-        if shard.get(&self.flight_key).is_some_and(|flight| flight.phase.same_channel(&self.sender)) {
-            shard.remove(&self.flight_key);
+    fn leave(&self, shard: &mut Shard) {
+        let Some(aloft) = shard.get_mut(&self.flight_key.key) else { return };
+        aloft.retain(|flight| !flight.phase.same_channel(&self.sender));
+        if aloft.is_empty() {
+            shard.remove(&self.flight_key.key);
         }
     }
 
@@ -215,9 +244,12 @@ impl Landing {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        if self.shared {
-            self.leave(&mut self.flights.shard(&self.flight_key.key));
+        let mut shard = self.flights.shard(&self.flight_key.key);
+        self.leave(&mut shard);
+        if let Ok(landed) = &outcome {
+            self.renew_offers(&shard, landed);
         }
+        drop(shard);
         if self.counted && !ablated!(LeakedFlight) {
             self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
         }
@@ -233,5 +265,69 @@ impl Drop for Landing {
                 if std::thread::panicking() { ErrorKind::LoadPanicked } else { ErrorKind::Unavailable };
             self.end(Err(Error::new(kind, text).at_key(&self.flight_key.key)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use larder_core::{Barrier, Moment, Version};
+
+    use super::*;
+    use crate::{
+        policy::{
+            coherence::{Coherence, NamespaceFence},
+            freshness::Deadlines,
+        },
+        value::Slot,
+    };
+
+    fn found(version: u64) -> Landed {
+        let now = Moment::from_millis(1);
+        let entry = Entry {
+            slot: Slot::Absent,
+            version: Version::new(version),
+            epoch: 0,
+            deadlines: Deadlines::new(now, now, now),
+            refresh_at: Moment::NEVER,
+            retry_at: Moment::default(),
+            load_time: Duration::ZERO,
+            stamp: Barrier::ZERO,
+            extra: None,
+        };
+        Landed::found(1, entry)
+    }
+
+    fn joined(flights: &Arc<Flights>, flight_key: &FlightKey) -> (Landing, watch::Receiver<Phase>) {
+        match flights.join(flight_key.clone(), 1, true).expect("there is place") {
+            Joined::Leader(landing, phase) => (landing, phase),
+            Joined::Follower(..) => panic!("nobody flies it"),
+        }
+    }
+
+    #[test]
+    fn what_one_flight_answers_is_offered_by_the_others_that_have_nothing_newer() {
+        let flights = Arc::new(Flights::new(8, true));
+        let key = Key::from_escaped(b"n:1".to_vec()).expect("short");
+        let noted = Coherence::new(1).read_version(0, &NamespaceFence::default());
+        let load = FlightKey { key, noted, purpose: Purpose::Load, read: TierSet::ALL };
+        let read = FlightKey { purpose: Purpose::Read, ..load.clone() };
+        let (landing, phase) = joined(&flights, &load);
+        let offered = |phase: &watch::Receiver<Phase>| match &*phase.borrow() {
+            Phase::Candidate(Landed { entry: Some(entry), .. }) => entry.version.get(),
+            other => panic!("it offers nothing: {other:?}"),
+        };
+        landing.offer(found(5));
+        for (landed, expected) in [(4, 5), (5, 5), (7, 7)] {
+            joined(&flights, &read).0.land(Ok(found(landed)));
+            assert_eq!(offered(&phase), expected);
+        }
+        // What was found before an invalidation is nothing to those who came after it.
+        let later = FlightKey { noted: noted.at(Barrier::new(1)), ..load };
+        let (landing, phase) = joined(&flights, &later);
+        landing.offer(found(6));
+        joined(&flights, &read).0.land(Ok(found(8)));
+        assert_eq!(offered(&phase), 6);
     }
 }

@@ -199,7 +199,7 @@ impl Scope {
             let authority = self.authority_place();
             let (mut version, mut was) = (Version::ZERO, None);
             if let Some(place) = authority {
-                match self.expire_in(place, spot, Stamp::Next).await {
+                match self.expire_in(place, spot, Stamp::Next, |_| true).await {
                     Ok((drawn, before)) => {
                         (version, was) = (drawn, before);
                         done.push((spot.key.clone(), drawn));
@@ -213,15 +213,17 @@ impl Scope {
                 version = self.core.next_version();
                 done.push((spot.key.clone(), Version::ZERO));
             }
+            // A copy that the store did not hold may be from before a removal whose news are still on their way: under the
+            // new version they would pass it by.
+            let is_numbered = authority.is_some() && version > Version::ZERO;
+            let is_copy = |copy: Version| !is_numbered || Some(copy) == was;
             for place in self.store_places().rev().filter(|place| Some(*place) != authority) {
-                if let Err(error) = self.expire_in(place, spot, Stamp::Exactly(version)).await {
+                if let Err(error) = self.expire_in(place, spot, Stamp::Exactly(version), is_copy).await {
                     failure.get_or_insert(error.at_key(&spot.key));
                 }
             }
-            // A copy that the store did not hold may be from before a removal whose news are still on their way: under the
-            // new version they would pass it by.
             let copy = self.peek(&spot.key).map(|(entry, _)| entry.version);
-            if authority.is_some() && version > Version::ZERO && copy.is_some() && copy != was {
+            if copy.is_some_and(|copy| !is_copy(copy)) {
                 self.fence_at(spot, version);
             } else {
                 self.expire_in_memory(spot, version);
@@ -233,8 +235,14 @@ impl Scope {
 
     /// Moves the deadline of what a store holds to now; answers the version under which it stands, and that under which it
     /// stood if it is still there. What is known to be older than an invalidation, also one that is owed, is removed: under
-    /// a new version nobody would know any more.
-    async fn expire_in(&self, place: usize, spot: &Spot, stamp: Stamp) -> Result<(Version, Option<Version>)> {
+    /// a new version nobody would know any more. So is what stands under a version that does not pass for one to expire.
+    async fn expire_in(
+        &self,
+        place: usize,
+        spot: &Spot,
+        stamp: Stamp,
+        passes: impl Fn(Version) -> bool,
+    ) -> Result<(Version, Option<Version>)> {
         let tier = self.core.store(place);
         for _ in 0..TRIES {
             if tier.owes(&spot.key) {
@@ -244,7 +252,8 @@ impl Scope {
             let read = vec![Read { key: spot.key.clone(), lease: None }];
             let Ok(found) = tier.read(&self.core, "read", read).await else { break };
             let Some(Found::Hit(stored)) = found.into_iter().next() else { break };
-            if self.is_outdated(place, &spot.key, stored.version) && !ablated!(ExpireRevives) {
+            let is_outdated = !passes(stored.version) || self.is_outdated(place, &spot.key, stored.version);
+            if is_outdated && !ablated!(ExpireRevives) {
                 break;
             }
             let Ok(write) = self.expired(place, spot, &stored, stamp) else { break };

@@ -310,6 +310,34 @@ async fn expired_above_a_removal_that_a_node_did_not_hear_nothing_from_before_th
     }
 }
 
+/// The same of a copy in a tier that no other node shares.
+#[tokio::test(start_paused = true)]
+async fn expired_above_a_removal_that_was_not_heard_nothing_from_before_it_is_served_from_a_private_tier() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = Fleet::new(way);
+        let peer = fleet.node().await;
+        let shared = match way {
+            Way::Announced => fleet.store.clone().announcing_on("news"),
+            _ => fleet.store.clone(),
+        };
+        let (stack, _, leg) = node_with_private_tier(&fleet, private(false), shared).await;
+        let lenient = Policy::ttl(hours(1)).stale_while_revalidate(hours(1)).stale_if_error(hours(1));
+        let cache = |stack: &Stack| -> Cache<u64, u64> {
+            stack.cache("lenient").policy(lenient.clone()).build().unwrap()
+        };
+        let (here, there) = (cache(&stack), cache(&peer.stack));
+        assert_eq!(load(&here, 1, Origin::default().gives(7)).await, 7);
+        leg.set_deaf(true);
+        there.remove(&1).await.unwrap();
+        here.expire(&1).await.unwrap();
+        leg.set_deaf(false);
+        arrive().await;
+        let allowing = ReadOptions::new().allow_stale(true);
+        let answer = here.get_with(&1, &allowing).await.unwrap().answer;
+        assert!(answer.as_value().is_none(), "{way:?}: {answer:?}");
+    }
+}
+
 /// K9: everything recovers within 20 s, so what is owed must not wait for longer than that behind one lost answer.
 #[tokio::test(start_paused = true)]
 async fn a_clear_whose_answer_is_lost_is_given_up_in_time_for_what_is_owed_to_be_paid() {

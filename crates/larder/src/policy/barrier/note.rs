@@ -15,6 +15,8 @@ const EXPIRIES_MAX: usize = 16;
 const RULES_MAX: usize = 64;
 /// How many rules over keys one name holds.
 const KEY_RULES_MAX: usize = 128;
+/// How many rules a node knows under one name: what a note holds, and as many that the store lost.
+const KNOWN_RULES_MAX: usize = 2 * KEY_RULES_MAX;
 /// How long a note may be, since it goes over the bus. One rule always fits.
 const NOTE_BYTES_MAX: usize = 4_096;
 /// A note is pruned by the wall clock. Two clocks that are each a day off do not lose a rule that is needed.
@@ -47,6 +49,12 @@ impl Rule {
     /// Whether it is about the same entries as another of its name.
     fn is_alike(&self, other: &Self) -> bool {
         self.tags == other.tags && self.keys == other.keys
+    }
+
+    /// Whether what falls under another rule of its name falls under this one, too.
+    fn covers(&self, other: &Self) -> bool {
+        let is_about_all = self.tags.is_empty() && self.keys.is_none();
+        self.number >= other.number && self.verb <= other.verb && (is_about_all || self.is_alike(other))
     }
 
     /// What is written of what it is about, beside the rest.
@@ -129,6 +137,24 @@ pub(super) fn with_rule(
         dropped.push(rules.remove(oldest));
     }
     (rules, dropped)
+}
+
+/// The rules of a new note, and before them those of `known` that it leaves out although nothing that was raised with it
+/// covers them. What a store left out because it is too old to matter stays too, as long as there is place for it.
+pub(super) fn with_left_out(known: Vec<Rule>, rules: Vec<Rule>, raised: &[(Bytes, Bytes)]) -> Vec<Rule> {
+    let plain = raised.iter().filter_map(|(name, _)| match Name::read(name) {
+        Some(Name::Tag(verb, _, tag)) => Some((verb, tag)),
+        _ => None,
+    });
+    let plain: Vec<(Verb, Box<str>)> = plain.collect();
+    let falls =
+        |rule: &Rule| plain.iter().any(|(verb, tag)| *verb <= rule.verb && rule.tags.first() == Some(tag));
+    let is_covered = |rule: &Rule| falls(rule) || rules.iter().any(|newer| newer.covers(rule));
+    let mut all: Vec<Rule> = known.into_iter().filter(|rule| !is_covered(rule)).collect();
+    let place = KNOWN_RULES_MAX.saturating_sub(rules.len());
+    all.drain(..all.len().saturating_sub(place));
+    all.extend(rules);
+    all
 }
 
 /// The rules that still matter, and another one behind them.

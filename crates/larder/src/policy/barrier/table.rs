@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use larder_core::{Barrier, Barriers, Standing, Timestamp, Tip};
 
-use super::{NamespaceNames, Rule, Verb, name::text_under, note::rules_under};
+use super::{
+    NamespaceNames, Rule, Verb,
+    name::text_under,
+    note::{rules_under, with_left_out},
+};
 
 /// How many names a table knows unless it is told otherwise.
 pub(crate) const NAMES_MAX: usize = 16_384;
@@ -200,7 +204,9 @@ impl Table {
             // What was told meanwhile is newer than the answer, and may have been forgotten again.
             let newest = self.current(name).map_or(self.evicted, |known| known.at);
             if newest <= as_of {
-                self.put(name.clone(), standing.as_ref());
+                let rules = standing.as_ref().map(|standing| rules_under(name, standing));
+                let at = standing.as_ref().map(|standing| standing.at);
+                self.put(name.clone(), at.unwrap_or_default(), rules.unwrap_or_default());
             }
         }
         self.evict();
@@ -209,10 +215,15 @@ impl Table {
     /// Takes in barriers that this or another node raised: each name with its note, as the store keeps them. If one of
     /// the names is none that [`Name::read`](super::Name::read) knows, a newer release raised something that is not
     /// understood here; whoever hears of it must do what it does after a gap.
+    ///
+    /// Rules that are known and not in the new note stay: the store may have lost its barriers and begun another history,
+    /// of which this is the first that is heard here.
     pub(crate) fn raised(&mut self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
         for (name, note) in barriers {
             if self.names.get(name).is_none_or(|known| known.at < at) {
-                self.put(name.clone(), Some(&Standing { at, note: note.clone() }));
+                let before = self.names.remove(name).map(|known| known.rules).unwrap_or_default();
+                let rules = rules_under(name, &Standing { at, note: note.clone() });
+                self.put(name.clone(), at, with_left_out(before, rules, barriers));
             }
         }
         self.tip = self.tip.max(at);
@@ -270,11 +281,7 @@ impl Table {
         self.current(name).map(|known| (known.at, &*known.rules))
     }
 
-    fn put(&mut self, name: Bytes, standing: Option<&Standing>) {
-        let (at, rules) = match standing {
-            Some(standing) => (standing.at, rules_under(&name, standing)),
-            None => (Barrier::ZERO, Vec::new()),
-        };
+    fn put(&mut self, name: Bytes, at: Barrier, rules: Vec<Rule>) {
         let turn = self.next_turn;
         self.next_turn += 1;
         self.turns.push_back((turn, name.clone()));

@@ -181,6 +181,31 @@ fn a_rule_reaches_what_bears_all_of_its_tags_and_two_nodes_lose_none_of_each_oth
 }
 
 #[test]
+fn what_a_rule_removed_stays_so_when_the_next_rule_is_of_a_history_that_lost_it() {
+    let (mut node, mut books) = (Table::default(), Books::default());
+    let all = |tags: &[&str]| Target::all_tags(scope("a"), tags).expect("valid");
+    raise(&mut node, &mut books, &[all(&["x", "y"])], Verb::Remove, wall(1));
+    let stamp = Barrier::ZERO;
+    let bears = tags(["x", "y"]);
+    assert_eq!(settled(&mut node, &books, stamp, &names("a"), &bears), Judgement::Dead);
+    // Another node is the first to raise a rule after the store lost all, and this one hears of it before it asks.
+    let (mut other, mut anew) = (Table::default(), Books { tip: 100, floor: 100, ..Books::default() });
+    let (at, raising) = raise(&mut other, &mut anew, &[all(&["x", "z"])], Verb::Remove, wall(2));
+    node.raised(at, &raising.barriers);
+    assert_eq!(node.judge(KEY, stamp, &names("a"), &bears), Judgement::Dead);
+    assert_eq!(node.judge(KEY, stamp, &names("a"), &tags(["x", "z"])), Judgement::Dead);
+    assert_ne!(node.judge(KEY, stamp, &names("a"), &tags(["y", "z"])), Judgement::Dead);
+    // It raises the lost one again with its next, and no more often than once.
+    let raising = match node.plan(&[all(&["v", "w"])], Verb::Remove, wall(3), KEEP) {
+        Plan::Raise(raising) => raising,
+        Plan::Ask(names) => panic!("it knows {names:?}"),
+    };
+    let (name, note) = &raising.barriers[0];
+    let rules = rules_under(name, &Standing { at: Barrier::new(102), note: note.clone() });
+    assert_eq!(rules.len(), 3);
+}
+
+#[test]
 fn tags_that_cannot_be_used_are_rejected_and_all_of_one_is_any() {
     let nine: Vec<String> = (0..9).map(|n| n.to_string()).collect();
     assert!(Target::all_tags(Scope::Stack, &nine).is_err());
