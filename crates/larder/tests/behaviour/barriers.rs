@@ -211,6 +211,31 @@ async fn what_a_node_expired_itself_is_served_for_its_window_while_the_store_can
     }
 }
 
+/// What nobody could judge is there to fall back on for the rest of its life, unless somebody ends that.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_judged_is_over_with_its_windows_once_it_is_expired() {
+    for by_tag in [false, true] {
+        let fleet = Fleet::new();
+        let one = fleet.node(Policy::ttl(hours(1))).await;
+        let two = fleet.node(Policy::ttl(hours(1))).await;
+        two.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+        let failing = Origin::default();
+        one.faults.fail(Op::Barriers);
+        assert_eq!(one.cache.get_or_load(&1, failing.fails()).await.unwrap().as_deref(), Some(&1));
+        one.faults.heal();
+        sleep(minutes(1)).await;
+        // So that it knows of the barriers, and need not ask.
+        two.cache.set_with(&2, 2, &with_tags(&["a"])).await.unwrap();
+        assert_eq!(get(&one.cache, 2).await, Some(2));
+        match by_tag {
+            true => one.cache.expire_tags(&["a"], TagMatch::Any).await.unwrap(),
+            false => one.cache.expire(&1).await.unwrap(),
+        };
+        one.faults.fail(Op::Read);
+        one.cache.get_or_load(&1, failing.fails()).await.expect_err("its windows are none");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_lost_its_barriers_is_not_believed_about_older_entries() {
     let (fleet, one, two) = fleet().await;

@@ -11,6 +11,7 @@ use crate::{
         barrier::{Judgement, NamespaceNames, Table},
         coherence::Trust,
         epoch,
+        freshness::Deadlines,
     },
     value::Entry,
 };
@@ -155,6 +156,15 @@ impl Scope {
         entry.deadlines = entry.deadlines.ended(then.max(Moment::from_millis(1)));
     }
 
+    /// Whether a copy counts as past its time only because nobody could judge it: what is left of its whole life is then
+    /// what there is to fall back on. Its own windows, which an expiry leaves it, the stores know.
+    pub(crate) fn was_unjudged(&self, deadlines: &Deadlines) -> bool {
+        let now = self.core.now();
+        let (spans, _) = self.space.tier_spans[MEMORY];
+        let last = now.after(spans.stale.max(spans.fallback));
+        !self.store_places().is_empty() && deadlines.fresh < now && last < deadlines.fallback
+    }
+
     /// What barriers say of an entry that memory holds and whose floors do not let it pass.
     pub(crate) fn stands_in_memory(&self, key: &Key, entry: &mut Entry) -> bool {
         let told = self.core.barriers.told();
@@ -165,6 +175,7 @@ impl Scope {
             }
             // A store may know more, and is asked on the long way.
             Standing::Unknown => return false,
+            Standing::Expired(_) if self.was_unjudged(&entry.deadlines) => return false,
             Standing::Expired(at) => self.expire_since(entry, at),
             Standing::Stands => self.stamp_in_memory(key, entry, told),
         }
