@@ -255,13 +255,14 @@ impl Scope {
     async fn land_and_promote(&self, place: usize, plan: &Plan, item: Item, held: Held, stored: &Stored) {
         self.promote_to_memory(plan, &item, &held);
         let Item { spot, landing, leases, passed, .. } = item;
-        landing.land(Ok(Landed::found(place, held.entry.clone())));
-        // A store of this node that holds something older would serve it once memory lets go of this.
+        // Before anybody is given this: a store of this node that holds something older, or of the same version and past
+        // its time, would serve it once memory lets go of this and the store below does.
         let is_private = |at: usize| !self.core.store(at).capabilities.shared;
-        let older = passed.into_iter().filter(|(_, version)| *version < held.entry.version);
+        let older = passed.into_iter().filter(|(_, version)| *version <= held.entry.version);
         for (at, _) in older.filter(|(at, _)| is_private(*at) && self.versions_compare(place)) {
             drop(self.remove_or_owe(at, vec![spot.key.clone()]).await);
         }
+        landing.land(Ok(Landed::found(place, held.entry.clone())));
         if !leases.is_empty() {
             self.promote_to_stores(place, &spot.key, leases, &held, stored).await;
         }

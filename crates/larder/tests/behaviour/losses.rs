@@ -2,7 +2,7 @@
 
 use larder::{
     BusSettings, Cache, ErrorKind, LoadContext, Loaded, Memory, Partition, Policy, Reach, ReadOptions, Stack,
-    TierSettings, hours, millis, secs,
+    TierPolicy, TierSettings, hours, millis, secs,
 };
 use larder_core::{Capabilities, Store};
 use larder_testkit::{Fault, Faulty, Leg, MemoryStore, Op, SeededRng, When};
@@ -336,6 +336,28 @@ async fn expired_above_a_removal_that_was_not_heard_nothing_from_before_it_is_se
         let answer = here.get_with(&1, &allowing).await.unwrap().answer;
         assert!(answer.as_value().is_none(), "{way:?}: {answer:?}");
     }
+}
+
+/// Loads draw no versions, so what a peer loads in place of an expired entry bears the same one.
+#[tokio::test(start_paused = true)]
+async fn what_a_private_tier_holds_past_its_time_goes_once_its_node_found_what_was_loaded_since() {
+    let fleet = Fleet::new(Way::Published);
+    let peer = fleet.node().await;
+    let (stack, ..) = node_with_private_tier(&fleet, private(false), fleet.store.clone()).await;
+    let brief = TierPolicy::ttl(millis(20)).stale_if_error(millis(0));
+    let policy = Policy::ttl(secs(10)).stale_if_error(hours(1)).tier("memory", brief);
+    let cache =
+        |stack: &Stack| -> Cache<u64, u64> { stack.cache("brief").policy(policy.clone()).build().unwrap() };
+    let (here, there) = (cache(&stack), cache(&peer.stack));
+    here.set(&1, 7).await.unwrap();
+    sleep(secs(11)).await;
+    assert_eq!(load(&there, 1, Origin::default().gives(8)).await, 8);
+    assert_eq!(get(&here, 1).await, Some(8));
+    // The shared store lets go of it, and memory's time is soon over.
+    fleet.store.remove(vec![support::key_in("brief", 1).into()]).await.unwrap();
+    sleep(millis(30)).await;
+    let answer = here.get_with(&1, &ReadOptions::new().allow_stale(true)).await.unwrap().answer;
+    assert_ne!(answer.as_value(), Some(&7));
 }
 
 /// K9: everything recovers within 20 s, so what is owed must not wait for longer than that behind one lost answer.
