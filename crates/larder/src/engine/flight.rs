@@ -162,6 +162,13 @@ impl Flights {
         Ok(Joined::Leader(landing, receiver))
     }
 
+    /// The flight that is under way, if there is one that could be joined.
+    pub(crate) fn aloft(&self, flight_key: &FlightKey) -> Option<(Job, watch::Receiver<Phase>)> {
+        let shard = self.shard(&flight_key.key);
+        let flight = shard.get(&flight_key.key)?.iter().find(|flight| flight.flight_key == *flight_key)?;
+        Some((flight.job, flight.phase.subscribe()))
+    }
+
     /// How many flights are under way.
     pub(crate) fn len(&self) -> usize {
         self.aloft.load(Ordering::Relaxed)

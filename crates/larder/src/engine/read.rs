@@ -91,6 +91,10 @@ impl Scope {
         async move {
             let loading = loader.is_some();
             let (mut patience, mut counted) = (Patience::new(wants), false);
+            if !self.core.is_sound() {
+                let keys = std::slice::from_ref(&spot.key);
+                Box::pin(self.let_pass(keys, wants, loading, &mut patience)).await?;
+            }
             loop {
                 let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
                 let plan = Plan { counted, ..wants.plan(loading, false, cause) };
@@ -102,6 +106,47 @@ impl Scope {
                 }
             }
         }
+    }
+
+    /// On a node that may have missed news, waits for the end of the flights that are under way, as long as the caller
+    /// likes: they may have begun before what this node did not hear of, and its remover, who need not wait for a node that
+    /// does not serve its memory, may have been told that nobody serves what it removed (K13).
+    async fn let_pass(
+        &self,
+        keys: &[Key],
+        wants: &Wants,
+        loading: bool,
+        patience: &mut Patience,
+    ) -> Result<()> {
+        let mut uncounted = Uncounted { scope: self, keys };
+        for key in keys {
+            self.let_one_pass(key, wants, loading, patience).await?;
+        }
+        uncounted.keys = &[];
+        Ok(())
+    }
+
+    async fn let_one_pass(
+        &self,
+        key: &Key,
+        wants: &Wants,
+        loading: bool,
+        patience: &mut Patience,
+    ) -> Result<()> {
+        let Plan { purpose, read, .. } = wants.plan(loading, false, wants.cause);
+        let flight_key = FlightKey { key: key.clone(), noted: self.note(key), purpose, read };
+        let Some((job, mut phase)) = self.core.flights.aloft(&flight_key) else { return Ok(()) };
+        let _waiting = self.core.waits.wait_for(job).map_err(|error| error.at_key(key))?;
+        let ended = async {
+            while !matches!(*phase.borrow_and_update(), Phase::Ended(_)) && phase.changed().await.is_ok() {}
+        };
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = run_out(&mut patience.soft), if !patience.soft_passed => patience.soft_passed = true,
+            () = run_out(&mut patience.hard) => {}
+        }
+        Ok(())
     }
 
     /// The flight of one key. Takes the loader, unless somebody else flies.
@@ -159,12 +204,16 @@ impl Scope {
         let background = answers.iter().all(Option::is_some);
         let cause = if background { cause } else { wants.cause };
         let loader = if loading { loader } else { None };
+        let mut patience = Patience::new(wants);
+        if !background && !self.core.is_sound() {
+            let keys: Vec<Key> = departing.iter().map(|(_, spot, _)| spot.key.clone()).collect();
+            Box::pin(self.let_pass(&keys, wants, loading, &mut patience)).await?;
+        }
         let departed = self.depart(departing, wants.plan(loading, background, cause), loader);
         if background {
             // A refresh that cannot start now starts at a later read.
             return Ok(answers.into_iter().flatten().collect());
         }
-        let mut patience = Patience::new(wants);
         for (index, job, phase) in departed?.flights {
             if answers[index].is_none() {
                 let own = owns[index].take().map(|entry| Box::new(Landed::found(MEMORY, entry)));
@@ -370,6 +419,18 @@ impl Core {
             }
         });
         drop(self.tracked(work));
+    }
+}
+
+/// Reads that wait before their walk begins. One that is given up until then counts as the coalesced one that it is.
+struct Uncounted<'a> {
+    scope: &'a Scope,
+    keys: &'a [Key],
+}
+
+impl Drop for Uncounted<'_> {
+    fn drop(&mut self) {
+        self.keys.iter().for_each(|key| self.scope.note_coalesced(key, false));
     }
 }
 
