@@ -377,7 +377,7 @@ impl Scope {
         let stale = match (landed.stale, classify(&entry.deadlines, now)) {
             (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
             (Some(_), Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
-            _ if self.is_cut_off_at(place) => StaleReason::CutOff,
+            _ if self.is_cut_off_at(place) || self.is_from_before(place, &entry) => StaleReason::CutOff,
             (reason, _) => reason.unwrap_or(StaleReason::Allowed),
         };
         match (wants.accept, landed.failure) {
@@ -394,6 +394,13 @@ impl Scope {
     fn is_cut_off_at(&self, place: usize) -> bool {
         let heeds_news = place == MEMORY || self.core.store(place).heeds_news();
         heeds_news && !self.core.coherence.is_sound(self.core.now())
+    }
+
+    /// Whether what a tier of this node held was taken before all that it holds was given up: then the node may have been
+    /// cut off, and nobody knows whether it changed.
+    fn is_from_before(&self, place: usize, entry: &Entry) -> bool {
+        let heeds_news = place == MEMORY || self.core.store(place).heeds_news();
+        heeds_news && self.core.sync.is_some() && !self.is_live(entry)
     }
 
     /// Counts and tells a stale answer; passes every answer on.

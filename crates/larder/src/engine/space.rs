@@ -204,11 +204,14 @@ impl Scope {
     pub(crate) fn peek_sound(&self, key: &Key) -> Option<(Entry, Life)> {
         // Before the lookup: memory may be cleared and proven between the two.
         let trust = self.core.trust();
-        let (entry, life) = self.peek_standing(key)?;
+        let (mut entry, life) = self.peek_standing(key)?;
         match trust {
             Trust::Sound => Some((entry, life)),
-            // Good enough when nothing better is at hand, and no better.
-            Trust::Marked => Some((entry, Life::Fallback)),
+            // Good enough when nothing better is at hand, and no better, also if the node is sound by then.
+            Trust::Marked => {
+                self.as_fallback(&mut entry);
+                Some((entry, Life::Fallback))
+            }
             Trust::Unsound => None,
         }
     }
