@@ -146,6 +146,10 @@ async fn cut_off_from_bus_and_store_a_node_serves_what_its_policy_allows_and_mar
                     })
                     .await;
                 assert_eq!(answer.is_ok(), served, "{way:?} {partition:?} {answer:?}");
+                let fresh = larder::ReadOptions::new().allow_stale(false);
+                let failing = async |_| Err::<u64, _>(std::io::Error::other("down"));
+                let strict = one.cache.get_or_load_with(&1, &fresh, failing).await;
+                assert!(strict.is_err(), "{way:?} {partition:?} {strict:?}");
                 if let Ok(lookup) = answer {
                     assert_eq!(lookup.stale.map(|stale| stale.reason), Some(larder::StaleReason::CutOff));
                 }

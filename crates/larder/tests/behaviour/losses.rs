@@ -310,6 +310,26 @@ async fn expired_above_a_removal_that_a_node_did_not_hear_nothing_from_before_th
     }
 }
 
+/// Nothing tells a node that hears nobody who came before a removal everywhere and who after.
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_who_comes_after_shares_no_load_from_before_on_a_node_that_is_deaf() {
+    let fleet = Fleet::new(Way::Published);
+    let settings = BusSettings::new().with_partition(Partition::Coherent);
+    let (one, two) = (fleet.node_with(settings).await, fleet.node().await);
+    one.leg.set_deaf(true);
+    one.faults.fail_all();
+    sleep(secs(5)).await;
+    let origin = Origin::default();
+    let before = one.cache.get_or_load(&1, origin.slow(7, secs(10)));
+    let after = async {
+        sleep(secs(1)).await;
+        assert!(two.cache.remove_everywhere(&1).await.unwrap().everywhere);
+        load(&one.cache, 1, origin.gives(8)).await
+    };
+    let (before, after) = tokio::join!(before, after);
+    assert_eq!((before.unwrap().as_deref(), after), (Some(&7), 8));
+}
+
 /// The same of a copy in a tier that no other node shares.
 #[tokio::test(start_paused = true)]
 async fn expired_above_a_removal_that_was_not_heard_nothing_from_before_it_is_served_from_a_private_tier() {
