@@ -133,7 +133,7 @@ canaries! {
     ToldTooEarly = "told-too-early",
     /// An entry stands as long as nothing is known against it.
     BarriersUnasked = "barriers-unasked",
-    /// News that this release does not understand are passed over.
+    /// News that this release does not understand count as taken in.
     NewerIgnored = "newer-ignored",
     /// A reader that shares another's flight is not counted.
     UncountedRead = "uncounted-read",

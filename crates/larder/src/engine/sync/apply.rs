@@ -155,13 +155,12 @@ impl Core {
     fn not_understood(&self, sync: &Sync, place: Option<Place>, why: Unreadable) {
         BusCounters::add(&sync.counters.rejected);
         let newer = why == Unreadable::Newer;
-        ablate!(NewerIgnored => if newer { return });
         if let Some(more) = sync.pace(|paces| &mut paces.rejected, self.now()) {
             tracing::warn!(target: "larder::sync", bus = &*sync.name, newer, more, "a message was not understood");
         }
         self.tell(|| Event::BusMessageRejected { bus: Arc::clone(&sync.name), newer });
         let mut continuity = sync.continuity();
-        if newer || place.is_some() {
+        if (newer || place.is_some()) && !ablated!(NewerIgnored) {
             self.clear_or_hold_back(&mut continuity, ClearReason::Told);
         }
         if let Some(place) = place {
