@@ -1,6 +1,6 @@
 //! Makes the scheduled faults happen, and undoes them when their time is up or all is healed.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -21,13 +21,17 @@ const FUSE_MAX: f64 = 300.0;
 pub(crate) struct Director(tokio::task::JoinHandle<()>);
 
 impl Director {
-    pub(crate) fn start(world: &Arc<World>) -> Self {
+    /// Lets those strike that are due within this stretch of chaos, which begins now.
+    pub(crate) fn start(world: &Arc<World>, stretch: Range<u64>) -> Self {
         let world = Arc::clone(world);
         Self(tokio::spawn(async move {
             let began_ms = world.elapsed_ms();
             let mut lasting = JoinSet::new();
-            for fault in world.plan.faults.clone() {
-                let wait = (began_ms + fault.at_ms).saturating_sub(world.elapsed_ms());
+            let due = |fault: &&Fault| stretch.contains(&fault.at_ms);
+            let faults: Vec<Fault> = world.plan.faults.iter().filter(due).copied().collect();
+            for fault in faults {
+                let at_ms = began_ms + fault.at_ms - stretch.start;
+                let wait = at_ms.saturating_sub(world.elapsed_ms());
                 tokio::time::sleep(Duration::from_millis(wait)).await;
                 lasting.spawn(strike(Arc::clone(&world), fault));
                 while lasting.try_join_next().is_some() {}

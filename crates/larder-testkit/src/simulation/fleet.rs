@@ -6,7 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use larder::Partition;
 
-use super::{dice::Dice, newer::said_anew};
+use super::{
+    dice::Dice,
+    extremes::{Extremes, Ways},
+    newer::said_anew,
+};
 
 /// Who tells nodes of what others do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(crate) struct Fleet {
     pub(crate) partition: Partition,
     /// The node that is of the next release.
     pub(crate) newer: Option<usize>,
+    /// How long everything takes.
+    pub(crate) ways: Ways,
 }
 
 impl Fleet {
@@ -53,7 +59,15 @@ impl Fleet {
         let (books, barriers) = (dice.chance(0.7), dice.chance(0.6));
         // An eighth of the fleets is being rolled over to the next release, one node of it is there.
         let newer = Dice::of(&[seed, 0x2e1e]).chance(0.125).then_some(0);
-        Self { telling, books: books || announced, barriers: barriers || announced, partition, newer }
+        let fleet = Self {
+            telling,
+            books: books || announced,
+            barriers: barriers || announced,
+            partition,
+            newer,
+            ways: Ways::default(),
+        };
+        Extremes::of(seed).map_or(fleet, |extremes| extremes.fleet(fleet))
     }
 
     /// A message as this node says it.
@@ -67,10 +81,11 @@ impl Fleet {
 
     pub(crate) fn summary(self) -> String {
         let with = |has: bool, what: &'static str| if has { what } else { "" };
-        let Self { telling, books, barriers, partition, newer } = self;
+        let Self { telling, books, barriers, partition, newer, ways } = self;
         let (books, barriers) = (with(books, ", books"), with(barriers, ", barriers"));
         let newer = with(newer.is_some(), ", n0 of the next release");
-        format!("news {telling:?}{books}{barriers}, {partition:?}{newer}")
+        let Ways { store_ms, bus_ms } = ways;
+        format!("news {telling:?}{books}{barriers}, {partition:?}{newer}, {store_ms}/{bus_ms} ms on the way")
     }
 }
 
@@ -83,6 +98,7 @@ impl Fleet {
             barriers: true,
             partition: Partition::Coherent,
             newer: None,
+            ways: Ways::default(),
         }
     }
 

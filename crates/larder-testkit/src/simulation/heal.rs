@@ -18,21 +18,29 @@ use super::{
 /// How long recovery may take, where nothing that began before takes longer by right.
 const RECOVERY: Duration = Duration::from_secs(20);
 
-/// Lets readers read on for as long as recovery may take, then looks whether everything is well.
+/// Looks whether everything recovers, and whether anything is left behind once nobody reads.
 pub(crate) async fn recover(world: &Arc<World>) {
-    // A loader that hung when the last fault ended is ended by its limit, and not before.
-    tokio::time::sleep(RECOVERY.max(world.plan.policy.load_limit)).await;
-    if world.has_failed() {
-        return;
-    }
-    for node in world.nodes() {
-        is_well(world, &node);
-        reads_all(world, &node).await;
-    }
+    look_around(world).await;
     stranger_reads_all(world).await;
     world.end_work();
     is_quiet(world).await;
     stop(world).await;
+}
+
+/// Lets readers read on for as long as recovery may take, then looks whether all nodes are well.
+pub(crate) async fn look_around(world: &Arc<World>) {
+    tokio::time::sleep(RECOVERY).await;
+    if !world.has_failed() {
+        world.nodes().iter().for_each(|node| is_well(world, node));
+    }
+    // A loader that hung when the last fault ended is ended by its limit, and not before.
+    tokio::time::sleep(world.plan.policy.load_limit.saturating_sub(RECOVERY)).await;
+    if world.has_failed() {
+        return;
+    }
+    for node in world.nodes() {
+        reads_all(world, &node).await;
+    }
 }
 
 /// Breakers are closed and debts are paid.

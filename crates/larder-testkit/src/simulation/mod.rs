@@ -5,10 +5,12 @@
 //! recovered. The same seed gives the same run, to the last event: its hash is the proof.
 
 mod books;
+mod bounds;
 mod bus;
 mod check;
 mod dice;
 mod director;
+mod extremes;
 mod faults;
 mod fleet;
 mod gate;

@@ -238,9 +238,17 @@ impl Network {
         acoustics
     }
 
+    fn delay(&self, dice: &mut Dice) -> u64 {
+        delay(dice) + beside(self.fleet.ways.bus_ms, dice)
+    }
+
+    fn latency(&self, dice: &mut Dice) -> u64 {
+        latency(dice) + beside(self.fleet.ways.store_ms, dice)
+    }
+
     /// What becomes of a message on its way to this node.
     pub(crate) fn news_fate(&self, node: usize, dice: &mut Dice) -> Carried {
-        let mut fate = Carried { in_ms: Some(delay(dice)), overtakes: false, again_ms: None };
+        let mut fate = Carried { in_ms: Some(self.delay(dice)), overtakes: false, again_ms: None };
         if self.faults(node).is_empty() {
             return fate;
         }
@@ -270,7 +278,7 @@ impl Network {
 
     /// What becomes of what this node publishes.
     pub(crate) fn publish_fate(&self, node: usize, dice: &mut Dice) -> Published {
-        let (out_ms, back_ms) = (delay(dice), delay(dice));
+        let (out_ms, back_ms) = (self.delay(dice), self.delay(dice));
         let mut fate = Published { out_ms, back_ms, carried: true, answer: Reply::Taken };
         if self.faults(node).is_empty() {
             return fate;
@@ -296,8 +304,8 @@ impl Network {
     /// What becomes of a request of this node that sets out now.
     pub(crate) fn fate(&self, node: usize, dice: &mut Dice) -> Fate {
         let mut fate = Fate {
-            out_ms: Some(latency(dice)),
-            back_ms: Some(latency(dice)),
+            out_ms: Some(self.latency(dice)),
+            back_ms: Some(self.latency(dice)),
             refused: false,
             broken: false,
             again_ms: None,
@@ -351,6 +359,11 @@ pub(crate) async fn wait(ms: u64) {
         0 => tokio::task::yield_now().await,
         ms => tokio::time::sleep(Duration::from_millis(ms)).await,
     }
+}
+
+/// What a slow way adds.
+fn beside(most_ms: u64, dice: &mut Dice) -> u64 {
+    if most_ms > 0 { dice.between(0, most_ms) } else { 0 }
 }
 
 /// Most messages come within two milliseconds; one in four hundred takes up to thirty.

@@ -1,6 +1,9 @@
 //! One incarnation of a node: the real engine over its link, with a clock of its own and a gate that can end it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use larder::{BusSettings, Cache, Memory, Result, Settings, Stack, TierSettings};
 use larder_core::Capabilities;
@@ -26,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) caches: Vec<Cache<u64, SimValue>>,
     /// What it was asked for, and by whom nobody was answered.
     pub(crate) tally: Arc<Tally>,
+    /// Since when it owes something to a store, as far as anybody looked.
+    owing_since_ms: Mutex<Option<u64>>,
 }
 
 impl Node {
@@ -39,7 +44,23 @@ impl Node {
             cache.build().expect("a plan is a valid policy")
         };
         let caches = (0..world.plan.namespaces).map(cache).collect();
-        Some(Self { index, incarnation, gate, stack, caches, tally: Arc::default() })
+        Some(Self {
+            index,
+            incarnation,
+            gate,
+            stack,
+            caches,
+            tally: Arc::default(),
+            owing_since_ms: Mutex::default(),
+        })
+    }
+
+    /// Looks whether it owes something to a store. Answers since when it does.
+    pub(crate) fn owes_since(&self, now_ms: u64) -> Option<u64> {
+        let owes = self.stack.stats().tiers.iter().any(|tier| tier.journal > 0);
+        let mut since = self.owing_since_ms.lock().expect("no panics under this lock");
+        *since = owes.then(|| since.unwrap_or(now_ms));
+        *since
     }
 
     /// The cache of a key, and the key in it.

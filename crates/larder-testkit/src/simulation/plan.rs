@@ -1,11 +1,12 @@
 //! What one seed simulates: how many nodes and keys, how entries age, who does what how often, and what goes wrong.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use larder::{Policy, TierPolicy};
 
 use super::{
     dice::Dice,
+    extremes::Extremes,
     faults::{Fault, FaultClass, schedule},
     fleet::Fleet,
 };
@@ -118,6 +119,8 @@ pub(crate) struct Plan {
     pub(crate) rates: Vec<(FaultClass, u64)>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) chaos_ms: u64,
+    /// How long chaos lasts until everything is healed for a while.
+    pub(crate) lull_each_ms: Option<u64>,
     pub(crate) pace: Pace,
     pub(crate) watch: Watch,
     pub(crate) cut: Cut,
@@ -198,6 +201,7 @@ impl Plan {
             rates: rates(&mut dice),
             faults: Vec::new(),
             chaos_ms: chaos.unwrap_or(CHAOS).as_millis() as u64,
+            lull_each_ms: None,
             pace: Pace::of(seed),
             watch: Watch::of(seed, nodes),
             cut,
@@ -207,6 +211,9 @@ impl Plan {
             plan.rates.extend(bus_rates(seed));
         }
         plan.draw_fleet_verbs();
+        if let Some(extremes) = Extremes::of(seed) {
+            extremes.overdo(&mut plan);
+        }
         plan.schedule();
         plan
     }
@@ -263,6 +270,15 @@ impl Plan {
             _ => only == key,
         };
         self.cut.key.is_some_and(|only| !touches(only)) || self.cut.steps.contains(&step)
+    }
+
+    /// The stretches of chaos, between which everything is healed for a while.
+    pub(crate) fn stretches(&self) -> Vec<Range<u64>> {
+        let each_ms = self.lull_each_ms.unwrap_or(self.chaos_ms).max(1);
+        (0..self.chaos_ms.max(1))
+            .step_by(each_ms as usize)
+            .map(|from| from..self.chaos_ms.min(from + each_ms))
+            .collect()
     }
 
     /// How many actors a node has: readers, a writer, a watcher.

@@ -7,7 +7,7 @@ use super::{
     node::namespace_name,
     plan::Verb,
     tally::Counted,
-    workload::{Actor, ended},
+    workload::{Actor, ended, is_published},
     world::Act,
 };
 
@@ -23,7 +23,7 @@ impl Actor {
         let keys = (namespace..plan.keys).step_by(plan.namespaces as usize).filter(|key| meant(*key));
         let act = |key| {
             self.world.checker().fenced(self.node.index, key, began_ms);
-            Act { verb, key, version: self.world.row(key).version, began, began_ms }
+            Act { verb, key, version: self.world.row(key).version, began, began_ms, published: false }
         };
         keys.map(act).collect()
     }
@@ -42,8 +42,9 @@ impl Actor {
             };
             self.expect(executed >= first.began, key, verb);
         }
+        let published = is_published(outcome);
         for act in acts {
-            self.world.acted(&self.node, act, ended);
+            self.world.acted(&self.node, Act { published, ..act }, ended);
         }
     }
 

@@ -94,10 +94,13 @@ impl Actor {
     /// Writes until chaos is over.
     pub(crate) async fn write(mut self) {
         let write_ms = self.world.plan.write_ms;
-        while self.world.phase() == Phase::Chaos && !self.verbs.is_empty() {
+        while matches!(self.world.phase(), Phase::Chaos | Phase::Lull) && !self.verbs.is_empty() {
             let quiet = self.world.plan.pace.is_quiet(self.world.elapsed_ms());
             let rest_ms = if quiet { QUIET_MS.max(write_ms) } else { write_ms };
             tokio::time::sleep(Duration::from_millis(self.pace.between(1, 2 * rest_ms))).await;
+            if self.world.phase() == Phase::Lull {
+                continue;
+            }
             self.begin_step();
             let verb = self.verb();
             self.write_once(verb).await;
@@ -285,11 +288,11 @@ impl Actor {
             Verb::RemoveEverywhere => cache.remove_everywhere(&id).await,
             _ => cache.remove(&id).await,
         };
-        let ended = ended(&outcome);
+        let (ended, published) = (ended(&outcome), is_published(&outcome));
         if ended == Ended::Done {
             self.expect(self.world.done(key).removed >= act.began, key, verb);
         }
-        self.world.acted(&self.node, act, ended);
+        self.world.acted(&self.node, Act { published, ..act }, ended);
     }
 
     async fn expire(&mut self, key: u32) {
@@ -297,12 +300,13 @@ impl Actor {
         let act = self.world.act(Verb::Expire, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
         self.counts(Counted::Expire, 1);
-        let ended = ended(&cache.expire(&id).await);
+        let outcome = cache.expire(&id).await;
+        let (ended, published) = (ended(&outcome), is_published(&outcome));
         if ended == Ended::Done {
             let done = self.world.done(key);
             self.expect(done.removed.max(done.written) >= act.began, key, Verb::Expire);
         }
-        self.world.acted(&self.node, act, ended);
+        self.world.acted(&self.node, Act { published, ..act }, ended);
     }
 
     async fn remove_many(&mut self, first: u32) {
@@ -319,12 +323,13 @@ impl Actor {
         let acts: Vec<Act> = keys.iter().map(act).collect();
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
         self.counts(Counted::Remove, ids.len());
-        let ended = ended(&self.node.caches[namespace as usize].remove_many(&ids).await);
+        let outcome = self.node.caches[namespace as usize].remove_many(&ids).await;
+        let (ended, published) = (ended(&outcome), is_published(&outcome));
         for act in acts {
             if ended == Ended::Done {
                 self.expect(self.world.done(act.key).removed >= act.began, act.key, Verb::RemoveMany);
             }
-            self.world.acted(&self.node, act, ended);
+            self.world.acted(&self.node, Act { published, ..act }, ended);
         }
     }
 
@@ -360,6 +365,11 @@ pub(crate) fn ended(outcome: &Result<Invalidated>) -> Ended {
         Ok(_) => Ended::Done,
         Err(error) => failed(error),
     }
+}
+
+/// Whether the bus took the news of it, as it is answered.
+pub(crate) fn is_published(outcome: &Result<Invalidated>) -> bool {
+    matches!(outcome, Ok(Invalidated { bus: Reach::Done, .. }))
 }
 
 fn failed(error: &Error) -> Ended {

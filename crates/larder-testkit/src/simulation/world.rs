@@ -1,6 +1,7 @@
 //! The world of one seed: a runtime on paused time, the nodes, what strikes them, and what is known of it all.
 
 use std::{
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -35,6 +36,8 @@ use crate::{MemoryStore, PausedClock};
 pub(crate) enum Phase {
     /// Faults strike, writers write.
     Chaos,
+    /// All is healed for a while; readers read, writers wait.
+    Lull,
     /// All is healed; readers read.
     Healed,
     Over,
@@ -78,6 +81,8 @@ pub(crate) struct Act {
     pub(crate) began: u64,
     /// The same in time.
     pub(crate) began_ms: u64,
+    /// The bus took the news of it.
+    pub(crate) published: bool,
 }
 
 /// What came of a run.
@@ -148,18 +153,39 @@ impl World {
         for index in 0..self.plan.nodes {
             self.boot(index).await;
         }
-        let directing = Director::start(self);
-        let until_ms = self.elapsed_ms() + self.plan.chaos_ms;
+        let stretches = self.plan.stretches();
+        for (nth, stretch) in stretches.iter().enumerate() {
+            let directing = self.suffer(stretch.clone()).await;
+            let is_last = nth + 1 == stretches.len();
+            if self.has_failed() || (is_last && self.plan.cut.is_left_sick) {
+                break;
+            }
+            directing.heal(self).await;
+            if is_last {
+                self.enter(Phase::Healed);
+                super::heal::recover(self).await;
+            } else {
+                self.enter(Phase::Lull);
+                super::heal::look_around(self).await;
+                self.enter(Phase::Chaos);
+            }
+        }
+        self.enter(Phase::Over);
+    }
+
+    /// Lives through a stretch of chaos, or until something is found.
+    async fn suffer(self: &Arc<Self>, stretch: Range<u64>) -> Director {
+        let until_ms = self.elapsed_ms() + (stretch.end - stretch.start);
+        let directing = Director::start(self, stretch);
         while self.elapsed_ms() < until_ms && !self.has_failed() {
             tokio::time::sleep(Duration::from_millis(250)).await;
             self.inspect();
         }
-        if !self.has_failed() && !self.plan.cut.is_left_sick {
-            directing.heal(self).await;
-            self.phase.store(Phase::Healed as u8, Ordering::Relaxed);
-            super::heal::recover(self).await;
-        }
-        self.phase.store(Phase::Over as u8, Ordering::Relaxed);
+        directing
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     fn outcome(&self) -> Outcome {
@@ -231,7 +257,8 @@ impl World {
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Chaos,
-            1 => Phase::Healed,
+            1 => Phase::Lull,
+            2 => Phase::Healed,
             _ => Phase::Over,
         }
     }
@@ -293,7 +320,7 @@ impl World {
         self.network.disturbed_ms(node).saturating_sub(self.began_ms)
     }
 
-    fn calm_since_ms(&self, node: usize) -> Option<u64> {
+    pub(crate) fn calm_since_ms(&self, node: usize) -> Option<u64> {
         let since_ms = self.network.calm_since_ms(node)?;
         Some(since_ms.saturating_sub(self.began_ms))
     }
@@ -307,9 +334,15 @@ impl World {
         }
     }
 
+    /// Whether a node stood still at any time from then on.
+    pub(crate) fn has_stood_still(&self, node: usize, since_ms: u64) -> bool {
+        self.stood_ms[node].load(Ordering::Relaxed) >= since_ms.max(1)
+    }
+
     /// A node begins to act on a key of which this version was committed.
     pub(crate) fn act(&self, verb: Verb, key: u32, version: u64) -> Act {
-        Act { verb, key, version, began: self.network.ordinal(), began_ms: self.elapsed_ms() }
+        let (began, began_ms) = (self.network.ordinal(), self.elapsed_ms());
+        Act { verb, key, version, began, began_ms, published: false }
     }
 
     pub(crate) fn begin(&self, node: &Node, key: u32) -> Ticket {
@@ -338,7 +371,7 @@ impl World {
         story: Story,
     ) {
         let now_ms = self.elapsed_ms();
-        let stood_still = self.stood_ms[node.index].load(Ordering::Relaxed) >= ticket.began_ms.max(1);
+        let stood_still = self.has_stood_still(node.index, ticket.began_ms);
         let story = Story { disturbed_ms: self.disturbed_ms(node.index), stood_still, ..story };
         let version = self.checker().end(node.index, key, ticket, seen(answer, asked), story, now_ms);
         let kind = match answer {
@@ -382,13 +415,25 @@ impl World {
 
     /// What a node did to a key ended.
     pub(crate) fn acted(&self, node: &Node, act: Act, ended: Ended) {
-        let Act { verb, key, version, began, began_ms } = act;
+        let Act { verb, key, version, began, began_ms, published } = act;
         let now_ms = self.elapsed_ms();
+        self.expect_answered_in_time(node, act);
         let calm = self.calm_since_ms(node.index).is_some_and(|since_ms| since_ms + CALM_MS < began_ms);
         let by_tag = matches!(verb, Verb::InvalidateTag | Verb::InvalidateTagEverywhere);
         let newer = self.plan.fleet.newer == Some(node.index);
-        let ending =
-            Ending { node: node.index, key, version, began, began_ms, by_tag, newer, calm, ended, now_ms };
+        let ending = Ending {
+            node: node.index,
+            key,
+            version,
+            began,
+            began_ms,
+            by_tag,
+            newer,
+            calm,
+            published,
+            ended,
+            now_ms,
+        };
         match verb {
             Verb::Clear | Verb::InvalidateTag | Verb::RemovePrefix | Verb::RemoveMatching => {
                 self.checker().cleared(ending);
@@ -419,19 +464,7 @@ impl World {
 
     /// Nobody reads any more.
     pub(crate) fn end_work(&self) {
-        self.phase.store(Phase::Over as u8, Ordering::Relaxed);
-    }
-
-    /// What must hold at any moment.
-    fn inspect(&self) {
-        for node in self.nodes() {
-            let entries = node.stack.stats().memory_entries;
-            if entries > self.plan.memory_entries {
-                let what =
-                    format!("memory holds {entries} entries, {} are allowed", self.plan.memory_entries);
-                self.violate(Invariant::Resources, None, node.index, what);
-            }
-        }
+        self.enter(Phase::Over);
     }
 }
 

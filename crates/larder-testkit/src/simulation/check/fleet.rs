@@ -82,8 +82,8 @@ pub(super) struct Floors {
 impl Acks {
     /// Takes note of an invalidation that the store executed.
     pub(super) fn push(&mut self, promised: Promised, ending: Ending) {
-        let Ending { began_ms, now_ms, calm, newer, .. } = ending;
-        if promised.telling == Telling::Published && !promised.books && !calm {
+        let Ending { began_ms, now_ms, calm, published, newer, .. } = ending;
+        if promised.telling == Telling::Published && !promised.books && !calm && !published {
             // Its news may wait for as long as its publisher cannot publish.
             return;
         }

@@ -194,6 +194,8 @@ pub(crate) struct Ending {
     pub(crate) newer: bool,
     /// Nothing was wrong on the node's way meanwhile.
     pub(crate) calm: bool,
+    /// The bus took the news of it.
+    pub(crate) published: bool,
     pub(crate) ended: Ended,
     pub(crate) now_ms: u64,
 }

@@ -55,6 +55,7 @@ fn ending(ended: Ended) -> Ending {
         by_tag: false,
         newer: false,
         calm: true,
+        published: true,
         ended,
         now_ms: 10,
     }
