@@ -174,6 +174,7 @@ impl Scope {
             }
             return None;
         }
+        self.renew_candidate(&mut item);
         if item.prefers(&held.entry)
             && self.versions_compare(place)
             && self.is_unlike_memory(&item, &held.entry)
@@ -279,6 +280,16 @@ impl Scope {
             Put::Stored => self.note_fill(MEMORY, &item.spot.key),
             Put::Refused => self.drop_older(&item.spot.key, &held.entry),
             Put::TooHeavy => {}
+        }
+    }
+
+    /// What memory had when the walk began may bear a newer number by now: an expiry gives it one.
+    fn renew_candidate(&self, item: &mut Item) {
+        if let Some((MEMORY, seen)) = &item.candidate
+            && let Some((entry, _)) = self.peek_sound(&item.spot.key)
+            && seen.slot.is_same(&entry.slot)
+        {
+            item.candidate = Some((MEMORY, entry));
         }
     }
 
