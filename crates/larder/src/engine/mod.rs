@@ -11,6 +11,7 @@ mod keylock;
 mod lease;
 mod load;
 mod matching;
+mod passing;
 mod quick;
 mod read;
 mod recovery;

@@ -92,8 +92,11 @@ impl Scope {
             let loading = loader.is_some();
             let (mut patience, mut counted) = (Patience::new(wants), false);
             if !self.core.is_sound() {
-                let keys = std::slice::from_ref(&spot.key);
-                Box::pin(self.let_pass(keys, wants, loading, &mut patience)).await?;
+                let own = own.as_deref();
+                let passing = Box::pin(self.let_pass(&spot.key, own, wants, loading, &mut patience));
+                if let Some(landed) = passing.await? {
+                    return self.answer(&spot.key, landed, wants, loading);
+                }
             }
             loop {
                 let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
@@ -106,47 +109,6 @@ impl Scope {
                 }
             }
         }
-    }
-
-    /// On a node that may have missed news, waits for the end of the flights that are under way, as long as the caller
-    /// likes: they may have begun before what this node did not hear of, and its remover, who need not wait for a node that
-    /// does not serve its memory, may have been told that nobody serves what it removed (K13).
-    async fn let_pass(
-        &self,
-        keys: &[Key],
-        wants: &Wants,
-        loading: bool,
-        patience: &mut Patience,
-    ) -> Result<()> {
-        let mut uncounted = Uncounted { scope: self, keys };
-        for key in keys {
-            self.let_one_pass(key, wants, loading, patience).await?;
-        }
-        uncounted.keys = &[];
-        Ok(())
-    }
-
-    async fn let_one_pass(
-        &self,
-        key: &Key,
-        wants: &Wants,
-        loading: bool,
-        patience: &mut Patience,
-    ) -> Result<()> {
-        let Plan { purpose, read, .. } = wants.plan(loading, false, wants.cause);
-        let flight_key = FlightKey { key: key.clone(), noted: self.note(key), purpose, read };
-        let Some((job, mut phase)) = self.core.flights.aloft(&flight_key) else { return Ok(()) };
-        let _waiting = self.core.waits.wait_for(job).map_err(|error| error.at_key(key))?;
-        let ended = async {
-            while !matches!(*phase.borrow_and_update(), Phase::Ended(_)) && phase.changed().await.is_ok() {}
-        };
-        tokio::select! {
-            biased;
-            () = ended => {}
-            () = run_out(&mut patience.soft), if !patience.soft_passed => patience.soft_passed = true,
-            () = run_out(&mut patience.hard) => {}
-        }
-        Ok(())
     }
 
     /// The flight of one key. Takes the loader, unless somebody else flies.
@@ -206,8 +168,11 @@ impl Scope {
         let loader = if loading { loader } else { None };
         let mut patience = Patience::new(wants);
         if !background && !self.core.is_sound() {
-            let keys: Vec<Key> = departing.iter().map(|(_, spot, _)| spot.key.clone()).collect();
-            Box::pin(self.let_pass(&keys, wants, loading, &mut patience)).await?;
+            let waits = departing.iter().filter(|(_, _, replaces)| replaces.is_none());
+            let waiting: Vec<Key> = waits.map(|(_, spot, _)| spot.key.clone()).collect();
+            if !Box::pin(self.let_all_pass(&waiting, wants, loading, &mut patience)).await? {
+                return self.all_out_of_time(&keys, owns, answers, wants, loading);
+            }
         }
         let departed = self.depart(departing, wants.plan(loading, background, cause), loader);
         if background {
@@ -222,6 +187,23 @@ impl Scope {
             }
         }
         Ok(answers.into_iter().map(|answer| answer.expect("every key was answered or waited for")).collect())
+    }
+
+    /// Answers all keys that have no answer yet with what was at hand, or fails.
+    fn all_out_of_time(
+        &self,
+        keys: &[Key],
+        owns: Vec<Option<Entry>>,
+        answers: Vec<Option<Answered>>,
+        wants: &Wants,
+        loading: bool,
+    ) -> Result<Vec<Answered>> {
+        let found = |entry| Box::new(Landed::found(MEMORY, entry));
+        let answered = |((key, own), answer): ((&Key, Option<Entry>), Option<Answered>)| match answer {
+            Some(answer) => Ok(answer),
+            None => self.answer(key, self.out_of_time(key, own.map(found), wants)?, wants, loading),
+        };
+        keys.iter().zip(owns).zip(answers).map(answered).collect()
     }
 
     /// Joins the flights of these keys; those that nobody flies yet are flown together, in one task.
@@ -282,7 +264,7 @@ impl Scope {
         Ok(Departed { flights, unused: None })
     }
 
-    fn note_coalesced(&self, key: &Key, is_counted: bool) {
+    pub(super) fn note_coalesced(&self, key: &Key, is_counted: bool) {
         if !is_counted && !ablated!(UncountedRead) {
             self.count(Count::coalesced, 1);
             self.core.tell(|| Event::Coalesced { namespace: self.name(), key: key.clone() });
@@ -335,7 +317,12 @@ impl Scope {
     }
 
     /// The stale value at hand, if the caller would rather have it than wait on.
-    fn take_at_hand(&self, at_hand: Option<&Landed>, accept: Accept, soft_passed: bool) -> Option<Landed> {
+    pub(super) fn take_at_hand(
+        &self,
+        at_hand: Option<&Landed>,
+        accept: Accept,
+        soft_passed: bool,
+    ) -> Option<Landed> {
         let landed = at_hand?;
         let entry = landed.entry.as_ref()?;
         let reason = match (accept, classify(&entry.deadlines, self.core.now())) {
@@ -348,7 +335,12 @@ impl Scope {
         Some(Landed { stale: Some(reason), ..landed.clone() })
     }
 
-    fn out_of_time(&self, key: &Key, at_hand: Option<Box<Landed>>, wants: &Wants) -> Result<Landed> {
+    pub(super) fn out_of_time(
+        &self,
+        key: &Key,
+        at_hand: Option<Box<Landed>>,
+        wants: &Wants,
+    ) -> Result<Landed> {
         let alive = |landed: &Landed| {
             let life = landed.entry.as_ref().map(|entry| classify(&entry.deadlines, self.core.now()));
             wants.accept != Accept::FreshOnly && life.is_some_and(|life| life != Life::Dead)
@@ -429,18 +421,6 @@ impl Core {
     }
 }
 
-/// Reads that wait before their walk begins. One that is given up until then counts as the coalesced one that it is.
-struct Uncounted<'a> {
-    scope: &'a Scope,
-    keys: &'a [Key],
-}
-
-impl Drop for Uncounted<'_> {
-    fn drop(&mut self) {
-        self.keys.iter().for_each(|key| self.scope.note_coalesced(key, false));
-    }
-}
-
 /// The flights that a call waits for.
 pub(super) struct Departed {
     pub(super) flights: Vec<(usize, Job, watch::Receiver<Phase>)>,
@@ -450,9 +430,9 @@ pub(super) struct Departed {
 
 /// How long a call waits, however many flights it waits for. Costs nothing where no timeout is set.
 pub(super) struct Patience {
-    soft: Option<Pin<Box<Sleep>>>,
-    hard: Option<Pin<Box<Sleep>>>,
-    soft_passed: bool,
+    pub(super) soft: Option<Pin<Box<Sleep>>>,
+    pub(super) hard: Option<Pin<Box<Sleep>>>,
+    pub(super) soft_passed: bool,
 }
 
 impl Patience {
@@ -463,7 +443,7 @@ impl Patience {
     }
 }
 
-async fn run_out(sleep: &mut Option<Pin<Box<Sleep>>>) {
+pub(super) async fn run_out(sleep: &mut Option<Pin<Box<Sleep>>>) {
     match sleep {
         Some(sleep) => sleep.await,
         None => std::future::pending().await,

@@ -324,10 +324,18 @@ async fn removed_everywhere_who_comes_after_shares_no_load_from_before_on_a_node
     let after = async {
         sleep(secs(1)).await;
         assert!(two.cache.remove_everywhere(&1).await.unwrap().everywhere);
-        load(&one.cache, 1, origin.gives(8)).await
+        let many = async |_: Vec<u64>| Ok::<_, larder::Error>(std::collections::HashMap::from([(1, 8)]));
+        let soft = ReadOptions::new().soft_timeout(millis(100));
+        tokio::join!(
+            load(&one.cache, 1, origin.gives(8)),
+            one.cache.get_many_or_load(&[1], many),
+            one.cache.get_or_load_with(&1, &soft, async |_| Ok::<_, larder::Error>(8)),
+        )
     };
-    let (before, after) = tokio::join!(before, after);
-    assert_eq!((before.unwrap().as_deref(), after), (Some(&7), 8));
+    let (before, (alone, many, soft)) = tokio::join!(before, after);
+    assert_eq!((before.unwrap().as_deref(), alone), (Some(&7), 8));
+    assert_eq!(many.unwrap()[0].as_deref(), Some(&8));
+    assert_eq!(soft.unwrap().answer.as_value(), Some(&8));
 }
 
 /// The same of a copy in a tier that no other node shares.
