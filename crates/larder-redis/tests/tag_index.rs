@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use larder_core::{Cursor, ErrorKind, Store, Write, Written};
+use larder_core::{Cursor, ErrorKind, Found, Store, Write, Written};
 use larder_redis::{RedisSettings, RedisStore};
 use larder_testkit::RedisServer;
 use support::{connect, get, until, write};
@@ -65,7 +65,9 @@ async fn an_index_that_is_written_to_or_listed_lets_go_of_what_expired() {
     let size = async || number(&redis, &["ZCARD", "larder:{0}t:a"]).await;
     put(&store, vec![tagged("u:lasting", &["a"], support::KEEP)]).await;
     put(&store, (0..200).map(|n| tagged(&format!("u:{n}"), &["a"], BRIEF)).collect()).await;
-    tokio::time::sleep(BRIEF * 2).await;
+    // The last to come is the last to go.
+    let over = async || matches!(get(&store, "u:199").await, Ok(Found::Miss)).then_some(());
+    until("they are over", over).await;
     // On a slow machine some went while the others came.
     let before = size().await;
     assert!(before > 41, "{before}");
