@@ -30,6 +30,18 @@ fn writes(keys: &[Key]) -> Vec<Write> {
     keys.iter().map(write).collect()
 }
 
+/// What the holder of the first grant of a key stores.
+fn fill(key: &Key) -> Fill {
+    Fill {
+        key: key.clone(),
+        lease: Grant { version: Version::ZERO }.to(Token(1)),
+        version: Version::ZERO,
+        bytes: Bytes::new(),
+        keep: SECOND,
+        tags: Vec::new(),
+    }
+}
+
 async fn hits(store: &impl Store, keys: &[Key]) -> usize {
     let reads = keys.iter().map(|key| Read { key: key.clone(), lease: None }).collect();
     store.read(reads).await.unwrap().iter().filter(|found| matches!(found, Found::Hit(_))).count()
@@ -39,26 +51,18 @@ async fn hits(store: &impl Store, keys: &[Key]) -> usize {
 async fn call_all(store: &impl Store) -> Vec<bool> {
     let key = keys(1).remove(0);
     let prefix = KeyPrefix::of(&Namespace::new("ns").unwrap());
-    let lease = Grant { version: Version::ZERO }.to(Token(1));
-    let fill = Fill {
-        key: key.clone(),
-        lease,
-        version: Version::ZERO,
-        bytes: Bytes::new(),
-        keep: SECOND,
-        tags: Vec::new(),
-    };
     let barriers = vec![(Bytes::from_static(b"tag"), Bytes::new())];
     let raise = Raise { barriers, expected: None, keep: SECOND, news: None };
     vec![
         store.read(vec![Read { key: key.clone(), lease: None }]).await.is_err(),
-        store.fill(vec![fill]).await.is_err(),
+        store.fill(vec![fill(&key)]).await.is_err(),
         store.write(writes(&keys(1))).await.is_err(),
         store.remove(keys(1).into_iter().map(Into::into).collect()).await.is_err(),
         store.renew(key.clone(), Token(1), SECOND).await.is_err(),
         store.release(key, Token(1)).await.is_err(),
         store.clear(prefix.clone()).await.is_err(),
         store.scan(prefix.clone(), Cursor::START, 1).await.is_err(),
+        store.tagged(Bytes::from_static(b"tag"), Cursor::START, 1).await.is_err(),
         store.len(prefix).await.is_err(),
         store.beat(Beat { node: NodeId(1), number: 1, proven: 0, ttl: SECOND }).await.is_err(),
         store.leave(NodeId(1)).await.is_err(),
@@ -209,15 +213,6 @@ async fn a_rejected_fill_leaves_no_entry_and_no_lease() {
         vec![Read { key: key.clone(), lease: Some(lease) }]
     };
     assert!(matches!(store.read(ask(Token(1))).await.unwrap()[..], [Found::Granted(_)]));
-    let lease = Grant { version: Version::ZERO }.to(Token(1));
-    let fill = Fill {
-        key: key.clone(),
-        lease,
-        version: Version::ZERO,
-        bytes: Bytes::new(),
-        keep: SECOND,
-        tags: Vec::new(),
-    };
-    assert!(matches!(store.fill(vec![fill]).await.unwrap()[..], [Filled::Rejected(_)]));
+    assert!(matches!(store.fill(vec![fill(&key)]).await.unwrap()[..], [Filled::Rejected(_)]));
     assert!(matches!(store.read(ask(Token(2))).await.unwrap()[..], [Found::Granted(_)]));
 }
