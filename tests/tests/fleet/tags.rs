@@ -25,6 +25,16 @@ async fn reset(redis: &RedisServer) {
     redis.command(&["CONFIG", "RESETSTAT"]).await.expect("it answers");
 }
 
+/// Waits until nobody does anything any more: whoever met a dead entry before removes it after its answer.
+async fn settle(redis: &RedisServer) {
+    let mut before = None;
+    let is_quiet = async || {
+        let now = Some(commands(redis).await);
+        now == std::mem::replace(&mut before, now.clone())
+    };
+    until("nothing is under way any more", is_quiet).await;
+}
+
 /// So many rows from a first one, under a tag. A server that has no time for us is no fault of the fleet.
 async fn fill(fleet: &Fleet, what: &str) {
     until("the rows are set", async || fleet.nodes[0].ask(&format!("fill {what} 1")).await == "ok").await;
@@ -53,6 +63,7 @@ async fn invalidate(
         let enough = async || hits(fleet, node, from, count).await >= nearly(count);
         until("every node knows the entries", enough).await;
     }
+    settle(redis).await;
     reset(redis).await;
     assert_eq!(fleet.nodes[0].ask(&format!("tag {tag}")).await, "ok");
     let took = commands(redis).await;
