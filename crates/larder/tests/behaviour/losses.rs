@@ -275,6 +275,21 @@ async fn removed_everywhere_by_a_node_that_was_deaf_nobody_serves_it_who_was_not
     assert!(!lookup.answer.is_hit() || lookup.stale.is_some());
 }
 
+/// Its list of who lives is as old as its silence, and what stands there may be gone from it.
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_by_a_node_that_just_hears_again_waits_for_who_was_not_heard_meanwhile() {
+    let fleet = Fleet::new(Way::Alone);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    one.leg.set_deaf(true);
+    one.leg.set_mute(true);
+    two.leg.set_deaf(true);
+    sleep(secs(15)).await;
+    two.leg.set_deaf(false);
+    sleep(millis(600)).await;
+    one.leg.set_mute(false);
+    assert_eq!(two.cache.remove_everywhere(&1).await.map(|done| done.everywhere).ok(), None, "it beats on");
+}
+
 /// The removal is older than the expiry, and what it removed must not go on as something stale under the newer number.
 #[tokio::test(start_paused = true)]
 async fn expired_above_a_removal_that_a_node_did_not_hear_nothing_from_before_the_removal_is_served() {

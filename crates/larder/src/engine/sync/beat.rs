@@ -161,7 +161,8 @@ impl Core {
         if sync.proven_join.swap(joins, Ordering::AcqRel) != joins && !ablated!(ReconnectOrder) {
             self.clear_now(&mut continuity, ClearReason::Joined);
         } else if !self.is_sound() {
-            // Whoever did not hear itself did not hear others.
+            // Whoever did not hear itself did not hear others, and knows from now on only who lives.
+            sync.hears_since(self.now());
             self.note_missed(sync, 1);
             self.clear_now(&mut continuity, ClearReason::Gap);
         }
@@ -184,7 +185,7 @@ impl Core {
     pub(super) fn joined(&self, sync: &Sync) {
         let continuity = sync.continuity();
         sync.hears.store(true, Ordering::Release);
-        sync.heard_since.store(self.now().as_millis(), Ordering::Release);
+        sync.hears_since(self.now());
         sync.joins.fetch_add(1, Ordering::AcqRel);
         // What came before is not to be trusted, however short the gap was.
         if !ablated!(ReconnectOrder) {

@@ -188,7 +188,12 @@ impl Core {
 }
 
 impl Sync {
-    /// Since when the bus is heard.
+    /// The bus is heard, for the first time or again.
+    pub(super) fn hears_since(&self, now: Moment) {
+        self.heard_since.store(now.as_millis(), Ordering::Release);
+    }
+
+    /// Since when the bus is heard without a break.
     fn heard_since(&self) -> Moment {
         Moment::from_millis(self.heard_since.load(Ordering::Acquire))
     }
