@@ -157,8 +157,15 @@ impl Flights {
             shard.entry(flight_key.key.clone()).or_default().push(flight);
         }
         drop(shard);
-        let landing =
-            Landing { flights: Arc::clone(self), flight_key, sender, shared, counted: first, ended: false };
+        let landing = Landing {
+            flights: Arc::clone(self),
+            flight_key,
+            job,
+            sender,
+            shared,
+            counted: first,
+            ended: false,
+        };
         Ok(Joined::Leader(landing, receiver))
     }
 
@@ -186,6 +193,7 @@ impl Flights {
 pub(crate) struct Landing {
     flights: Arc<Flights>,
     flight_key: FlightKey,
+    job: Job,
     sender: watch::Sender<Phase>,
     /// Whether it stands in the table.
     pub(crate) shared: bool,
@@ -196,27 +204,32 @@ pub(crate) struct Landing {
 impl Landing {
     /// Offers a stale entry to those who take one; the flight goes on.
     pub(crate) fn offer(&self, candidate: Landed) {
-        self.renew_offers(&self.flights.shard(&self.flight_key.key), &candidate);
+        let others = self.offering(&self.flights.shard(&self.flight_key.key));
+        renew_offers(&others, &candidate);
         self.sender.send_replace(Phase::Candidate(candidate));
     }
 
-    /// What is answered here is offered in place of what other flights of the key found before it, to whoever joins
-    /// those: else a caller who was given this could be given what is older (I3).
-    fn renew_offers(&self, shard: &Shard, found: &Landed) {
-        let (Some(aloft), Some(entry)) = (shard.get(&self.flight_key.key), &found.entry) else { return };
-        // A flight that began after an invalidation is not told what was found before it.
-        let is_other = |flight: &&Flight| {
-            flight.flight_key.noted == self.flight_key.noted && !flight.phase.same_channel(&self.sender)
+    /// The other flights of the key which began before this one and after the same invalidations. What is answered here
+    /// they offer in place of what they found before it: else a caller who was given this could be given what is older (I3).
+    /// One that began later has callers who may know of more than what is found here.
+    fn offering(&self, shard: &Shard) -> SmallVec<[watch::Sender<Phase>; 1]> {
+        let aloft = shard.get(&self.flight_key.key).map_or(&[][..], SmallVec::as_slice);
+        let is_before = |flight: &&Flight| {
+            flight.flight_key.noted == self.flight_key.noted
+                && flight.job <= self.job
+                && !flight.phase.same_channel(&self.sender)
         };
-        let renew = |phase: &mut Phase| match phase {
-            Phase::Candidate(Landed { entry: Some(offered), .. }) if offered.version <= entry.version => {
-                *phase = Phase::Candidate(found.clone());
-                true
+        aloft.iter().filter(is_before).map(|flight| flight.phase.clone()).collect()
+    }
+
+    /// A load that failed gives back what is offered by now, if that is no older than what it found itself.
+    fn with_offer(&self, landed: Landed) -> Landed {
+        let version = |landed: &Landed| landed.entry.as_ref().map(|entry| entry.version);
+        match &*self.sender.borrow() {
+            Phase::Candidate(offered) if landed.failure.is_some() && version(&landed) <= version(offered) => {
+                Landed { failure: landed.failure, stale: landed.stale, ..offered.clone() }
             }
-            Phase::Candidate(_) | Phase::Aloft | Phase::Ended(_) => false,
-        };
-        for flight in aloft.iter().filter(is_other) {
-            flight.phase.send_if_modified(renew);
+            _ => landed,
         }
     }
 
@@ -251,16 +264,35 @@ impl Landing {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let outcome = outcome.map(|landed| self.with_offer(landed));
         let mut shard = self.flights.shard(&self.flight_key.key);
         self.leave(&mut shard);
-        if let Ok(landed) = &outcome {
-            self.renew_offers(&shard, landed);
-        }
+        let others = self.offering(&shard);
         drop(shard);
+        if let Ok(landed) = &outcome {
+            renew_offers(&others, landed);
+        }
         if self.counted && !ablated!(LeakedFlight) {
             self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
         }
         self.sender.send_replace(Phase::Ended(outcome));
+    }
+}
+
+/// Where something is offered that is no newer, this is from now on.
+fn renew_offers(others: &[watch::Sender<Phase>], found: &Landed) {
+    let Some(entry) = &found.entry else { return };
+    for other in others {
+        let mut before = None;
+        other.send_if_modified(|phase| match phase {
+            Phase::Candidate(Landed { entry: Some(offered), .. }) if offered.version <= entry.version => {
+                // Values are dropped where no lock is held.
+                before = Some(std::mem::replace(phase, Phase::Candidate(found.clone())));
+                true
+            }
+            Phase::Candidate(_) | Phase::Aloft | Phase::Ended(_) => false,
+        });
+        drop(before);
     }
 }
 

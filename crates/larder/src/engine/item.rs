@@ -1,6 +1,6 @@
 //! One key on its way through the tiers: what was found, which leases were got, and who waits for it.
 
-use larder_core::{Found, Token, Version};
+use larder_core::{Found, Moment, Token, Version};
 use smallvec::SmallVec;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 use crate::{policy::coherence::ReadVersion, value::Entry};
 
 /// Copies of one entry end at the same time but for the rounding of two clocks.
-const SAME_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
+pub(super) const SAME_WITHIN: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// What a flight knows of a store, for one key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,8 +49,8 @@ pub(crate) struct Item {
     pub(crate) candidate: Option<(usize, Entry)>,
     /// What barriers had made dead, by place.
     pub(crate) dead: SmallVec<[(usize, Dead); 1]>,
-    /// The stores that have an entry which is no answer, and its version.
-    pub(crate) passed: SmallVec<[(usize, Version); 2]>,
+    /// The stores that have an entry which is no answer, its version, and when it is over.
+    pub(crate) passed: SmallVec<[(usize, Version, Moment); 2]>,
     /// Its caller has an answer already and does not wait for this.
     pub(crate) answered: bool,
     /// The fresh entry that is to be refreshed ahead of time: what is not newer than it is no answer.
@@ -89,7 +89,7 @@ impl Item {
 
     /// Keeps the better of two entries past their time: the newer, then the one that lives longer.
     pub(super) fn consider(&mut self, place: usize, entry: Entry) {
-        self.passed.push((place, entry.version));
+        self.passed.push((place, entry.version, entry.deadlines.fallback));
         if self.prefers(&entry) {
             self.candidate = Some((place, entry));
         }

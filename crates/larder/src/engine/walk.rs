@@ -1,13 +1,14 @@
 //! One walk through the tiers: memory again, then store by store, then the loader. Runs in a task of its own.
 
 use larder_core::{
-    Event, Found, LeaseFor, LeaseRequest, Life, LoadCause, Read, RejectedPayload, Stored, Token,
+    Event, Found, LeaseFor, LeaseRequest, Life, LoadCause, Moment, Read, RejectedPayload, Stored, Token,
+    Version,
 };
 
 use super::{
     MEMORY, Scope, TierSet,
     flight::{Landed, Purpose},
-    item::{Access, Item},
+    item::{Access, Item, SAME_WITHIN},
     seal::{Held, Lives},
     sweep::Dead,
     waits::Job,
@@ -256,11 +257,15 @@ impl Scope {
     async fn land_and_promote(&self, place: usize, plan: &Plan, item: Item, held: Held, stored: &Stored) {
         self.promote_to_memory(plan, &item, &held);
         let Item { spot, landing, leases, passed, .. } = item;
-        // Before anybody is given this: a store of this node that holds something older, or of the same version and past
-        // its time, would serve it once memory lets go of this and the store below does.
+        // Before anybody is given this: a store of this node that holds something older, or of the same version and
+        // sooner over, would serve it once memory lets go of this and the store below does.
         let is_private = |at: usize| !self.core.store(at).capabilities.shared;
-        let older = passed.into_iter().filter(|(_, version)| *version <= held.entry.version);
-        for (at, _) in older.filter(|(at, _)| is_private(*at) && self.versions_compare(place)) {
+        let Entry { version, deadlines, .. } = &held.entry;
+        let is_older = |(_, passed, over): &(usize, Version, Moment)| {
+            passed < version || (passed == version && over.after(SAME_WITHIN) < deadlines.fallback)
+        };
+        let older = passed.into_iter().filter(is_older);
+        for (at, ..) in older.filter(|(at, ..)| is_private(*at) && self.versions_compare(place)) {
             drop(self.remove_or_owe(at, vec![spot.key.clone()]).await);
         }
         landing.land(Ok(Landed::found(place, held.entry.clone())));

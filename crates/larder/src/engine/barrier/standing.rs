@@ -162,7 +162,8 @@ impl Scope {
         let now = self.core.now();
         let (spans, _) = self.space.tier_spans[MEMORY];
         let last = now.after(spans.stale.max(spans.fallback));
-        !self.store_places().is_empty() && deadlines.fresh < now && last < deadlines.fallback
+        let was_ended = deadlines.fresh < now && deadlines.fresh == deadlines.stale;
+        !self.store_places().is_empty() && was_ended && last < deadlines.fallback
     }
 
     /// What barriers say of an entry that memory holds and whose floors do not let it pass.

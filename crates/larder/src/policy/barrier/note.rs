@@ -15,7 +15,7 @@ const EXPIRIES_MAX: usize = 16;
 const RULES_MAX: usize = 64;
 /// How many rules over keys one name holds.
 const KEY_RULES_MAX: usize = 128;
-/// How many rules a node knows under one name: what a note holds, and as many that the store lost.
+/// How many rules a node knows under one name: what a note holds, and what the store lost; of that the oldest go first.
 const KNOWN_RULES_MAX: usize = 2 * KEY_RULES_MAX;
 /// How long a note may be, since it goes over the bus. One rule always fits.
 const NOTE_BYTES_MAX: usize = 4_096;
@@ -54,7 +54,11 @@ impl Rule {
     /// Whether what falls under another rule of its name falls under this one, too.
     fn covers(&self, other: &Self) -> bool {
         let is_about_all = self.tags.is_empty() && self.keys.is_none();
-        self.number >= other.number && self.verb <= other.verb && (is_about_all || self.is_alike(other))
+        let is_as_early = self.verb == Verb::Remove || self.at <= other.at;
+        self.number >= other.number
+            && self.verb <= other.verb
+            && is_as_early
+            && (is_about_all || self.is_alike(other))
     }
 
     /// What is written of what it is about, beside the rest.
