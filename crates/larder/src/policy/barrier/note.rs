@@ -145,6 +145,12 @@ pub(super) fn with_rule(
 
 /// The rules of a new note, and before them those of `known` that it leaves out although nothing that was raised with it
 /// covers them. What a store left out because it is too old to matter stays too, as long as there is place for it.
+///
+/// At the bounds: whoever knows more than a note holds and raises a rule does with the oldest as [`with_rule`] and
+/// [`with_key_rule`] do with any. Those over tags become barriers on their first tags, at the number that is drawn then, so
+/// that after a loss, or after news were missed while there were as many rules as a note holds, more is dead than was asked
+/// for, also of what was loaded since; once, for that covers the rules of all who hear it. Beyond [`KNOWN_RULES_MAX`] the
+/// oldest are forgotten: of stores that lost their history several times before this node noticed once.
 pub(super) fn with_left_out(known: Vec<Rule>, rules: Vec<Rule>, raised: &[(Bytes, Bytes)]) -> Vec<Rule> {
     let plain = raised.iter().filter_map(|(name, _)| match Name::read(name) {
         Some(Name::Tag(verb, _, tag)) => Some((verb, tag)),

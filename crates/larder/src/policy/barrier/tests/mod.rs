@@ -1,6 +1,7 @@
 //! Each part by itself; in `model` the table against a list of all barriers ever raised.
 
 mod keys;
+mod lost;
 mod model;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
