@@ -100,6 +100,21 @@ struct Flight {
     flight_key: FlightKey,
     job: Job,
     phase: watch::Sender<Phase>,
+    /// Goes with it. Made for the first who waits for its end.
+    over: Option<watch::Sender<()>>,
+}
+
+/// The end of a flight. Who waits for that is none of its callers: it may be ended when those have left.
+pub(crate) struct Over(watch::Receiver<()>);
+
+impl Over {
+    pub(crate) fn is_ended(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
+    pub(crate) async fn ended(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
 }
 
 /// What became of the wish to share a flight.
@@ -153,7 +168,7 @@ impl Flights {
         let (sender, receiver) = watch::channel(Phase::Aloft);
         let shared = self.sharing && aloft < self.max && !ablated!(NoSingleFlight);
         if shared {
-            let flight = Flight { flight_key: flight_key.clone(), job, phase: sender.clone() };
+            let flight = Flight { flight_key: flight_key.clone(), job, phase: sender.clone(), over: None };
             shard.entry(flight_key.key.clone()).or_default().push(flight);
         }
         drop(shard);
@@ -170,10 +185,12 @@ impl Flights {
     }
 
     /// The flight that is under way, if there is one that could be joined.
-    pub(crate) fn aloft(&self, flight_key: &FlightKey) -> Option<(Job, watch::Receiver<Phase>)> {
-        let shard = self.shard(&flight_key.key);
-        let flight = shard.get(&flight_key.key)?.iter().find(|flight| flight.flight_key == *flight_key)?;
-        Some((flight.job, flight.phase.subscribe()))
+    pub(crate) fn aloft(&self, flight_key: &FlightKey) -> Option<(Job, Over)> {
+        let mut shard = self.shard(&flight_key.key);
+        let aloft = shard.get_mut(&flight_key.key)?;
+        let flight = aloft.iter_mut().find(|flight| flight.flight_key == *flight_key)?;
+        let over = flight.over.get_or_insert_with(|| watch::Sender::new(()));
+        Some((flight.job, Over(over.subscribe())))
     }
 
     /// How many flights are under way.
@@ -245,19 +262,21 @@ impl Landing {
             // Under the lock under which callers join.
             let mut shard = self.flights.shard(&self.flight_key.key);
             if self.sender.receiver_count() == 0 {
-                self.leave(&mut shard);
+                drop(self.leave(&mut shard));
                 return;
             }
         }
     }
 
-    /// Takes the flight out of the table, if it is this one that stands there.
-    fn leave(&self, shard: &mut Shard) {
-        let Some(aloft) = shard.get_mut(&self.flight_key.key) else { return };
-        aloft.retain(|flight| !flight.phase.same_channel(&self.sender));
+    /// Takes the flight out of the table, if it is this one that stands there. It is over when what is answered is dropped.
+    fn leave(&self, shard: &mut Shard) -> Option<Flight> {
+        let aloft = shard.get_mut(&self.flight_key.key)?;
+        let at = aloft.iter().position(|flight| flight.phase.same_channel(&self.sender))?;
+        let left = aloft.remove(at);
         if aloft.is_empty() {
             shard.remove(&self.flight_key.key);
         }
+        Some(left)
     }
 
     fn end(&mut self, outcome: Result<Landed>) {
@@ -266,7 +285,7 @@ impl Landing {
         }
         let outcome = outcome.map(|landed| self.with_offer(landed));
         let mut shard = self.flights.shard(&self.flight_key.key);
-        self.leave(&mut shard);
+        let left = self.leave(&mut shard);
         let others = self.offering(&shard);
         drop(shard);
         if let Ok(landed) = &outcome {
@@ -276,6 +295,7 @@ impl Landing {
             self.flights.aloft.fetch_sub(1, Ordering::Relaxed);
         }
         self.sender.send_replace(Phase::Ended(outcome));
+        drop(left);
     }
 }
 

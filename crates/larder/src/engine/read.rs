@@ -75,7 +75,11 @@ impl Scope {
             return Ok(Answered::miss());
         };
         self.note_hit(MEMORY, key, &entry, Life::Fallback);
-        self.answer(key, Landed::found(MEMORY, entry), wants, false)
+        self.answer(key, Landed::found(MEMORY, entry), self.call(wants, false))
+    }
+
+    fn call<'a>(&self, wants: &'a Wants, loading: bool) -> Call<'a> {
+        Call { wants, loading, cleared: self.core.coherence.times_cleared() }
     }
 
     /// Shares a flight and waits for it. One that another caller's refresh began may end without an answer for this
@@ -89,23 +93,22 @@ impl Scope {
         mut loader: Option<ErasedLoader>,
     ) -> impl Future<Output = Result<Answered>> + Send + 'a {
         async move {
-            let loading = loader.is_some();
+            let call = self.call(wants, loader.is_some());
             let (mut patience, mut counted) = (Patience::new(wants), false);
             if !self.core.is_sound() {
-                let own = own.as_deref();
-                let passing = Box::pin(self.let_pass(&spot.key, own, wants, loading, &mut patience));
+                let passing = Box::pin(self.let_pass(&spot.key, own.as_deref(), call, &mut patience));
                 if let Some(landed) = passing.await? {
-                    return self.answer(&spot.key, landed, wants, loading);
+                    return self.answer(&spot.key, landed, call);
                 }
             }
             loop {
                 let cause = if own.is_some() { LoadCause::Stale } else { wants.cause };
-                let plan = Plan { counted, ..wants.plan(loading, false, cause) };
+                let plan = Plan { counted, ..wants.plan(call.loading, false, cause) };
                 let (job, phase) = self.depart_alone(&spot, plan, &mut loader)?;
                 counted = true;
                 let landed = self.wait(&spot.key, job, phase, wants, own.clone(), &mut patience).await?;
                 if loader.is_none() || self.suffices(&landed, wants) {
-                    return self.answer(&spot.key, landed, wants, loading);
+                    return self.answer(&spot.key, landed, call);
                 }
             }
         }
@@ -140,7 +143,7 @@ impl Scope {
         wants: &Wants,
         loader: Option<ErasedLoader>,
     ) -> Result<Vec<Answered>> {
-        let loading = loader.is_some() && !wants.only_if_cached;
+        let call = self.call(wants, loader.is_some() && !wants.only_if_cached);
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(spots.len());
         let (mut departing, mut owns, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let mut cause = wants.cause;
@@ -149,7 +152,7 @@ impl Scope {
             let (answer, own) = match quick {
                 Quick::Serve(answered) => (Some(answered), None),
                 Quick::Refresh(answered, entry, why) => {
-                    if loading {
+                    if call.loading {
                         cause = why;
                         departing.push((index, spot, Some(entry)));
                     }
@@ -165,16 +168,21 @@ impl Scope {
         }
         let background = answers.iter().all(Option::is_some);
         let cause = if background { cause } else { wants.cause };
-        let loader = if loading { loader } else { None };
+        let loader = if call.loading { loader } else { None };
         let mut patience = Patience::new(wants);
         if !background && !self.core.is_sound() {
             let waits = departing.iter().filter(|(_, _, replaces)| replaces.is_none());
-            let waiting: Vec<Key> = waits.map(|(_, spot, _)| spot.key.clone()).collect();
-            if !Box::pin(self.let_all_pass(&waiting, wants, loading, &mut patience)).await? {
-                return self.all_out_of_time(&keys, owns, answers, wants, loading);
+            let waiting: Vec<_> = waits.map(|(index, spot, _)| (*index, spot.key.clone())).collect();
+            let passing = Box::pin(self.let_all_pass(&waiting, &owns, call, &mut patience));
+            let Some(taken) = passing.await? else {
+                return self.all_out_of_time(&keys, owns, answers, call);
+            };
+            for (index, landed) in taken {
+                answers[index] = Some(self.answer(&keys[index], landed, call)?);
             }
+            departing.retain(|(index, _, replaces)| replaces.is_some() || answers[*index].is_none());
         }
-        let departed = self.depart(departing, wants.plan(loading, background, cause), loader);
+        let departed = self.depart(departing, wants.plan(call.loading, background, cause), loader);
         if background {
             // A refresh that cannot start now starts at a later read.
             return Ok(answers.into_iter().flatten().collect());
@@ -183,27 +191,10 @@ impl Scope {
             if answers[index].is_none() {
                 let own = owns[index].take().map(|entry| Box::new(Landed::found(MEMORY, entry)));
                 let landed = self.wait(&keys[index], job, phase, wants, own, &mut patience).await?;
-                answers[index] = Some(self.answer(&keys[index], landed, wants, loading)?);
+                answers[index] = Some(self.answer(&keys[index], landed, call)?);
             }
         }
         Ok(answers.into_iter().map(|answer| answer.expect("every key was answered or waited for")).collect())
-    }
-
-    /// Answers all keys that have no answer yet with what was at hand, or fails.
-    fn all_out_of_time(
-        &self,
-        keys: &[Key],
-        owns: Vec<Option<Entry>>,
-        answers: Vec<Option<Answered>>,
-        wants: &Wants,
-        loading: bool,
-    ) -> Result<Vec<Answered>> {
-        let found = |entry| Box::new(Landed::found(MEMORY, entry));
-        let answered = |((key, own), answer): ((&Key, Option<Entry>), Option<Answered>)| match answer {
-            Some(answer) => Ok(answer),
-            None => self.answer(key, self.out_of_time(key, own.map(found), wants)?, wants, loading),
-        };
-        keys.iter().zip(owns).zip(answers).map(answered).collect()
     }
 
     /// Joins the flights of these keys; those that nobody flies yet are flown together, in one task.
@@ -355,8 +346,8 @@ impl Scope {
     }
 
     /// Turns a landing into the caller's answer.
-    fn answer(&self, key: &Key, landed: Landed, wants: &Wants, loading: bool) -> Result<Answered> {
-        let now = self.core.now();
+    pub(super) fn answer(&self, key: &Key, landed: Landed, call: Call<'_>) -> Result<Answered> {
+        let (now, Call { wants, loading, cleared }) = (self.core.now(), call);
         let loaded = landed.place.is_none() && landed.entry.is_some();
         let Some(entry) = landed.entry else {
             // A miss is no answer to a caller that came with a loader.
@@ -369,7 +360,9 @@ impl Scope {
         let stale = match (landed.stale, classify(&entry.deadlines, now)) {
             (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
             (Some(_), Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
-            _ if self.is_cut_off_at(place) || self.is_from_before(place, &entry) => StaleReason::CutOff,
+            _ if self.is_cut_off_at(place) || self.is_from_before(place, &entry, cleared) => {
+                StaleReason::CutOff
+            }
             (reason, _) => reason.unwrap_or(StaleReason::Allowed),
         };
         match (wants.accept, landed.failure) {
@@ -389,10 +382,11 @@ impl Scope {
     }
 
     /// Whether what a tier of this node held was taken before all that it holds was given up: then the node may have been
-    /// cut off, and nobody knows whether it changed.
-    fn is_from_before(&self, place: usize, entry: &Entry) -> bool {
+    /// cut off, and nobody knows whether it changed. Of what was cleared on request everybody knows.
+    fn is_from_before(&self, place: usize, entry: &Entry, cleared: u64) -> bool {
         let heeds_news = place == MEMORY || self.core.store(place).heeds_news();
-        heeds_news && self.core.sync.is_some() && !self.is_live(entry)
+        let was_given_up = || self.core.coherence.times_cleared() != cleared && !self.is_live(entry);
+        heeds_news && self.core.sync.is_some() && was_given_up()
     }
 
     /// Counts and tells a stale answer; passes every answer on.
@@ -426,6 +420,16 @@ pub(super) struct Departed {
     pub(super) flights: Vec<(usize, Job, watch::Receiver<Phase>)>,
     /// The loader, if others fly for all of the keys.
     pub(super) unused: Option<ErasedLoader>,
+}
+
+/// What a call asks for.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) wants: &'a Wants,
+    /// Whether it came with a loader.
+    pub(super) loading: bool,
+    /// How often all that the node holds had been given up when it began.
+    cleared: u64,
 }
 
 /// How long a call waits, however many flights it waits for. Costs nothing where no timeout is set.

@@ -18,6 +18,8 @@ mod losses;
 mod matching;
 mod nodes;
 mod outages;
+mod overtaken;
+mod passing;
 mod payloads;
 mod priming;
 mod reads;

@@ -1,0 +1,97 @@
+//! Reads and loads that something overtakes while they are on their way.
+
+use larder::{Cache, Loaded, Policy, ReadOptions, StaleReason, hours, millis, secs};
+use larder_testkit::{Fault, Op, When};
+
+use crate::{
+    bus::{self, Way},
+    support::{self, Origin, get, load, sleep},
+};
+
+/// Loads draw no versions, so what is loaded anew bears the same one as what it replaces. An expiry that is heard gives a
+/// newer one to what memory holds as to what the store holds, be it older than that.
+#[tokio::test(start_paused = true)]
+async fn expired_while_a_read_is_on_its_way_what_memory_holds_is_not_taken_for_older_than_the_stores_copy() {
+    for way in [Way::Announced, Way::Published] {
+        let fleet = bus::Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        let policy = Policy::ttl(secs(10)).stale_if_error(hours(1));
+        let [here, there] = [&one, &two].map(|node| -> Cache<u64, u64> {
+            node.stack.cache("brief").policy(policy.clone()).build().unwrap()
+        });
+        let origin = Origin::default();
+        assert_eq!(load(&here, 1, origin.gives(7)).await, 7);
+        sleep(secs(11)).await;
+        one.faults.fail(Op::Fill);
+        assert_eq!(load(&here, 1, origin.gives(8)).await, 8);
+        assert_eq!(get(&there, 1).await, Some(7), "the store did not take it");
+        sleep(secs(11)).await;
+        one.faults.inject(Op::Read, When::Nth(1), Fault::Delay(millis(100)));
+        let (read, _) = tokio::join!(get(&here, 1), async {
+            sleep(millis(50)).await;
+            there.expire(&1).await.unwrap()
+        });
+        assert_eq!(read, Some(8), "{way:?}: not what it had before");
+        assert_eq!(get(&here, 1).await, Some(8), "{way:?}");
+    }
+}
+
+/// A clear is no reason to doubt what its node hears.
+#[tokio::test(start_paused = true)]
+async fn a_stale_answer_says_what_it_is_due_to_also_when_all_was_cleared_meanwhile() {
+    for way in bus::WAYS {
+        let fleet = bus::Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        let policy = Policy::ttl(secs(2)).stale_if_error(hours(1));
+        let [here, there] = [&one, &two].map(|node| -> Cache<u64, u64> {
+            node.stack.cache("brief").policy(policy.clone()).build().unwrap()
+        });
+        for (by, round) in [(&here, 0), (&there, 1)] {
+            for (reason, options) in [
+                (StaleReason::HardTimeout, ReadOptions::new().deadline(millis(300))),
+                (StaleReason::SoftTimeout, ReadOptions::new().soft_timeout(millis(300))),
+                (StaleReason::LoadFailed, ReadOptions::new()),
+            ] {
+                let origin = Origin::default();
+                assert_eq!(load(&here, round, origin.gives(7)).await, 7);
+                sleep(secs(3)).await;
+                let failing = origin.runs(|_| {
+                    Box::pin(async {
+                        sleep(millis(600)).await;
+                        Err("the origin is down".into())
+                    })
+                });
+                let (read, _) = tokio::join!(here.get_or_load_with(&round, &options, failing), async {
+                    sleep(millis(100)).await;
+                    by.clear().await.unwrap()
+                });
+                let read = read.unwrap();
+                assert_eq!(read.answer.as_value(), Some(&7), "{way:?}: it began before the clear");
+                assert_eq!(read.stale.map(|stale| stale.reason), Some(reason), "{way:?}, round {round}");
+                sleep(secs(1)).await;
+            }
+        }
+    }
+}
+
+/// It would outlive what is invalidated from then on.
+#[tokio::test(start_paused = true)]
+async fn what_is_loaded_after_the_store_fell_back_bears_the_number_that_the_store_has_now() {
+    let fleet = support::Fleet::new();
+    let node = fleet.node(Policy::ttl(hours(1))).await;
+    let tagged = async |key: u64, value: u64| {
+        let loaded = Loaded::value(value).tags(["a"]);
+        load(&node.cache, key, Origin::default().answers(loaded)).await
+    };
+    tagged(1, 7).await;
+    let replica = fleet.shared.snapshot();
+    for _ in 0..5 {
+        node.cache.invalidate_tag("b").await.unwrap();
+    }
+    fleet.shared.fail_over_to(&replica);
+    assert_eq!(tagged(2, 8).await, 8);
+    node.cache.invalidate_tag("a").await.unwrap();
+    assert_eq!([get(&node.cache, 1).await, get(&node.cache, 2).await], [None, None]);
+    let other = fleet.node(Policy::ttl(hours(1))).await;
+    assert_eq!([get(&other.cache, 1).await, get(&other.cache, 2).await], [None, None]);
+}
