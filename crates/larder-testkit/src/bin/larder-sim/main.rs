@@ -7,7 +7,7 @@ mod args;
 #[cfg(larder_canary)]
 mod canaries;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Mutex, thread, time::Duration};
 
 use args::Args;
 use larder_testkit::simulation::{Regression, Simulation, regressions};
@@ -35,20 +35,30 @@ fn perform(args: &Args) -> Result<bool, String> {
     }
 }
 
-/// The seeds that once found something.
+/// The seeds that once found something, on as many threads as there are processors.
 fn run_regressions() -> bool {
-    let mut went_well = true;
-    for Regression { seed, minutes, commit, found } in regressions() {
-        let report = Simulation::seeds(seed, 1).chaos(Duration::from_secs(minutes * 60)).run();
-        match report.failures.first() {
-            None => println!("regression seed {seed}: ok ({found}; mended by {commit})"),
-            Some(failure) => {
-                went_well = false;
-                println!("regression seed {seed} ({minutes} minutes) fails: {}", failure.violation);
-            }
+    let waiting = Mutex::new(regressions().into_iter());
+    let next = || waiting.lock().expect("no panics under this lock: a list is read").next();
+    let work = || std::iter::from_fn(next).fold(true, |went_well, seed| holds(&seed) & went_well);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .fold(true, |went_well, worker| worker.join().expect("it does not panic") & went_well)
+    })
+}
+
+/// Whether a seed finds nothing any more; says so.
+fn holds(Regression { seed, minutes, commit, found }: &Regression) -> bool {
+    let report = Simulation::seeds(*seed, 1).chaos(Duration::from_secs(minutes * 60)).run();
+    match report.failures.first() {
+        None => println!("regression seed {seed}: ok ({found}; mended by {commit})"),
+        Some(failure) => {
+            println!("regression seed {seed} ({minutes} minutes) fails: {}", failure.violation);
         }
     }
-    went_well
+    report.failures.is_empty()
 }
 
 fn run(args: &Args) -> bool {
