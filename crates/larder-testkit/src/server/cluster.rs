@@ -1,7 +1,7 @@
 //! A Redis cluster for tests: three primaries, all slots, and if need be a replica of each.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
@@ -81,6 +81,27 @@ impl RedisCluster {
             }
         }
         cluster
+    }
+
+    /// Has a primary announce this address as its own, such as that of a proxy on the same host: whoever asks the cluster
+    /// where its slots are is sent there from now on. The primaries still reach each other. Returns when each of them
+    /// says so.
+    ///
+    /// # Panics
+    /// When there is no such primary, or they do not within 30 s.
+    pub async fn announce(&self, primary: usize, address: SocketAddr) {
+        let announcing = &self.primaries[primary];
+        let (own, port) = (announcing.address().port().to_string(), address.port().to_string());
+        let command = ["CONFIG", "SET", "cluster-announce-port", &port];
+        announcing.command(&command).await.expect("a running server can be told so");
+        for node in &self.primaries {
+            until(async || {
+                let slots = text(node, &["CLUSTER", "SLOTS"]).await;
+                let is_told = |port: &String| slots.lines().any(|line| line == port);
+                is_told(&port) && !is_told(&own)
+            })
+            .await;
+        }
     }
 
     /// Its primaries.
