@@ -85,6 +85,8 @@ pub(crate) struct Continuity {
 #[derive(Clone, Copy, Debug)]
 struct Publisher {
     last: u64,
+    /// When it sent its last sign of life, by its own clock.
+    sent: Option<Moment>,
     heard: Moment,
 }
 
@@ -115,16 +117,27 @@ impl Continuity {
         close_up(tip, apart);
     }
 
-    /// Takes note of a publisher's message. Signs of life bear the number of its last message and are not counted.
-    pub(crate) fn published(&mut self, from: NodeId, number: u64, alive: bool, now: Moment) -> Step {
-        let known = self.publishers.get(&from).map(|publisher| publisher.last);
-        let step = match known {
+    /// Takes note of a publisher's message. A sign of life, which bears when it was `sent` by the publisher's own clock, bears
+    /// the number of its last message and is not counted.
+    ///
+    /// A bus may bring a message twice, the second time when its publisher is long dead. That is no sign of life: else
+    /// its silence would not be noticed in time.
+    pub(crate) fn published(&mut self, from: NodeId, number: u64, sent: Option<Moment>, now: Moment) -> Step {
+        let (known, alive) = (self.publishers.get(&from).copied(), sent.is_some());
+        let is_repeated = |publisher: Publisher| match sent {
+            None => number <= publisher.last,
+            Some(_) => sent <= publisher.sent && number <= publisher.last,
+        };
+        if known.is_some_and(is_repeated) {
+            return Step::Repeated;
+        }
+        let step = match known.map(|publisher| publisher.last) {
             Some(last) if number > last.saturating_add(u64::from(!alive)) => {
                 Step::Gap { missed: number - last - u64::from(!alive) }
             }
             // It never told as much as was heard in its name.
-            Some(last) if alive && number < last => Step::Gap { missed: 1 },
-            Some(last) if number <= last => Step::Repeated,
+            Some(last) if number < last => Step::Gap { missed: 1 },
+            Some(last) if number == last => Step::Repeated,
             Some(_) => Step::Follows,
             // What it told before it was known here may matter: one clear for each new publisher.
             None if number <= u64::from(!alive) => Step::Follows,
@@ -134,8 +147,8 @@ impl Continuity {
             self.publishers.clear();
             return Step::Gap { missed: 1 };
         }
-        let last = if alive { number } else { known.unwrap_or(0).max(number) };
-        self.publishers.insert(from, Publisher { last, heard: now });
+        let sent = sent.max(known.and_then(|publisher| publisher.sent));
+        self.publishers.insert(from, Publisher { last: number, sent, heard: now });
         self.silent.remove(&from);
         step
     }
@@ -436,19 +449,44 @@ mod tests {
         assert_eq!(continuity.announced(Place { sequence: KEYS, number: 901, history: 2 }), Step::Follows);
     }
 
+    /// A sign of life that was sent then.
+    fn alive(sent_ms: u64) -> Option<Moment> {
+        Some(Moment::from_millis(sent_ms))
+    }
+
+    #[test]
+    fn what_a_bus_brings_twice_is_no_sign_of_life() {
+        let (mut continuity, one, at) = (Continuity::default(), NodeId(1), Moment::from_millis);
+        assert_eq!(continuity.published(one, 1, None, at(0)), Step::Follows);
+        assert_eq!(continuity.published(one, 1, alive(700), at(100)), Step::Repeated);
+        assert_eq!(continuity.published(one, 2, None, at(200)), Step::Follows);
+        for (number, sent) in [(1, None), (2, None), (1, alive(700)), (1, alive(450))] {
+            assert_eq!(continuity.published(one, number, sent, at(5_000)), Step::Repeated);
+        }
+        assert!(!continuity.forget_silent(at(200)), "heard");
+        assert!(continuity.forget_silent(at(201)), "its last news, if there were any, were lost");
+        assert_eq!(continuity.published(one, 2, alive(950), at(300)), Step::Gap { missed: 2 }, "as if new");
+        assert_eq!(continuity.published(one, 2, alive(1_200), at(550)), Step::Repeated);
+        assert!(!continuity.forget_silent(at(550)), "it lives");
+    }
+
     #[test]
     fn publishers_count_for_themselves_and_a_silent_one_may_have_said_more() {
         let (mut continuity, now) = (Continuity::default(), Moment::from_millis(1_000));
         let (one, other) = (NodeId(1), NodeId(2));
-        assert_eq!(continuity.published(one, 1, false, now), Step::Follows, "its first");
-        assert_eq!(continuity.published(other, 0, true, now), Step::Follows, "alive, and said nothing yet");
-        assert_eq!(continuity.published(one, 2, false, now), Step::Follows);
-        assert_eq!(continuity.published(one, 2, true, now), Step::Repeated, "alive, and said no more");
-        assert_eq!(continuity.published(one, 3, true, now), Step::Gap { missed: 1 }, "the last was lost");
-        assert_eq!(continuity.published(one, 7, false, now), Step::Gap { missed: 3 });
-        assert_eq!(continuity.published(NodeId(3), 40, false, now), Step::Gap { missed: 39 }, "unknown");
+        assert_eq!(continuity.published(one, 1, None, now), Step::Follows, "its first");
+        assert_eq!(
+            continuity.published(other, 0, alive(0), now),
+            Step::Follows,
+            "alive, and said nothing yet"
+        );
+        assert_eq!(continuity.published(one, 2, None, now), Step::Follows);
+        assert_eq!(continuity.published(one, 2, alive(0), now), Step::Repeated, "alive, and said no more");
+        assert_eq!(continuity.published(one, 3, alive(0), now), Step::Gap { missed: 1 }, "the last was lost");
+        assert_eq!(continuity.published(one, 7, None, now), Step::Gap { missed: 3 });
+        assert_eq!(continuity.published(NodeId(3), 40, None, now), Step::Gap { missed: 39 }, "unknown");
         let later = now.after(std::time::Duration::from_secs(1));
-        assert_eq!(continuity.published(one, 8, false, later), Step::Follows);
+        assert_eq!(continuity.published(one, 8, None, later), Step::Follows);
         assert!(continuity.forget_silent(later));
         let node = |(node, _)| node;
         assert_eq!(
@@ -458,7 +496,7 @@ mod tests {
         );
         assert!(!continuity.forget_silent(later));
         assert_eq!(
-            continuity.published(other, 0, true, later),
+            continuity.published(other, 0, alive(0), later),
             Step::Follows,
             "as if it had never been heard"
         );
@@ -492,12 +530,12 @@ mod tests {
     #[test]
     fn row_65_a_publisher_in_whose_name_much_was_heard_corrects_that_by_its_next_sign_of_life() {
         let (mut continuity, now, one) = (Continuity::default(), Moment::default(), NodeId(1));
-        assert_eq!(continuity.published(one, 1, false, now), Step::Follows);
-        assert!(matches!(continuity.published(one, u64::MAX, false, now), Step::Gap { .. }));
-        assert_eq!(continuity.published(one, 2, false, now), Step::Repeated);
-        assert_eq!(continuity.published(one, 2, true, now), Step::Gap { missed: 1 }, "it told two");
-        assert_eq!(continuity.published(one, 3, false, now), Step::Follows);
-        assert_eq!(continuity.published(one, 5, false, now), Step::Gap { missed: 1 });
+        assert_eq!(continuity.published(one, 1, None, now), Step::Follows);
+        assert!(matches!(continuity.published(one, u64::MAX, None, now), Step::Gap { .. }));
+        assert_eq!(continuity.published(one, 2, None, now), Step::Repeated);
+        assert_eq!(continuity.published(one, 2, alive(0), now), Step::Gap { missed: 1 }, "it told two");
+        assert_eq!(continuity.published(one, 3, None, now), Step::Follows);
+        assert_eq!(continuity.published(one, 5, None, now), Step::Gap { missed: 1 });
     }
 
     #[test]
@@ -520,9 +558,9 @@ mod tests {
     fn at_the_bound_all_publishers_are_forgotten_and_that_counts_as_a_gap() {
         let (mut continuity, now) = (Continuity::default(), Moment::default());
         for node in 0..PUBLISHERS_MAX as u128 {
-            assert_eq!(continuity.published(NodeId(node), 0, true, now), Step::Follows);
+            assert_eq!(continuity.published(NodeId(node), 0, alive(0), now), Step::Follows);
         }
-        assert_eq!(continuity.published(NodeId(u128::MAX), 0, true, now), Step::Gap { missed: 1 });
+        assert_eq!(continuity.published(NodeId(u128::MAX), 0, alive(0), now), Step::Gap { missed: 1 });
         assert_eq!(continuity.publishers().count(), 0);
     }
 }

@@ -102,8 +102,11 @@ impl Core {
             // Where a store announces what matters, what else is published may get lost.
             None if sync.carriage == Carriage::Announced => return true,
             None => {
-                let alive = matches!(message.news, News::Alive { .. });
-                continuity.published(message.publisher, message.number, alive, self.now())
+                let sent = match message.news {
+                    News::Alive { sent } => Some(sent),
+                    _ => None,
+                };
+                continuity.published(message.publisher, message.number, sent, self.now())
             }
         };
         if let Step::Gap { missed } = step {
