@@ -8,6 +8,8 @@ use larder_testkit::{RedisServer, Way};
 use crate::NODE;
 
 const MANY: u64 = 10_000;
+/// So often in a row nothing has changed when nobody is at work any more.
+const QUIET_LOOKS: u32 = 10;
 
 /// What the server was asked to do, without what a fleet does all the time, and what was not counted for us.
 async fn commands(redis: &RedisServer) -> BTreeMap<String, u64> {
@@ -27,10 +29,12 @@ async fn reset(redis: &RedisServer) {
 
 /// Waits until nobody does anything any more: whoever met a dead entry before removes it after its answer.
 async fn settle(redis: &RedisServer) {
-    let mut before = None;
+    let (mut before, mut looks) = (BTreeMap::new(), 0);
     let is_quiet = async || {
-        let now = Some(commands(redis).await);
-        now == std::mem::replace(&mut before, now.clone())
+        let now = commands(redis).await;
+        looks = if now == before { looks + 1 } else { 0 };
+        before = now;
+        looks >= QUIET_LOOKS
     };
     until("nothing is under way any more", is_quiet).await;
 }

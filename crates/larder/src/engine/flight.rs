@@ -92,6 +92,7 @@ pub(crate) struct Flights {
     /// Whether flights are shared at all.
     sharing: bool,
     next_job: AtomicU64,
+    next_began: AtomicU64,
     /// What is ended from here on is ended by shutdown.
     pub(crate) closed: AtomicBool,
 }
@@ -99,6 +100,9 @@ pub(crate) struct Flights {
 struct Flight {
     flight_key: FlightKey,
     job: Job,
+    /// Its place in the order in which the flights of its key began.
+    began: u64,
+    was_sound: bool,
     phase: watch::Sender<Phase>,
     /// Goes with it. Made for the first who waits for its end.
     over: Option<watch::Sender<()>>,
@@ -115,6 +119,15 @@ impl Over {
     pub(crate) async fn ended(&mut self) {
         while self.0.changed().await.is_ok() {}
     }
+}
+
+/// How a flight sets out, if nobody flies it yet.
+pub(crate) struct Departure {
+    pub(crate) job: Job,
+    /// The keys of one call count as one flight: only the first of them is counted and refused.
+    pub(crate) is_first: bool,
+    /// The node can have missed nothing.
+    pub(crate) is_sound: bool,
 }
 
 /// What became of the wish to share a flight.
@@ -134,6 +147,7 @@ impl Flights {
             max,
             sharing,
             next_job: AtomicU64::new(1),
+            next_began: AtomicU64::new(1),
             closed: AtomicBool::new(false),
         }
     }
@@ -142,43 +156,46 @@ impl Flights {
         self.next_job.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Joins the flight that is under way, or starts it as `job`.
+    /// Joins the flight that is under way, or starts it.
     ///
-    /// Beyond the bound a flight is not entered into the table and so not shared. The keys of one call count as one
-    /// flight: only the `first` of them is counted and refused.
+    /// Beyond the bound a flight is not entered into the table and so not shared.
     ///
     /// # Errors
     /// `Overloaded` at twice the bound.
-    pub(crate) fn join(self: &Arc<Self>, flight_key: FlightKey, job: Job, first: bool) -> Result<Joined> {
+    pub(crate) fn join(self: &Arc<Self>, flight_key: FlightKey, departure: &Departure) -> Result<Joined> {
+        let Departure { job, is_first, is_sound: was_sound } = *departure;
         let mut shard = self.shard(&flight_key.key);
         let aloft = shard.get(&flight_key.key).map_or(&[][..], SmallVec::as_slice);
         if let Some(flight) = aloft.iter().find(|flight| flight.flight_key == flight_key) {
             return Ok(Joined::Follower(flight.job, flight.phase.subscribe()));
         }
         let aloft = self.aloft.load(Ordering::Relaxed);
-        if first && aloft >= self.max.saturating_mul(2) {
+        if is_first && aloft >= self.max.saturating_mul(2) {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 "too many loads at once; slow down or raise flights_max",
             ));
         }
-        if first {
+        if is_first {
             self.aloft.fetch_add(1, Ordering::Relaxed);
         }
         let (sender, receiver) = watch::channel(Phase::Aloft);
+        // Under the lock of its key; a job is drawn before, for all keys of a call.
+        let began = self.next_began.fetch_add(1, Ordering::Relaxed);
         let shared = self.sharing && aloft < self.max && !ablated!(NoSingleFlight);
         if shared {
-            let flight = Flight { flight_key: flight_key.clone(), job, phase: sender.clone(), over: None };
-            shard.entry(flight_key.key.clone()).or_default().push(flight);
+            let (flight_key, phase) = (flight_key.clone(), sender.clone());
+            let flight = Flight { flight_key, job, began, was_sound, phase, over: None };
+            shard.entry(flight.flight_key.key.clone()).or_default().push(flight);
         }
         drop(shard);
         let landing = Landing {
             flights: Arc::clone(self),
             flight_key,
-            job,
+            began,
             sender,
             shared,
-            counted: first,
+            counted: is_first,
             ended: false,
         };
         Ok(Joined::Leader(landing, receiver))
@@ -210,7 +227,7 @@ impl Flights {
 pub(crate) struct Landing {
     flights: Arc<Flights>,
     flight_key: FlightKey,
-    job: Job,
+    began: u64,
     sender: watch::Sender<Phase>,
     /// Whether it stands in the table.
     pub(crate) shared: bool,
@@ -221,22 +238,25 @@ pub(crate) struct Landing {
 impl Landing {
     /// Offers a stale entry to those who take one; the flight goes on.
     pub(crate) fn offer(&self, candidate: Landed) {
-        let others = self.offering(&self.flights.shard(&self.flight_key.key));
+        let others = self.others(&self.flights.shard(&self.flight_key.key));
         renew_offers(&others, &candidate);
         self.sender.send_replace(Phase::Candidate(candidate));
     }
 
-    /// The other flights of the key which began before this one and after the same invalidations. What is answered here
-    /// they offer in place of what they found before it: else a caller who was given this could be given what is older (I3).
-    /// One that began later has callers who may know of more than what is found here.
-    fn offering(&self, shard: &Shard) -> SmallVec<[watch::Sender<Phase>; 1]> {
+    /// The other flights of the key which began after the same invalidations. What is answered here they offer in place
+    /// of what is older: else a caller who was given this could be given that (I3). Not one that began later on a node which
+    /// may have missed something: its callers may know of more than what is found here (K13).
+    fn others(&self, shard: &Shard) -> SmallVec<[Other; 1]> {
         let aloft = shard.get(&self.flight_key.key).map_or(&[][..], SmallVec::as_slice);
-        let is_before = |flight: &&Flight| {
+        let began_before = |flight: &Flight| flight.began < self.began;
+        let is_other = |flight: &&Flight| {
             flight.flight_key.noted == self.flight_key.noted
-                && flight.job <= self.job
+                && (began_before(flight) || flight.was_sound)
                 && !flight.phase.same_channel(&self.sender)
         };
-        aloft.iter().filter(is_before).map(|flight| flight.phase.clone()).collect()
+        let other =
+            |flight: &Flight| Other { phase: flight.phase.clone(), began_before: began_before(flight) };
+        aloft.iter().filter(is_other).map(other).collect()
     }
 
     /// A load that failed gives back what is offered by now, if that is no older than what it found itself.
@@ -286,7 +306,7 @@ impl Landing {
         let outcome = outcome.map(|landed| self.with_offer(landed));
         let mut shard = self.flights.shard(&self.flight_key.key);
         let left = self.leave(&mut shard);
-        let others = self.offering(&shard);
+        let others = self.others(&shard);
         drop(shard);
         if let Ok(landed) = &outcome {
             renew_offers(&others, landed);
@@ -299,13 +319,23 @@ impl Landing {
     }
 }
 
-/// Where something is offered that is no newer, this is from now on.
-fn renew_offers(others: &[watch::Sender<Phase>], found: &Landed) {
+/// A flight that may offer what is older than what another one found.
+struct Other {
+    phase: watch::Sender<Phase>,
+    /// Loads draw no versions: of two entries of the same, what was found by whoever began later counts as newer.
+    began_before: bool,
+}
+
+/// Where something older is offered, this is from now on.
+fn renew_offers(others: &[Other], found: &Landed) {
     let Some(entry) = &found.entry else { return };
-    for other in others {
+    for Other { phase, began_before } in others {
+        let is_older = |offered: &Entry| {
+            offered.version < entry.version || (*began_before && offered.version == entry.version)
+        };
         let mut before = None;
-        other.send_if_modified(|phase| match phase {
-            Phase::Candidate(Landed { entry: Some(offered), .. }) if offered.version <= entry.version => {
+        phase.send_if_modified(|phase| match phase {
+            Phase::Candidate(Landed { entry: Some(offered), .. }) if is_older(offered) => {
                 // Values are dropped where no lock is held.
                 before = Some(std::mem::replace(phase, Phase::Candidate(found.clone())));
                 true
@@ -358,8 +388,18 @@ mod tests {
         Landed::found(1, entry)
     }
 
+    /// Whatever the job: those of one call bear the same, and it is drawn before its flights begin.
     fn joined(flights: &Arc<Flights>, flight_key: &FlightKey) -> (Landing, watch::Receiver<Phase>) {
-        match flights.join(flight_key.clone(), 1, true).expect("there is place") {
+        joined_if(flights, flight_key, true)
+    }
+
+    fn joined_if(
+        flights: &Arc<Flights>,
+        flight_key: &FlightKey,
+        is_sound: bool,
+    ) -> (Landing, watch::Receiver<Phase>) {
+        let departure = Departure { job: 1, is_first: true, is_sound };
+        match flights.join(flight_key.clone(), &departure).expect("there is place") {
             Joined::Leader(landing, phase) => (landing, phase),
             Joined::Follower(..) => panic!("nobody flies it"),
         }
@@ -388,5 +428,28 @@ mod tests {
         landing.offer(found(6));
         joined(&flights, &read).0.land(Ok(found(8)));
         assert_eq!(offered(&phase), 6);
+    }
+
+    #[test]
+    fn what_an_earlier_flight_answers_a_later_one_offers_only_if_it_is_newer_and_nothing_was_missed() {
+        let flights = Arc::new(Flights::new(8, true));
+        let key = Key::from_escaped(b"n:1".to_vec()).expect("short");
+        let noted = Coherence::new(1).read_version(0, &NamespaceFence::default());
+        let load = FlightKey { key, noted, purpose: Purpose::Load, read: TierSet::ALL };
+        let read = FlightKey { purpose: Purpose::Read, ..load.clone() };
+        let cases = [(true, 4, (5, 1)), (true, 5, (5, 1)), (true, 7, (7, 2)), (false, 7, (5, 1))];
+        for (is_sound, landed, expected) in cases {
+            let (earlier, _) = joined(&flights, &read);
+            let (later, phase) = joined_if(&flights, &load, is_sound);
+            later.offer(found(5));
+            earlier.land(Ok(Landed { place: Some(2), ..found(landed) }));
+            let offered = match &*phase.borrow() {
+                Phase::Candidate(Landed { entry: Some(entry), place: Some(place), .. }) => {
+                    (entry.version.get(), *place)
+                }
+                other => panic!("it offers nothing: {other:?}"),
+            };
+            assert_eq!(offered, expected, "sound: {is_sound}, {landed}");
+        }
     }
 }

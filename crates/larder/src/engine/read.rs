@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Sleep};
 
 use super::{
     Core, MEMORY, Scope,
-    flight::{FlightKey, Joined, Landed, Phase, Purpose},
+    flight::{Departure, FlightKey, Joined, Landed, Phase, Purpose},
     item::{Access, Item},
     space::Spot,
     waits::{Job, is_loading, reentrant},
@@ -211,12 +211,15 @@ impl Scope {
             if loader.is_some() && !plan.background && is_loading(&spot.key) {
                 return Err(reentrant().at_key(&spot.key));
             }
+            // Before what is noted: what is missed from then on, nobody who comes after it joins.
+            let is_sound = self.core.is_sound();
             let noted = self.note(&spot.key);
             let flight_key =
                 FlightKey { key: spot.key.clone(), noted, purpose: plan.purpose, read: plan.read };
             ablate!(FlightEpoch: flight_key = flight_key.whenever());
             ablate!(FlightClear: flight_key = flight_key.across_clears());
-            match self.core.flights.join(flight_key, job, items.is_empty())? {
+            let departure = Departure { job, is_first: items.is_empty(), is_sound };
+            match self.core.flights.join(flight_key, &departure)? {
                 Joined::Follower(job, phase) => {
                     if plan.purpose != Purpose::Refresh {
                         let is_counted = plan.background || plan.counted || replaces.is_some();
@@ -356,8 +359,12 @@ impl Scope {
         if loaded {
             return Ok(Answered { loaded, ..Answered::fresh(entry.slot, MEMORY) }.without_place());
         }
-        let place = landed.place.unwrap_or(MEMORY);
-        let stale = match (landed.stale, classify(&entry.deadlines, now)) {
+        let (place, life) = (landed.place.unwrap_or(MEMORY), classify(&entry.deadlines, now));
+        if let (Life::Dead, Some(failure)) = (life, &landed.failure) {
+            // What another flight offered meanwhile may be over sooner than what the load was to replace.
+            return Err(failure.clone().at_key(key));
+        }
+        let stale = match (landed.stale, life) {
             (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
             (Some(_), Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
             _ if self.is_cut_off_at(place) || self.is_from_before(place, &entry, cleared) => {

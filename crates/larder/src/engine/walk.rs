@@ -48,8 +48,9 @@ impl Scope {
         let Some(loader) = loader else {
             return items.into_iter().for_each(|item| self.land_unfound(plan, item));
         };
-        for item in &items {
+        for item in &mut items {
             self.account(plan, item);
+            self.heed_memory(plan, item);
             if let Some((place, entry)) = &item.candidate {
                 item.landing.offer(Landed::found(*place, entry.clone()));
             }
@@ -257,12 +258,13 @@ impl Scope {
     async fn land_and_promote(&self, place: usize, plan: &Plan, item: Item, held: Held, stored: &Stored) {
         self.promote_to_memory(plan, &item, &held);
         let Item { spot, landing, leases, passed, .. } = item;
-        // Before anybody is given this: a store of this node that holds something older, or of the same version and
-        // sooner over, would serve it once memory lets go of this and the store below does.
+        // Before anybody is given this: a store of this node that holds something older, or of the same version and over at
+        // another time, hence something else perhaps, would serve it once memory lets go of this and the store below does.
         let is_private = |at: usize| !self.core.store(at).capabilities.shared;
         let Entry { version, deadlines, .. } = &held.entry;
         let is_older = |(_, passed, over): &(usize, Version, Moment)| {
-            passed < version || (passed == version && over.after(SAME_WITHIN) < deadlines.fallback)
+            let apart = over.until(deadlines.fallback).max(deadlines.fallback.until(*over));
+            passed < version || (passed == version && apart > SAME_WITHIN)
         };
         let older = passed.into_iter().filter(is_older);
         for (at, ..) in older.filter(|(at, ..)| is_private(*at) && self.versions_compare(place)) {
@@ -293,6 +295,18 @@ impl Scope {
         if let Some((MEMORY, seen)) = &item.candidate
             && let Some((entry, _)) = self.peek_sound(&item.spot.key)
             && seen.slot.is_same(&entry.slot)
+        {
+            item.candidate = Some((MEMORY, entry));
+        }
+    }
+
+    /// Another flight may have landed while the stores were asked: who was given what it found is not to be offered what is
+    /// older.
+    fn heed_memory(&self, plan: &Plan, item: &mut Item) {
+        if item.candidate.is_some()
+            && plan.read.has(MEMORY)
+            && let Some((entry, _)) = self.peek_sound(&item.spot.key)
+            && item.prefers(&entry)
         {
             item.candidate = Some((MEMORY, entry));
         }

@@ -290,6 +290,24 @@ async fn removed_everywhere_by_a_node_that_just_hears_again_waits_for_who_was_no
     assert_eq!(two.cache.remove_everywhere(&1).await.map(|done| done.everywhere).ok(), None, "it beats on");
 }
 
+/// The same of one that hears again while it waits.
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_by_a_node_that_hears_again_meanwhile_waits_for_who_was_not_heard() {
+    let fleet = Fleet::new(Way::Alone);
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    one.leg.set_deaf(true);
+    one.leg.set_mute(true);
+    two.leg.set_deaf(true);
+    sleep(secs(15)).await;
+    let (done, ()) = tokio::join!(two.cache.remove_everywhere(&1), async {
+        sleep(millis(100)).await;
+        two.leg.set_deaf(false);
+        sleep(millis(600)).await;
+        one.leg.set_mute(false);
+    });
+    assert_eq!(done.map(|done| done.everywhere).ok(), None, "it beats on");
+}
+
 /// The removal is older than the expiry, and what it removed must not go on as something stale under the newer number.
 #[tokio::test(start_paused = true)]
 async fn expired_above_a_removal_that_a_node_did_not_hear_nothing_from_before_the_removal_is_served() {
@@ -392,15 +410,18 @@ async fn what_a_private_tier_holds_past_its_time_goes_once_its_node_found_what_w
     let cache =
         |stack: &Stack| -> Cache<u64, u64> { stack.cache("brief").policy(policy.clone()).build().unwrap() };
     let (here, there) = (cache(&stack), cache(&peer.stack));
-    here.set(&1, 7).await.unwrap();
-    sleep(secs(11)).await;
-    assert_eq!(load(&there, 1, Origin::default().gives(8)).await, 8);
-    assert_eq!(get(&here, 1).await, Some(8));
-    // The shared store lets go of it, and memory's time is soon over.
-    fleet.store.remove(vec![support::key_in("brief", 1).into()]).await.unwrap();
-    sleep(millis(30)).await;
-    let answer = here.get_with(&1, &ReadOptions::new().allow_stale(true)).await.unwrap().answer;
-    assert_ne!(answer.as_value(), Some(&7));
+    // It may be over sooner than what it replaces.
+    for (key, loaded) in [(1, Loaded::value(8)), (2, Loaded::value(8).stale_if_error(secs(5)))] {
+        here.set(&key, 7).await.unwrap();
+        sleep(secs(11)).await;
+        assert_eq!(load(&there, key, Origin::default().answers(loaded)).await, 8);
+        assert_eq!(get(&here, key).await, Some(8));
+        // The shared store lets go of it, and memory's time is soon over.
+        fleet.store.remove(vec![support::key_in("brief", key).into()]).await.unwrap();
+        sleep(millis(30)).await;
+        let answer = here.get_with(&key, &ReadOptions::new().allow_stale(true)).await.unwrap().answer;
+        assert_ne!(answer.as_value(), Some(&7), "key {key}");
+    }
 }
 
 /// K9: everything recovers within 20 s, so what is owed must not wait for longer than that behind one lost answer.

@@ -95,3 +95,82 @@ async fn what_is_loaded_after_the_store_fell_back_bears_the_number_that_the_stor
     let other = fleet.node(Policy::ttl(hours(1))).await;
     assert_eq!([get(&other.cache, 1).await, get(&other.cache, 2).await], [None, None]);
 }
+
+/// Nodes of which each does not hear what the other sets: the one has 7 in memory, the store has 8, both past their time.
+async fn apart(stale_if_error: std::time::Duration) -> (support::Fleet, support::Node) {
+    let fleet = support::Fleet::new();
+    let here = fleet.node(Policy::ttl(secs(1)).stale_if_error(hours(1))).await;
+    let there = fleet.node(Policy::ttl(secs(1)).stale_if_error(stale_if_error)).await;
+    here.cache.set(&1, 7).await.unwrap();
+    there.cache.set(&1, 8).await.unwrap();
+    sleep(secs(2)).await;
+    (fleet, here)
+}
+
+fn failing_after(span: std::time::Duration) -> impl FnOnce(larder::LoadContext<u64>) -> support::Loading {
+    move |_| {
+        Box::pin(async move {
+            sleep(span).await;
+            Err("the origin is down".into())
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_fails_gives_back_nothing_that_was_offered_meanwhile_and_is_over_by_then() {
+    let (_fleet, here) = apart(secs(5)).await;
+    here.faults.inject(Op::Read, When::Nth(1), Fault::Error);
+    let (load, read) = tokio::join!(here.cache.get_or_load(&1, failing_after(secs(10))), async {
+        sleep(millis(100)).await;
+        get(&here.cache, 1).await
+    });
+    assert_eq!(read, Some(8));
+    assert_eq!(
+        load.map_err(|error| error.kind()),
+        Err(larder::ErrorKind::LoadFailed),
+        "8 is over, and 7 older"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_read_found_is_not_followed_by_what_is_older_whichever_began_first() {
+    for read_is_first in [true, false] {
+        let (_fleet, here) = apart(hours(1)).await;
+        let (slow, fails) = if read_is_first { (1, 2) } else { (2, 1) };
+        here.faults.inject(Op::Read, When::Nth(slow), Fault::Delay(millis(100)));
+        here.faults.inject(Op::Read, When::Nth(fails), Fault::Error);
+        let (reader, loader) = (here.cache.clone(), here.cache.clone());
+        let read = async move { get(&reader, 1).await };
+        let load = async move { load(&loader, 1, failing_after(secs(2))).await };
+        let (read, load) = if read_is_first {
+            let read = tokio::spawn(read);
+            sleep(millis(1)).await;
+            (read, tokio::spawn(load))
+        } else {
+            let load = tokio::spawn(load);
+            sleep(millis(1)).await;
+            (tokio::spawn(read), load)
+        };
+        assert_eq!(read.await.unwrap(), Some(8));
+        let soft = ReadOptions::new().soft_timeout(millis(50));
+        let after = here.cache.get_or_load_with(&1, &soft, Origin::default().never()).await.unwrap();
+        assert_eq!(after.answer.as_value(), Some(&8), "read first: {read_is_first}");
+        assert_eq!(load.await.unwrap(), 8, "read first: {read_is_first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_whose_store_did_not_answer_offers_nothing_older_than_what_memory_has_by_then() {
+    let (_fleet, here) = apart(hours(1)).await;
+    here.faults.inject(Op::Read, When::Nth(1), Fault::Hang);
+    let loader = here.cache.clone();
+    let load = tokio::spawn(async move { load(&loader, 1, failing_after(secs(5))).await });
+    sleep(millis(1)).await;
+    assert_eq!(get(&here.cache, 1).await, Some(8));
+    // By then the store is given up.
+    sleep(secs(3)).await;
+    let soft = ReadOptions::new().soft_timeout(millis(50));
+    let after = here.cache.get_or_load_with(&1, &soft, Origin::default().never()).await.unwrap();
+    assert_eq!(after.answer.as_value(), Some(&8));
+    assert_eq!(load.await.unwrap(), 8);
+}

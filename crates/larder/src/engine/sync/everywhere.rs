@@ -157,8 +157,6 @@ impl Core {
         // By then a node that missed the news has noticed that others were told more, or that this node fell silent, and
         // forgotten all; or it was not sound in the first place.
         let certain = patience + 3 * sync.settings.beat;
-        // A node that has listened for less than a span may not have heard of everybody.
-        let heard_all = began.max(sync.heard_since().after(certain));
         sync.outbox.mention(News::Asked { question: question.number, up_to });
         let deadline = began.after(sync.settings.sound * SPANS_MAX);
         loop {
@@ -170,6 +168,8 @@ impl Core {
             let is_certain = now >= began.after(certain);
             let still = unanswered.iter().filter(|(_, heard)| !is_certain || heard.after(patience) > now);
             let still = still.count();
+            // A node that has listened for less than a span may not have heard of everybody. It may hear again only now.
+            let heard_all = sync.heard_since().after(certain);
             if still == 0 && now >= heard_all {
                 if !self.is_sound() {
                     return Err(Error::new(

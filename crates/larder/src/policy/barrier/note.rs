@@ -152,13 +152,18 @@ pub(super) fn with_rule(
 /// for, also of what was loaded since; once, for that covers the rules of all who hear it. Beyond [`KNOWN_RULES_MAX`] the
 /// oldest are forgotten: of stores that lost their history several times before this node noticed once.
 pub(super) fn with_left_out(known: Vec<Rule>, rules: Vec<Rule>, raised: &[(Bytes, Bytes)]) -> Vec<Rule> {
-    let plain = raised.iter().filter_map(|(name, _)| match Name::read(name) {
-        Some(Name::Tag(verb, _, tag)) => Some((verb, tag)),
+    let plain = raised.iter().filter_map(|(name, note)| match Name::read(name) {
+        Some(Name::Tag(_, _, tag)) => {
+            let standing = Standing { at: Barrier::new(u64::MAX), note: note.clone() };
+            Some((tag, rules_under(name, &standing)))
+        }
         _ => None,
     });
-    let plain: Vec<(Verb, Box<str>)> = plain.collect();
-    let falls =
-        |rule: &Rule| plain.iter().any(|(verb, tag)| *verb <= rule.verb && rule.tags.first() == Some(tag));
+    let plain: Vec<(Box<str>, Vec<Rule>)> = plain.collect();
+    let falls = |rule: &Rule| {
+        let on_first = plain.iter().filter(|(tag, _)| rule.tags.first() == Some(tag));
+        on_first.flat_map(|(_, rules)| rules).any(|newer| newer.covers(rule))
+    };
     let is_covered = |rule: &Rule| falls(rule) || rules.iter().any(|newer| newer.covers(rule));
     let mut all: Vec<Rule> = known.into_iter().filter(|rule| !is_covered(rule)).collect();
     let place = KNOWN_RULES_MAX.saturating_sub(rules.len());

@@ -96,6 +96,19 @@ fn rules_beyond_what_a_note_holds_are_raised_again_as_barriers_on_their_first_ta
 }
 
 #[test]
+fn what_a_lost_rule_expired_counts_as_expired_since_then_whatever_its_first_tag_expires_later() {
+    let (mut node, mut books) = (Table::default(), Books::default());
+    raise(&mut node, &mut books, &[pair(0)], Verb::Expire, wall(1));
+    for (later, targets) in [(3, vec![pair(0)]), (5, vec![pair(1), Target::Tag(scope("n"), "a000".into())])] {
+        let mut anew = begun_at(100 * later);
+        let (at, raising) = raise(&mut Table::default(), &mut anew, &targets, Verb::Expire, wall(later));
+        node.raised(at, &raising.barriers);
+        let judged = node.judge_alone(b"n:1", Barrier::ZERO, &names("n"), &tags(["a000", "z"]));
+        assert_eq!(judged, Judgement::ExpiredAt(wall(1)), "at {later}");
+    }
+}
+
+#[test]
 fn a_node_that_missed_news_carries_rules_along_that_others_had_no_place_for() {
     let (mut node, mut other, mut books) = (Table::default(), Table::default(), Books::default());
     for number in 0..64 {
