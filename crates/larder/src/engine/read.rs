@@ -132,8 +132,12 @@ impl Scope {
     fn suffices(&self, landed: &Landed, wants: &Wants) -> bool {
         let Some(entry) = &landed.entry else { return false };
         let loaded = landed.place.is_none();
-        let fresh = || classify(&entry.deadlines, self.core.now()) == Life::Fresh;
-        loaded || wants.accept != Accept::FreshOnly || landed.failure.is_some() || fresh()
+        let is_good = || match classify(&entry.deadlines, self.core.now()) {
+            Life::Fresh => true,
+            Life::Stale | Life::Fallback => wants.accept != Accept::FreshOnly,
+            Life::Dead => false,
+        };
+        loaded || landed.failure.is_some() || is_good()
     }
 
     /// Reads many keys with one walk for all that nobody is reading yet, and one loader call for all it must load.
@@ -360,9 +364,12 @@ impl Scope {
             return Ok(Answered { loaded, ..Answered::fresh(entry.slot, MEMORY) }.without_place());
         }
         let (place, life) = (landed.place.unwrap_or(MEMORY), classify(&entry.deadlines, now));
-        if let (Life::Dead, Some(failure)) = (life, &landed.failure) {
-            // What another flight offered meanwhile may be over sooner than what the load was to replace.
-            return Err(failure.clone().at_key(key));
+        // Its time may have ended between the landing and this; and what another flight offered meanwhile may be over sooner
+        // than what the load was to replace.
+        match (life, &landed.failure) {
+            (Life::Dead, Some(failure)) => return Err(failure.clone().at_key(key)),
+            (Life::Dead, None) if !loading => return Ok(Answered::miss()),
+            _ => {}
         }
         let stale = match (landed.stale, life) {
             (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
