@@ -8,7 +8,7 @@ use larder_core::{Capabilities, Store};
 use larder_testkit::{Fault, Faulty, Leg, MemoryStore, Op, SeededRng, When};
 
 use crate::{
-    bus::{Fleet, Way, arrive},
+    bus::{Fleet, Node, Way, arrive},
     support::{self, Origin, Watch, get, load, sleep},
 };
 
@@ -275,15 +275,21 @@ async fn removed_everywhere_by_a_node_that_was_deaf_nobody_serves_it_who_was_not
     assert!(!lookup.answer.is_hit() || lookup.stale.is_some());
 }
 
-/// Its list of who lives is as old as its silence, and what stands there may be gone from it.
-#[tokio::test(start_paused = true)]
-async fn removed_everywhere_by_a_node_that_just_hears_again_waits_for_who_was_not_heard_meanwhile() {
+/// One that nobody hears, and one that has not heard anybody for so long that it forgets who lives once it hears again.
+async fn long_unheard() -> (Node, Node) {
     let fleet = Fleet::new(Way::Alone);
     let (one, two) = (fleet.node().await, fleet.node().await);
     one.leg.set_deaf(true);
     one.leg.set_mute(true);
     two.leg.set_deaf(true);
     sleep(secs(15)).await;
+    (one, two)
+}
+
+/// Its list of who lives is as old as its silence, and what stands there may be gone from it.
+#[tokio::test(start_paused = true)]
+async fn removed_everywhere_by_a_node_that_just_hears_again_waits_for_who_was_not_heard_meanwhile() {
+    let (one, two) = long_unheard().await;
     two.leg.set_deaf(false);
     sleep(millis(600)).await;
     one.leg.set_mute(false);
@@ -293,12 +299,7 @@ async fn removed_everywhere_by_a_node_that_just_hears_again_waits_for_who_was_no
 /// The same of one that hears again while it waits.
 #[tokio::test(start_paused = true)]
 async fn removed_everywhere_by_a_node_that_hears_again_meanwhile_waits_for_who_was_not_heard() {
-    let fleet = Fleet::new(Way::Alone);
-    let (one, two) = (fleet.node().await, fleet.node().await);
-    one.leg.set_deaf(true);
-    one.leg.set_mute(true);
-    two.leg.set_deaf(true);
-    sleep(secs(15)).await;
+    let (one, two) = long_unheard().await;
     let (done, ()) = tokio::join!(two.cache.remove_everywhere(&1), async {
         sleep(millis(100)).await;
         two.leg.set_deaf(false);
