@@ -388,6 +388,12 @@ mod tests {
         Landed::found(1, entry)
     }
 
+    fn load_of_a_key() -> FlightKey {
+        let key = Key::from_escaped(b"n:1".to_vec()).expect("short");
+        let noted = Coherence::new(1).read_version(0, &NamespaceFence::default());
+        FlightKey { key, noted, purpose: Purpose::Load, read: TierSet::ALL }
+    }
+
     /// Whatever the job: those of one call bear the same, and it is drawn before its flights begin.
     fn joined(flights: &Arc<Flights>, flight_key: &FlightKey) -> (Landing, watch::Receiver<Phase>) {
         joined_if(flights, flight_key, true)
@@ -407,10 +413,7 @@ mod tests {
 
     #[test]
     fn what_one_flight_answers_is_offered_by_the_others_that_have_nothing_newer() {
-        let flights = Arc::new(Flights::new(8, true));
-        let key = Key::from_escaped(b"n:1".to_vec()).expect("short");
-        let noted = Coherence::new(1).read_version(0, &NamespaceFence::default());
-        let load = FlightKey { key, noted, purpose: Purpose::Load, read: TierSet::ALL };
+        let (flights, load) = (Arc::new(Flights::new(8, true)), load_of_a_key());
         let read = FlightKey { purpose: Purpose::Read, ..load.clone() };
         let (landing, phase) = joined(&flights, &load);
         let offered = |phase: &watch::Receiver<Phase>| match &*phase.borrow() {
@@ -423,7 +426,7 @@ mod tests {
             assert_eq!(offered(&phase), expected);
         }
         // What was found before an invalidation is nothing to those who came after it.
-        let later = FlightKey { noted: noted.at(Barrier::new(1)), ..load };
+        let later = FlightKey { noted: load.noted.at(Barrier::new(1)), ..load };
         let (landing, phase) = joined(&flights, &later);
         landing.offer(found(6));
         joined(&flights, &read).0.land(Ok(found(8)));
@@ -432,10 +435,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_flight_answers_a_later_one_offers_only_if_it_is_newer_and_nothing_was_missed() {
-        let flights = Arc::new(Flights::new(8, true));
-        let key = Key::from_escaped(b"n:1".to_vec()).expect("short");
-        let noted = Coherence::new(1).read_version(0, &NamespaceFence::default());
-        let load = FlightKey { key, noted, purpose: Purpose::Load, read: TierSet::ALL };
+        let (flights, load) = (Arc::new(Flights::new(8, true)), load_of_a_key());
         let read = FlightKey { purpose: Purpose::Read, ..load.clone() };
         let cases = [(true, 4, (5, 1)), (true, 5, (5, 1)), (true, 7, (7, 2)), (false, 7, (5, 1))];
         for (is_sound, landed, expected) in cases {
