@@ -1,7 +1,7 @@
 //! The simulated bus: subscriptions that hear late, twice, out of order, not at all, or without knowing that they do not.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{
         Arc, Mutex, MutexGuard, Weak,
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::{
     dice::Dice,
+    faults::FaultClass,
     network::{Network, wait},
     server::Announced,
 };
@@ -75,6 +76,8 @@ struct Hearing {
     under_way: BTreeMap<(u64, u64), Signal>,
     last_ms: u64,
     count: u64,
+    /// Nodes of which it hears nothing.
+    unheard: BTreeSet<usize>,
 }
 
 impl Hub {
@@ -84,18 +87,41 @@ impl Hub {
         ears.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Sends to all who listen what a server announced or a node published.
-    pub(crate) fn carry(&self, network: &Network, signals: impl IntoIterator<Item = Signal>) {
+    /// Sends to all who listen what a node published.
+    fn carry(&self, network: &Network, from: usize, message: &Bytes) {
+        let signal = Signal::News { place: None, message: message.clone() };
+        for ear in self.ears() {
+            if ear.misses(from) {
+                network.struck.add(FaultClass::LastWords);
+                network.disturb(ear.node);
+            } else {
+                ear.send(network, &signal);
+            }
+        }
+    }
+
+    /// Sends to all who listen what a server announced.
+    pub(crate) fn announce(&self, network: &Network, news: Vec<Announced>) {
         let ears = self.ears();
-        for signal in signals {
+        for (place, message) in news {
+            let signal = Signal::News { place: Some(place), message };
             ears.iter().for_each(|ear| ear.send(network, &signal));
         }
     }
 
-    /// Sends what a server announced.
-    pub(crate) fn announce(&self, network: &Network, news: Vec<Announced>) {
-        let signal = |(place, message)| Signal::News { place: Some(place), message };
-        self.carry(network, news.into_iter().map(signal));
+    /// Nobody else who listens now hears a node from here on. Who comes later does: it never heard that node before, and
+    /// could not miss it.
+    pub(crate) fn plug(&self, node: usize) {
+        for ear in self.ears().into_iter().filter(|ear| ear.node != node) {
+            ear.hearing().unheard.insert(node);
+        }
+    }
+
+    /// It is heard again.
+    pub(crate) fn unplug(&self, node: usize) {
+        for ear in self.ears() {
+            ear.hearing().unheard.remove(&node);
+        }
     }
 
     /// Tells those whose connections broke, or stand again.
@@ -107,6 +133,10 @@ impl Hub {
 impl Ear {
     fn hearing(&self) -> MutexGuard<'_, Hearing> {
         self.state.lock().expect("no panics under this lock")
+    }
+
+    fn misses(&self, publisher: usize) -> bool {
+        self.hearing().unheard.contains(&publisher)
     }
 
     fn send(&self, network: &Network, signal: &Signal) {
@@ -262,7 +292,7 @@ impl Bus for SimBus {
         wait(fate.out_ms).await;
         self.check()?;
         if fate.carried {
-            self.network.hub.carry(&self.network, [Signal::News { place: None, message }]);
+            self.network.hub.carry(&self.network, self.ear.node, &message);
         }
         wait(fate.back_ms).await;
         match fate.answer {
@@ -375,5 +405,23 @@ mod tests {
         let publishing = here.publish("lost".into());
         assert!(tokio::time::timeout(Duration::from_secs(60), publishing).await.is_err());
         assert_eq!(heard(&letters), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_are_lost_to_who_listens_and_not_to_who_comes_later() {
+        let network = network();
+        let (here, there) = (bus(&network, 1), bus(&network, 0));
+        let (letters, later) = (Arc::new(Letterbox::new()), Arc::new(Letterbox::new()));
+        there.subscribe(letters.clone()).await.expect("it stands");
+        network.worsen(fault(FaultClass::LastWords));
+        let newcomer = bus(&network, 0);
+        newcomer.subscribe(later.clone()).await.expect("it stands");
+        here.publish("last words".into()).await.expect("it is taken");
+        network.mend(&fault(FaultClass::LastWords));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!((heard(&letters), heard(&later)), (0, 1));
+        here.publish("heard".into()).await.expect("it is taken");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!((heard(&letters), heard(&later)), (1, 2));
     }
 }

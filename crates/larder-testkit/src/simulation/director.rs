@@ -14,6 +14,11 @@ use super::{
 
 /// How long a node that is stopped in order may take.
 const STOP: Duration = Duration::from_secs(1);
+/// For how long a node is unheard at most before it is killed: less than a silent node is waited for, so that what it says
+/// is missed with what it said before.
+const UNHEARD_MAX_MS: u64 = 900;
+/// Within which nodes between which nothing comes hear of each other.
+const KNOWN_AFTER_MS: u64 = 1_000;
 /// The most polls after which a node is killed.
 const FUSE_MAX: f64 = 300.0;
 
@@ -72,7 +77,7 @@ async fn strike(world: Arc<World>, fault: Fault) {
         format!("#{} {}{whom}{long}", fault.number, class.name())
     });
     match class {
-        FaultClass::Crash => return crash(&world, fault).await,
+        FaultClass::Crash | FaultClass::LastWords => return crash(&world, fault).await,
         FaultClass::RollingRestart => return roll(&world).await,
         _ => {}
     }
@@ -167,10 +172,18 @@ fn fail_over(world: &World, fault: &Fault) {
     network.disturb_all();
 }
 
-/// A node is killed, and starts anew after a while.
+/// A node is killed, perhaps after nobody has heard it for a moment, and starts anew after a while.
 async fn crash(world: &Arc<World>, fault: Fault) {
     let _turn = world.administration[fault.node].lock().await;
     let Some(node) = world.node(fault.node) else { return };
+    if fault.class == FaultClass::LastWords {
+        if !are_known(world) {
+            return;
+        }
+        world.network.worsen(fault);
+        let mut dice = Dice::of(&[world.plan.seed, 0xbad, fault.number as u64]);
+        tokio::time::sleep(Duration::from_millis(dice.log_millis(20, UNHEARD_MAX_MS))).await;
+    }
     world.network.struck.add(FaultClass::Crash);
     world.network.disturb(fault.node);
     node.gate.shut_after((fault.strength * FUSE_MAX) as u64);
@@ -179,8 +192,20 @@ async fn crash(world: &Arc<World>, fault: Fault) {
     node.gate.shut();
     world.bury(fault.node);
     drop(node);
+    world.network.mend(&fault);
     tokio::time::sleep(Duration::from_millis(fault.for_ms)).await;
     world.boot(fault.node).await;
+}
+
+/// Whether all nodes are up, and nothing has come between them for so long that each has just heard of all others. Where no
+/// store keeps books a node does not miss whom it has not heard, or not since it took that node for gone (docs/gaps.md says
+/// so): nothing is promised then.
+fn are_known(world: &World) -> bool {
+    let known_ms = world.elapsed_ms().saturating_sub(KNOWN_AFTER_MS);
+    (0..world.plan.nodes).all(|index| {
+        let is_running = world.node(index).is_some_and(|node| node.gate.is_open());
+        is_running && world.calm_since_ms(index).is_some_and(|since_ms| since_ms < known_ms)
+    })
 }
 
 /// Every node is stopped in order and starts anew.

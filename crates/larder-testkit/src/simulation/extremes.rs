@@ -4,15 +4,22 @@
 //! everything takes its time, few kinds of faults which therefore meet undisturbed by others, or recovery after recovery.
 //! Half of the plans overdo what they have. That is drawn apart: the other half is what it would be without it.
 
+use std::time::Duration;
+
+use larder::Partition;
+
 use super::{
     dice::Dice,
     faults::FaultClass,
     fleet::{Fleet, Telling},
-    plan::Plan,
+    plan::{Plan, Verb},
 };
 
 /// How often a favourite call is made beside the others.
 const FAVOURED: u64 = 200;
+
+/// What is long beside all that has to happen within a bound.
+const LONG_LIFE: Duration = Duration::from_secs(60);
 
 /// How long messages travel at most, beside what they take anyway. News are to come within a tenth of a second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +75,7 @@ impl Extremes {
             plan.nodes = 2;
         }
         plan.rates = self.rates(plan.fleet.has_bus());
+        lose_last_words(plan);
     }
 
     /// Few kinds of faults, mostly in one place, or none.
@@ -75,9 +83,7 @@ impl Extremes {
         let kinds = *self.dice.pick(&[0, 2, 3, 4]);
         let place =
             if self.plain { Place::Bus } else { *self.dice.pick(&[Place::Bus, Place::Ways, Place::Any]) };
-        let possible: Vec<FaultClass> = FaultClass::ALL
-            .iter()
-            .copied()
+        let possible: Vec<FaultClass> = FaultClass::common()
             .filter(|class| (has_bus || !class.needs_a_bus()) && place.has(*class))
             .collect();
         let mut rates: Vec<(FaultClass, u64)> = Vec::new();
@@ -88,6 +94,31 @@ impl Extremes {
             }
         }
         rates
+    }
+}
+
+/// Where nodes tell each other everything, and no store's books say what was told, some die with their last news unheard.
+///
+/// That does harm only if somebody removes a key shortly before the end, of which another node has a copy that would live on
+/// for long, and which nobody else removes soon after. So many keys are removed one by one, not too often.
+fn lose_last_words(plan: &mut Plan) {
+    let mut dice = Dice::of(&[plan.seed, 0x1a8b]);
+    let unbooked = plan.fleet.telling == Telling::Published && !plan.fleet.books;
+    if !unbooked || plan.nodes == 1 || !dice.chance(0.5) {
+        return;
+    }
+    plan.rates.push((FaultClass::LastWords, dice.log_millis(5_000, 20_000)));
+    plan.keys = plan.keys.max(30);
+    plan.memory_entries = plan.memory_entries.max(u64::from(plan.keys));
+    plan.write_ms = plan.write_ms.clamp(500, 2_000);
+    plan.set_percent = 0;
+    // What a node serves at all it takes for sound: every answer is judged.
+    plan.fleet.partition = Partition::Coherent;
+    plan.verbs.retain(|(verb, _)| !matches!(verb, Verb::Clear | Verb::ClearEverywhere));
+    plan.verbs.push((Verb::Remove, 5 * FAVOURED));
+    plan.policy.ttl = plan.policy.ttl.map(|ttl| ttl.max(LONG_LIFE));
+    for tier in plan.policy.tiers.values_mut() {
+        tier.ttl = tier.ttl.map(|ttl| ttl.max(LONG_LIFE));
     }
 }
 

@@ -94,6 +94,8 @@ classes! {
     OriginHang = "origin hangs",
     /// Loaders panic.
     OriginPanic = "loader panics",
+    /// The last that one node publishes nobody else hears, though the bus takes it: then the node is killed.
+    LastWords = "last words lost",
 }
 
 impl FaultClass {
@@ -125,7 +127,12 @@ impl FaultClass {
 
     /// Whether it needs a bus.
     pub(crate) fn needs_a_bus(self) -> bool {
-        (Self::NewsLate..=Self::CutOff).contains(&self)
+        (Self::NewsLate..=Self::CutOff).contains(&self) || self == Self::LastWords
+    }
+
+    /// Those that any plan may have: the others are for plans that are made for them.
+    pub(crate) fn common() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|class| *class != Self::LastWords)
     }
 
     /// How long it lasts, in milliseconds.
@@ -133,7 +140,7 @@ impl FaultClass {
         use FaultClass as F;
         match self {
             F::Pause => dice.log_millis(20, 8_000),
-            F::Crash => dice.log_millis(10, 5_000),
+            F::Crash | F::LastWords => dice.log_millis(10, 5_000),
             F::ServerDown => dice.log_millis(50, 10_000),
             F::Slow | F::Error | F::ErrorAfter | F::LoseRequest | F::LoseReply | F::Duplicate => {
                 dice.log_millis(100, 20_000)

@@ -48,6 +48,10 @@ impl Gate {
         self.fuse.store(polls.max(1), Ordering::Relaxed);
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == OPEN
+    }
+
     pub(crate) fn is_shut(&self) -> bool {
         self.state.load(Ordering::Relaxed) == SHUT
     }

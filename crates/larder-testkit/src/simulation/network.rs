@@ -129,6 +129,9 @@ impl Network {
         self.faults(fault.node).push(fault);
         self.disturb(fault.node);
         self.hub.refresh(self);
+        if fault.class == FaultClass::LastWords {
+            self.hub.plug(fault.node);
+        }
     }
 
     /// It ends.
@@ -136,6 +139,9 @@ impl Network {
         self.faults(fault.node).retain(|other| other.number != fault.number);
         self.disturb(fault.node);
         self.hub.refresh(self);
+        if fault.class == FaultClass::LastWords {
+            self.hub.unplug(fault.node);
+        }
     }
 
     pub(crate) fn disturb(&self, node: usize) {

@@ -421,7 +421,7 @@ fn rates(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
         return Vec::new();
     }
     let mut rates = Vec::new();
-    for class in FaultClass::ALL.iter().filter(|class| !class.needs_a_bus()) {
+    for class in FaultClass::common().filter(|class| !class.needs_a_bus()) {
         let (chance, low) = match class {
             FaultClass::Failover => (0.5, 15_000),
             FaultClass::RollingRestart => (0.2, 120_000),
@@ -429,7 +429,7 @@ fn rates(dice: &mut Dice) -> Vec<(FaultClass, u64)> {
             _ => (0.35, 10_000),
         };
         if dice.chance(chance) {
-            rates.push((*class, dice.log_millis(low, low * 10)));
+            rates.push((class, dice.log_millis(low, low * 10)));
         }
     }
     rates
@@ -442,9 +442,9 @@ fn bus_rates(seed: u64) -> Vec<(FaultClass, u64)> {
     if dice.chance(0.15) {
         return rates;
     }
-    for class in FaultClass::ALL.iter().filter(|class| class.needs_a_bus()) {
+    for class in FaultClass::common().filter(|class| class.needs_a_bus()) {
         if dice.chance(0.3) {
-            rates.push((*class, dice.log_millis(10_000, 100_000)));
+            rates.push((class, dice.log_millis(10_000, 100_000)));
         }
     }
     rates
