@@ -40,6 +40,8 @@ impl std::fmt::Debug for Slot {
 const TEXT_OVERHEAD_BYTES: usize = 36;
 /// What an entry with anything extra has of its own: the extra itself, its terms, and what allocating them takes.
 const EXTRA_OVERHEAD_BYTES: usize = 256;
+/// What a doubted entry has of its own: terms, and the deadlines that it had, as they are allocated.
+const DOUBT_BYTES: usize = 128;
 
 /// An entry as the memory tier and the engine see it.
 #[derive(Clone, Debug)]
@@ -58,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) load_time: Duration,
     /// Its place in the order of barriers: the last that was known when its load began.
     pub(crate) stamp: Barrier,
+    /// Its own deadlines, if it counts as past its time only because nobody could judge it.
+    pub(crate) undoubted: Option<Box<Deadlines>>,
     /// What few entries have.
     pub(crate) extra: Option<Arc<Extra>>,
 }
@@ -66,11 +70,40 @@ impl Entry {
     /// What it takes in memory beside its key, its value and a place: its tags and what its origin said of it. Most
     /// entries have nothing of the kind.
     pub(crate) fn extra_bytes(&self) -> u64 {
-        self.extra.as_deref().map_or(0, |extra| {
+        let extra_bytes = self.extra.as_deref().map_or(0, |extra| {
             let texts = extra.tags.iter().chain(&extra.etag).chain(&extra.last_modified);
             let bytes = texts.map(|text| text.len() + TEXT_OVERHEAD_BYTES).sum::<usize>();
-            (bytes + EXTRA_OVERHEAD_BYTES) as u64
-        })
+            bytes + EXTRA_OVERHEAD_BYTES
+        });
+        let doubt_bytes = if self.undoubted.is_some() { DOUBT_BYTES } else { 0 };
+        (extra_bytes + doubt_bytes) as u64
+    }
+
+    /// Ends its fresh life at `at`; its windows begin then, and none ends later than it did.
+    pub(crate) fn end(&mut self, at: Moment) {
+        self.deadlines = match &self.undoubted {
+            None => self.deadlines.ended(at),
+            // What is left of its whole life is there to fall back on, but its windows are no longer for that.
+            Some(undoubted) => self.deadlines.at_most(undoubted.ended(at)),
+        };
+    }
+
+    /// Leaves it good enough when the load fails, and no better, for the rest of its whole life.
+    pub(crate) fn doubt(&mut self, now: Moment) {
+        let own = self.deadlines;
+        self.deadlines = Deadlines { fresh: own.fresh.min(now), stale: own.stale.min(now), ..own };
+        if self.deadlines != own {
+            self.undoubted.get_or_insert_with(|| Box::new(own));
+        }
+    }
+
+    /// The same, living no longer than that.
+    pub(crate) fn at_most(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = self.deadlines.at_most(deadlines);
+        if let Some(undoubted) = &mut self.undoubted {
+            **undoubted = undoubted.at_most(deadlines);
+        }
+        self
     }
 
     pub(crate) fn is_tagged(&self) -> bool {

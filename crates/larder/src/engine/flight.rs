@@ -383,6 +383,7 @@ mod tests {
             retry_at: Moment::default(),
             load_time: Duration::ZERO,
             stamp: Barrier::ZERO,
+            undoubted: None,
             extra: None,
         };
         Landed::found(1, entry)

@@ -10,7 +10,6 @@ use larder_core::{
 use super::{Core, Scope, space::Spot};
 use crate::{
     envelope,
-    memory::Resident,
     message::News,
     options::WriteMode,
     policy::{
@@ -296,18 +295,13 @@ impl Scope {
         Ok(Write { key: spot.key.clone(), bytes, keep, stamp, condition, news, tags })
     }
 
-    /// Makes memory's copy stale now. One that nobody could judge counts as past its time, and its windows are what was left
-    /// of its whole life: those of its entry, which may be over now, the store knows.
+    /// Makes memory's copy stale now.
     pub(crate) fn expire_in_memory(&self, spot: &Spot, version: Version) {
-        let was_unjudged = |there: Resident<'_>| self.was_unjudged(&there.deadlines());
-        if self.in_memory(&spot.key, |memory, name| memory.peek(name, was_unjudged)) == Some(true) {
-            return self.fence_at(spot, version);
-        }
         self.raise_floor(&spot.key, version);
         self.core.coherence.bump(spot.key.stripe());
         let now = self.core.now();
         let end = |entry: &mut Entry| {
-            entry.deadlines = entry.deadlines.ended(now);
+            entry.end(now);
             entry.retry_at = now;
             entry.version = entry.version.max(version);
             true

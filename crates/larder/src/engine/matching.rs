@@ -306,7 +306,7 @@ impl Core {
         }
         let now = self.now();
         memory.update_all(meant, |entry| {
-            entry.deadlines = entry.deadlines.ended(now);
+            entry.end(now);
             entry.retry_at = now;
         });
     }

@@ -218,6 +218,7 @@ impl Scope {
             retry_at: Moment::default(),
             load_time: Duration::ZERO,
             stamp: self.core.barriers.stamp(),
+            undoubted: None,
             extra: self.completed(extra, lives, spans),
         })
     }
@@ -234,6 +235,7 @@ impl Scope {
             retry_at: Moment::default(),
             load_time: making.load_time,
             stamp: making.stamp,
+            undoubted: None,
             extra: making.extra.clone(),
         }
     }
@@ -318,6 +320,7 @@ impl Scope {
             retry_at: Moment::default(),
             load_time: header.load_time,
             stamp: header.stamp,
+            undoubted: None,
             extra,
         };
         let life = classify(&entry.deadlines, now);
@@ -344,9 +347,8 @@ impl Scope {
             Slot::Absent => Spans { stale: Duration::ZERO, fallback: Duration::ZERO, ..spans },
         };
         let mine = spans.deadlines(self.core.now());
-        let deadlines = held.entry.deadlines.at_most(mine);
-        ablate!(PromoteFullTtl: deadlines = mine);
-        Entry { deadlines, ..held.entry.clone() }
+        ablate!(PromoteFullTtl => return Entry { deadlines: mine, ..held.entry.clone() });
+        held.entry.clone().at_most(mine)
     }
 
     /// What may be sealed and opened.

@@ -435,6 +435,7 @@ impl Scope {
             retry_at: Moment::default(),
             load_time: Duration::ZERO,
             stamp: noted.stamp(),
+            undoubted: None,
             extra: None,
         }
     }

@@ -227,8 +227,7 @@ impl Scope {
     /// holds while this node is cut off: good enough when the load fails, no better.
     pub(crate) fn as_fallback(&self, entry: &mut Entry) -> Life {
         let now = self.core.now();
-        entry.deadlines.fresh = entry.deadlines.fresh.min(now);
-        entry.deadlines.stale = entry.deadlines.stale.min(now);
+        entry.doubt(now);
         classify(&entry.deadlines, now)
     }
 

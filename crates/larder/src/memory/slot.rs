@@ -205,9 +205,13 @@ pub(super) fn terms_of(entry: &Entry) -> (Shared, Option<Box<Own>>) {
         stale_ms: stale.as_millis() - fresh.as_millis(),
         fallback_ms: fallback.as_millis() - fresh.as_millis(),
     };
-    let fits = entry.extra.is_none() && entry.retry_at == Moment::default() && fresh.as_millis() < FRESH_MAX;
-    let own =
-        || Box::new(Own { extra: entry.extra.clone(), stamp: entry.stamp, retry_at: entry.retry_at, fresh });
+    let is_plain = entry.extra.is_none() && entry.undoubted.is_none() && entry.retry_at == Moment::default();
+    let fits = is_plain && fresh.as_millis() < FRESH_MAX;
+    let own = || {
+        let Entry { stamp, retry_at, .. } = *entry;
+        let (extra, undoubted) = (entry.extra.clone(), entry.undoubted.clone());
+        Box::new(Own { extra, undoubted, stamp, retry_at, fresh })
+    };
     (shared, (!fits).then(own))
 }
 
@@ -279,6 +283,7 @@ impl<'a> Resident<'a> {
             retry_at: own.map_or(Moment::default(), |own| own.retry_at),
             load_time: self.hot.times.load_time(),
             stamp: own.map_or(Barrier::ZERO, |own| own.stamp),
+            undoubted: own.and_then(|own| own.undoubted.clone()),
             extra: own.and_then(|own| own.extra.clone()),
         }
     }

@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use larder_core::{Barrier, Moment};
 
 use super::slab::NONE;
-use crate::value::Extra;
+use crate::{policy::freshness::Deadlines, value::Extra};
 
 /// The terms of at least one entry.
 pub(super) struct Terms {
@@ -36,6 +36,7 @@ pub(super) struct Shared {
 /// What one entry has for itself.
 pub(super) struct Own {
     pub(super) extra: Option<Arc<Extra>>,
+    pub(super) undoubted: Option<Box<Deadlines>>,
     /// Its place in the order of barriers; only asked of an entry with tags.
     pub(super) stamp: Barrier,
     pub(super) retry_at: Moment,

@@ -237,6 +237,53 @@ async fn what_could_not_be_judged_is_over_with_its_windows_once_it_is_expired() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_judged_has_its_own_windows_once_it_is_expired_whatever_the_policy_has() {
+    for by_tag in [false, true] {
+        let fleet = Fleet::new();
+        let policy = Policy::ttl(hours(1)).stale_if_error(hours(2));
+        let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy).await);
+        two.cache.set_with(&1, 1, &with_tags(&["a"]).stale_if_error(minutes(1))).await.unwrap();
+        let failing = Origin::default();
+        one.faults.fail(Op::Barriers);
+        assert_eq!(one.cache.get_or_load(&1, failing.fails()).await.unwrap().as_deref(), Some(&1));
+        one.faults.heal();
+        sleep(minutes(5)).await;
+        two.cache.set_with(&2, 2, &with_tags(&["a"])).await.unwrap();
+        assert_eq!(get(&one.cache, 2).await, Some(2), "it knows of the barriers");
+        match by_tag {
+            true => one.cache.expire_tags(&["a"], TagMatch::Any).await.unwrap(),
+            false => one.cache.expire(&1).await.unwrap(),
+        };
+        one.faults.fail(Op::Read);
+        for (pause, served) in [(secs(30), true), (secs(31), false)] {
+            sleep(pause).await;
+            assert_eq!(one.cache.get_or_load(&1, failing.fails()).await.is_ok(), served, "by tag: {by_tag}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_past_its_time_keeps_windows_longer_than_the_policys_when_it_is_expired() {
+    let one = Fleet::new().node(Policy::ttl(hours(1))).await;
+    let options = WriteOptions::new().ttl(minutes(1)).stale_if_error(hours(1));
+    for (key, options) in [(1, options.clone()), (2, options.stale_while_revalidate(secs(1)))] {
+        one.cache.set_with(&key, 7, &options).await.unwrap();
+    }
+    sleep(minutes(2)).await;
+    let failing = Origin::default();
+    for key in [1, 2] {
+        one.cache.expire(&key).await.unwrap();
+    }
+    one.faults.fail(Op::Read);
+    for (pause, served) in [(minutes(58), true), (minutes(2), false)] {
+        sleep(pause).await;
+        for key in [1, 2] {
+            assert_eq!(one.cache.get_or_load(&key, failing.fails()).await.is_ok(), served, "{key}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_lost_its_barriers_is_not_believed_about_older_entries() {
     let (fleet, one, two) = fleet().await;
     one.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();

@@ -429,7 +429,7 @@ impl Core {
         let covered =
             |there: Resident<'_>| spaces[there.namespace() as usize].prefix.as_bytes().starts_with(prefix);
         memory.update_all(covered, |entry| {
-            entry.deadlines = entry.deadlines.ended(now);
+            entry.end(now);
             entry.retry_at = now;
         });
     }

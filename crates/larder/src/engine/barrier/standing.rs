@@ -11,7 +11,6 @@ use crate::{
         barrier::{Judgement, NamespaceNames, Table},
         coherence::Trust,
         epoch,
-        freshness::Deadlines,
     },
     value::Entry,
 };
@@ -153,17 +152,7 @@ impl Scope {
         let (now, wall) = (self.core.now(), self.core.clock.wall());
         let ago = at.until(wall);
         let then = Moment::from_millis(now.as_millis().saturating_sub(ago.as_millis() as u64)).min(now);
-        entry.deadlines = entry.deadlines.ended(then.max(Moment::from_millis(1)));
-    }
-
-    /// Whether a copy counts as past its time only because nobody could judge it: what is left of its whole life is then
-    /// what there is to fall back on. Its own windows, which an expiry leaves it, the stores know.
-    pub(crate) fn was_unjudged(&self, deadlines: &Deadlines) -> bool {
-        let now = self.core.now();
-        let (spans, _) = self.space.tier_spans[MEMORY];
-        let last = now.after(spans.stale.max(spans.fallback));
-        let was_ended = deadlines.fresh < now && deadlines.fresh == deadlines.stale;
-        !self.store_places().is_empty() && was_ended && last < deadlines.fallback
+        entry.end(then.max(Moment::from_millis(1)));
     }
 
     /// What barriers say of an entry that memory holds and whose floors do not let it pass.
@@ -176,7 +165,6 @@ impl Scope {
             }
             // A store may know more, and is asked on the long way.
             Standing::Unknown => return false,
-            Standing::Expired(_) if self.was_unjudged(&entry.deadlines) => return false,
             Standing::Expired(at) => self.expire_since(entry, at),
             Standing::Stands => self.stamp_in_memory(key, entry, told),
         }

@@ -60,7 +60,8 @@ fn take(step: &Step, number: u64, tier: &MemoryTier, model: &mut Model) {
             let put = tier.put_if(&name(tier, &text(key)), varied(number), weight, admit, |gone| {
                 evicted.push(gone.key.bytes().0[0])
             });
-            let overhead = text(key).len() as u64 + Memory::ENTRY_OVERHEAD_BYTES;
+            let beside = varied(number).extra_bytes();
+            let overhead = text(key).len() as u64 + beside + Memory::ENTRY_OVERHEAD_BYTES;
             let whole = weight.saturating_add(overhead);
             // Whom the default policy chooses is its own affair; that they are there, no more and no fewer than room is
             // needed for, is not.

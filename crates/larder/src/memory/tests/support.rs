@@ -24,6 +24,7 @@ pub(super) fn entry_of(value: Arc<dyn std::any::Any + Send + Sync>) -> Entry {
         refresh_at: Moment::NEVER,
         retry_at: Moment::default(),
         load_time: Duration::ZERO,
+        undoubted: None,
         stamp: larder_core::Barrier::ZERO,
         extra: None,
     }
@@ -49,6 +50,7 @@ pub(super) fn varied(number: u64) -> Entry {
             refresh_at: Moment::NEVER,
             ..plain
         },
+        2 => Entry { undoubted: Some(Box::new(plain.deadlines)), ..plain },
         _ => plain,
     }
 }
@@ -57,7 +59,7 @@ pub(super) fn varied(number: u64) -> Entry {
 pub(super) fn is_whole(there: &Resident<'_>) -> u64 {
     let (kept, number) = (there.entry(), number(there.slot()));
     let put = varied(number);
-    assert_eq!((kept.version, kept.deadlines), (put.version, put.deadlines));
+    assert_eq!((kept.version, kept.deadlines, kept.undoubted), (put.version, put.deadlines, put.undoubted));
     assert_eq!(
         (kept.refresh_at, kept.retry_at, kept.load_time),
         (put.refresh_at, put.retry_at, put.load_time)
