@@ -89,8 +89,10 @@ mod tests {
     };
 
     use futures_util::FutureExt;
+    use larder_core::StaleReason;
+    use larder_testkit::{MemoryBus, PausedClock};
 
-    use crate::{Answer, Cache, Memory, Stack};
+    use crate::{Answer, Cache, Memory, Policy, Stack, hours, load::ErasedLoader, millis, secs};
 
     #[tokio::test]
     async fn a_read_asks_nobody_before_it_is_polled_and_may_move_to_another_thread() {
@@ -113,6 +115,33 @@ mod tests {
         assert_eq!(first.await.expect("it loads").as_deref(), Some(&7));
         assert_eq!(second.await.expect("a hit").as_deref(), Some(&7));
         assert!(size_of_val(&cache.get(&1)) <= 64, "a hit leaves little behind");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_given_up_after_memory_was_looked_at_is_marked() {
+        let stack = Stack::builder().memory(Memory::max_entries(10)).bus(MemoryBus::new("news"));
+        let stack = stack.clock(PausedClock::new()).build().await.expect("good settings");
+        let policy = Policy::ttl(secs(1)).stale_if_error(hours(1)).hard_timeout(millis(10));
+        let cache: Cache<u64, u64> = stack.cache("n").policy(policy).build().expect("good settings");
+        let (scope, wants) = (&cache.scope, &cache.scope.space.wants);
+        // Until it has proven that it hears everything.
+        tokio::time::sleep(secs(3)).await;
+        let hangs = || -> ErasedLoader { Box::new(|_| Box::pin(std::future::pending())) };
+        for (loader, given_up) in [(None, false), (None, true), (Some(hangs()), false), (Some(hangs()), true)]
+        {
+            let spot = cache.spot(&1).expect("a key");
+            cache.set(&1, 7).await.expect("it is set");
+            tokio::time::sleep(secs(3)).await;
+            let quick = scope.quick(&spot.key);
+            if given_up {
+                scope.core.coherence.bump_all();
+            }
+            let case = (loader.is_some(), given_up);
+            let answered =
+                scope.read(spot, quick, wants, loader).await.expect("there is something to fall back on");
+            let (reason, _) = answered.stale.expect("it is past its time");
+            assert_eq!(reason == StaleReason::CutOff, given_up, "{case:?}: {reason:?}");
+        }
     }
 
     #[tokio::test]

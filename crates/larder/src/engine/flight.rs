@@ -259,6 +259,14 @@ impl Landing {
         aloft.iter().filter(is_other).map(other).collect()
     }
 
+    /// What is offered by now.
+    pub(crate) fn offered(&self) -> Option<Landed> {
+        match &*self.sender.borrow() {
+            Phase::Candidate(offered) => Some(offered.clone()),
+            Phase::Aloft | Phase::Ended(_) => None,
+        }
+    }
+
     /// A load that failed gives back what is offered by now, if that is no older than what it found itself.
     fn with_offer(&self, landed: Landed) -> Landed {
         let version = |landed: &Landed| landed.entry.as_ref().map(|entry| entry.version);
@@ -281,8 +289,10 @@ impl Landing {
             self.sender.closed().await;
             // Under the lock under which callers join.
             let mut shard = self.flights.shard(&self.flight_key.key);
-            if self.sender.receiver_count() == 0 {
-                drop(self.leave(&mut shard));
+            let left = (self.sender.receiver_count() == 0).then(|| self.leave(&mut shard));
+            drop(shard);
+            // Those who wait for its end are woken where no lock is held.
+            if left.is_some() {
                 return;
             }
         }
@@ -359,8 +369,13 @@ impl Drop for Landing {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        pin::pin,
+        task::{Context, Wake, Waker},
+        time::Duration,
+    };
 
+    use futures_util::FutureExt;
     use larder_core::{Barrier, Moment, Version};
 
     use super::*;
@@ -410,6 +425,30 @@ mod tests {
             Joined::Leader(landing, phase) => (landing, phase),
             Joined::Follower(..) => panic!("nobody flies it"),
         }
+    }
+
+    /// A waker that looks at the flights at once, as one that runs its task in place may.
+    struct Looks(Arc<Flights>, AtomicUsize);
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            let locked = self.0.shards.iter().filter(|shard| shard.try_lock().is_err()).count();
+            self.1.store(locked, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn who_waits_until_an_abandoned_flight_is_over_is_woken_where_no_lock_is_held() {
+        let (flights, load) = (Arc::new(Flights::new(8, true)), load_of_a_key());
+        let (landing, phase) = joined(&flights, &load);
+        let (_, mut over) = flights.aloft(&load).expect("it is under way");
+        let looks = Arc::new(Looks(Arc::clone(&flights), AtomicUsize::new(usize::MAX)));
+        let waker = Waker::from(Arc::clone(&looks));
+        let mut ended = pin!(over.ended());
+        assert!(ended.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        drop(phase);
+        landing.abandoned().now_or_never().expect("nobody waits for its answer");
+        assert_eq!(looks.1.load(Ordering::Relaxed), 0);
     }
 
     #[test]

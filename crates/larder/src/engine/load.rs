@@ -186,7 +186,11 @@ impl Scope {
         for item in items {
             unused.extend(item.leases.iter().map(|lease| (item.spot.key.clone(), *lease)));
             let previous = item.candidate.as_ref().map(|(_, entry)| entry).or(item.replaces.as_ref());
-            match previous.filter(|entry| classify(&entry.deadlines, now) != Life::Dead) {
+            let is_alive = |entry: &Entry| classify(&entry.deadlines, now) != Life::Dead;
+            // Found by another flight meanwhile, it may live on when what this one would have replaced does not.
+            let offered =
+                || item.landing.offered().filter(|offered| offered.entry.as_ref().is_some_and(is_alive));
+            match previous.filter(|entry| is_alive(entry)) {
                 Some(entry) => {
                     self.rearm(&item, entry);
                     let (place, entry) = item.candidate.clone().unwrap_or((MEMORY, entry.clone()));
@@ -195,7 +199,12 @@ impl Scope {
                 }
                 None => {
                     let error = error.clone().at_key(&item.spot.key);
-                    item.landing.land(Err(error));
+                    let stale = Some(StaleReason::LoadFailed);
+                    let outcome = match offered() {
+                        Some(offered) => Ok(Landed { stale, failure: Some(error), ..offered }),
+                        None => Err(error),
+                    };
+                    item.landing.land(outcome);
                 }
             }
         }

@@ -6,7 +6,7 @@ use larder_core::{Event, Key, KeyText, Life, LoadCause, Moment, ShortText, Stale
 
 use super::{
     MEMORY, Scope,
-    wants::{Accept, Answered, Quick, Wants},
+    wants::{Accept, Answered, Looked, Quick, Wants},
 };
 use crate::{
     memory::{MemoryTier, Named, Resident, Seen},
@@ -130,27 +130,29 @@ impl Scope {
     /// The same for a caller who takes this much: what is no answer to it counts as none.
     fn look(&self, key: &Key, accept: Accept) -> Quick {
         // Before the lookup: memory may be cleared and proven between the two.
-        let trust = self.core.trust();
+        let (cleared, trust) = (self.core.coherence.times_cleared(), self.core.trust());
+        let miss = |own: Option<Entry>| self.quick_miss(Looked { own, cleared });
         let told = self.core.barriers.told();
         let alive =
             |there: Resident<'_>| self.is_alive(&there).then(|| (there.entry(), self.clears_floors(&there)));
         let Some((mut entry, passes)) = self.in_memory(key, |memory, name| memory.hit(name, alive)) else {
-            return self.quick_miss(None);
+            return miss(None);
         };
         if passes {
             entry.stamp = entry.stamp.max(told);
         } else if !self.stands_in_memory(key, &mut entry) {
-            return self.quick_miss(None);
+            return miss(None);
         }
         let now = self.core.now();
         let life = classify(&entry.deadlines, now);
         if accept == Accept::FreshOnly && (life != Life::Fresh || trust == Trust::Marked) {
-            return self.quick_miss(None);
+            return miss(None);
         }
         match trust {
             Trust::Sound => {}
-            Trust::Marked => return self.quick_marked(key, entry, life, now),
-            Trust::Unsound => return self.quick_miss(None),
+            Trust::Marked if life == Life::Fallback => return miss(Some(entry)),
+            Trust::Marked if life != Life::Dead => return self.quick_marked(key, entry, now),
+            Trust::Marked | Trust::Unsound => return miss(None),
         }
         let note = || self.note_quick_hit(key, &entry.slot, life);
         match life {
@@ -172,16 +174,13 @@ impl Scope {
                 let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Revalidating, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }
-            Life::Fallback => self.quick_miss(Some(entry)),
-            Life::Dead => self.quick_miss(None),
+            Life::Fallback => miss(Some(entry)),
+            Life::Dead => miss(None),
         }
     }
 
     /// What memory says while nobody can tell whether it changed: a fresh or stale value, marked.
-    fn quick_marked(&self, key: &Key, entry: Entry, life: Life, now: Moment) -> Quick {
-        if matches!(life, Life::Fallback | Life::Dead) {
-            return self.quick_miss((life == Life::Fallback).then_some(entry));
-        }
+    fn quick_marked(&self, key: &Key, entry: Entry, now: Moment) -> Quick {
         self.note_quick_hit(key, &entry.slot, Life::Stale);
         Quick::Serve(Answered::stale(entry, MEMORY, StaleReason::CutOff, now))
     }
@@ -204,23 +203,25 @@ impl Scope {
         });
     }
 
-    fn quick_miss(&self, fallback: Option<Entry>) -> Quick {
+    fn quick_miss(&self, looked: Looked) -> Quick {
         if self.core.memory.is_some() {
             self.count_tier(MEMORY, Outcome::Miss);
         }
-        Quick::Look(fallback)
+        Quick::Look(looked)
     }
 
     /// The same for a call with options.
     pub(crate) fn quick_with(&self, key: &Key, wants: &Wants) -> Quick {
         if wants.forced || !wants.read.has(MEMORY) {
-            return Quick::Look(None);
+            return Quick::Look(Looked { own: None, cleared: self.core.coherence.times_cleared() });
         }
         match (self.look(key, wants.accept), wants.accept) {
-            (Quick::Look(Some(entry)), Accept::Any) => {
+            (Quick::Look(Looked { own: Some(entry), cleared }), Accept::Any) => {
                 let now = self.core.now();
                 self.note_quick_hit(key, &entry.slot, Life::Fallback);
-                let answered = Answered::stale(entry.clone(), MEMORY, StaleReason::Allowed, now);
+                let may_have_changed = self.may_have_changed(MEMORY, &entry, cleared);
+                let reason = if may_have_changed { StaleReason::CutOff } else { StaleReason::Allowed };
+                let answered = Answered::stale(entry.clone(), MEMORY, reason, now);
                 Quick::Refresh(answered, entry, LoadCause::Stale)
             }
             (quick, _) => quick,

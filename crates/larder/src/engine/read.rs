@@ -19,7 +19,7 @@ use super::{
     space::Spot,
     waits::{Job, is_loading, reentrant},
     walk::Plan,
-    wants::{Accept, Answered, Quick, Wants},
+    wants::{Accept, Answered, Looked, Quick, Wants},
 };
 use crate::{
     load::ErasedLoader,
@@ -43,7 +43,7 @@ impl Scope {
     ) -> Either<Ready<Result<Answered>>, impl Future<Output = Result<Answered>> + Send + 'a> {
         let done = |answered| Either::Left(ready(Ok(self.told(&spot.key, answered))));
         let loader = if wants.only_if_cached { None } else { loader };
-        let own = match quick {
+        let looked = match quick {
             Quick::Serve(answered) => return done(answered),
             Quick::Refresh(answered, entry, cause) => {
                 if let Some(loader) = loader {
@@ -53,12 +53,14 @@ impl Scope {
                 }
                 return done(answered);
             }
-            Quick::Look(own) if loader.is_none() && self.has_all_in_memory(wants) => {
-                return Either::Left(ready(self.without(&spot.key, own, wants)));
+            Quick::Look(looked) if loader.is_none() && self.has_all_in_memory(wants) => {
+                return Either::Left(ready(self.without(&spot.key, looked, wants)));
             }
-            Quick::Look(own) => own.map(|entry| Box::new(Landed::found(MEMORY, entry))),
+            Quick::Look(looked) => looked,
         };
-        Either::Right(self.share(spot, own, wants, loader))
+        let call = Call { wants, loading: loader.is_some(), cleared: looked.cleared };
+        let own = looked.own.map(|entry| Box::new(Landed::found(MEMORY, entry)));
+        Either::Right(self.share(spot, own, call, loader))
     }
 
     /// Whether what memory said is all there is to say, so that nobody need walk.
@@ -68,18 +70,15 @@ impl Scope {
     }
 
     /// Answers without a value that is fresh, and without a loader: with what there is to fall back on, or a miss.
-    fn without(&self, key: &Key, own: Option<Entry>, wants: &Wants) -> Result<Answered> {
+    fn without(&self, key: &Key, looked: Looked, wants: &Wants) -> Result<Answered> {
         let is_alive = |entry: &Entry| classify(&entry.deadlines, self.core.now()) != Life::Dead;
+        let Looked { own, cleared } = looked;
         let Some(entry) = own.filter(is_alive) else {
             self.note_miss(key);
             return Ok(Answered::miss());
         };
         self.note_hit(MEMORY, key, &entry, Life::Fallback);
-        self.answer(key, Landed::found(MEMORY, entry), self.call(wants, false))
-    }
-
-    fn call<'a>(&self, wants: &'a Wants, loading: bool) -> Call<'a> {
-        Call { wants, loading, cleared: self.core.coherence.times_cleared() }
+        self.answer(key, Landed::found(MEMORY, entry), Call { wants, loading: false, cleared })
     }
 
     /// Shares a flight and waits for it. One that another caller's refresh began may end without an answer for this
@@ -89,11 +88,11 @@ impl Scope {
         &'a self,
         spot: Spot,
         own: Option<Box<Landed>>,
-        wants: &'a Wants,
+        call: Call<'a>,
         mut loader: Option<ErasedLoader>,
     ) -> impl Future<Output = Result<Answered>> + Send + 'a {
         async move {
-            let call = self.call(wants, loader.is_some());
+            let wants = call.wants;
             let (mut patience, mut counted) = (Patience::new(wants), false);
             if !self.core.is_sound() {
                 let passing = Box::pin(self.let_pass(&spot.key, own.as_deref(), call, &mut patience));
@@ -147,7 +146,8 @@ impl Scope {
         wants: &Wants,
         loader: Option<ErasedLoader>,
     ) -> Result<Vec<Answered>> {
-        let call = self.call(wants, loader.is_some() && !wants.only_if_cached);
+        let loading = loader.is_some() && !wants.only_if_cached;
+        let mut call = Call { wants, loading, cleared: self.core.coherence.times_cleared() };
         let mut answers: Vec<Option<Answered>> = Vec::with_capacity(spots.len());
         let (mut departing, mut owns, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let mut cause = wants.cause;
@@ -162,19 +162,19 @@ impl Scope {
                     }
                     (Some(answered), None)
                 }
-                Quick::Look(own) => {
+                Quick::Look(looked) => {
                     departing.push((index, spot, None));
-                    (None, own)
+                    // What the first look found may be from before what was given up by the last.
+                    call.cleared = call.cleared.min(looked.cleared);
+                    (None, looked.own)
                 }
             };
             answers.push(answer.map(|answered| self.told(&keys[index], answered)));
             owns.push(own);
         }
-        let background = answers.iter().all(Option::is_some);
-        let cause = if background { cause } else { wants.cause };
         let loader = if call.loading { loader } else { None };
         let mut patience = Patience::new(wants);
-        if !background && !self.core.is_sound() {
+        if answers.iter().any(Option::is_none) && !self.core.is_sound() {
             let waits = departing.iter().filter(|(_, _, replaces)| replaces.is_none());
             let waiting: Vec<_> = waits.map(|(index, spot, _)| (*index, spot.key.clone())).collect();
             let passing = Box::pin(self.let_all_pass(&waiting, &owns, call, &mut patience));
@@ -186,6 +186,8 @@ impl Scope {
             }
             departing.retain(|(index, _, replaces)| replaces.is_some() || answers[*index].is_none());
         }
+        let background = answers.iter().all(Option::is_some);
+        let cause = if background { cause } else { wants.cause };
         let departed = self.depart(departing, wants.plan(call.loading, background, cause), loader);
         if background {
             // A refresh that cannot start now starts at a later read.
@@ -257,7 +259,9 @@ impl Scope {
         if items.is_empty() {
             return Ok(Departed { flights, unused: loader });
         }
-        let scope = self.clone();
+        // The others of the call wait for flights that somebody else began.
+        let background = plan.background || items.iter().all(|item| item.replaces.is_some());
+        let (plan, scope) = (Plan { background, ..plan }, self.clone());
         self.core.spawn(async move { scope.fly(&plan, job, items, loader).await });
         Ok(Departed { flights, unused: None })
     }
@@ -374,9 +378,7 @@ impl Scope {
         let stale = match (landed.stale, life) {
             (None, Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
             (Some(_), Life::Fresh) => return Ok(Answered::fresh(entry.slot, place)),
-            _ if self.is_cut_off_at(place) || self.is_from_before(place, &entry, cleared) => {
-                StaleReason::CutOff
-            }
+            _ if self.may_have_changed(place, &entry, cleared) => StaleReason::CutOff,
             (reason, _) => reason.unwrap_or(StaleReason::Allowed),
         };
         match (wants.accept, landed.failure) {
@@ -389,7 +391,12 @@ impl Scope {
         }
     }
 
-    /// Whether what a tier of this node holds may have changed unheard.
+    /// Whether what a tier of this node held may have changed unheard; `cleared` as before it was looked at.
+    pub(super) fn may_have_changed(&self, place: usize, entry: &Entry, cleared: u64) -> bool {
+        self.is_cut_off_at(place) || self.is_from_before(place, entry, cleared)
+    }
+
+    /// Whether what a tier of this node holds may change unheard.
     fn is_cut_off_at(&self, place: usize) -> bool {
         let heeds_news = place == MEMORY || self.core.store(place).heeds_news();
         heeds_news && !self.core.coherence.is_sound(self.core.now())
@@ -442,7 +449,7 @@ pub(super) struct Call<'a> {
     pub(super) wants: &'a Wants,
     /// Whether it came with a loader.
     pub(super) loading: bool,
-    /// How often all that the node holds had been given up when it began.
+    /// How often all that the node holds had been given up before it looked at anything.
     cleared: u64,
 }
 

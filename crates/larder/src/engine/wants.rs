@@ -56,7 +56,14 @@ pub(crate) enum Quick {
     /// Take it, and see to a new one.
     Refresh(Answered, Entry, LoadCause),
     /// Nothing to take; perhaps something to fall back on.
-    Look(Option<Entry>),
+    Look(Looked),
+}
+
+/// What memory has for those who look further.
+pub(crate) struct Looked {
+    pub(super) own: Option<Entry>,
+    /// How often all that the node holds had been given up before memory was looked at.
+    pub(super) cleared: u64,
 }
 
 impl Wants {

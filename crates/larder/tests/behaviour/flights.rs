@@ -149,6 +149,51 @@ async fn when_all_callers_leave_the_load_is_ended_if_the_policy_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_batch_refreshes_is_loaded_though_the_batch_waited_for_nothing_but_what_another_loads() {
+    let stack = memory_only().await;
+    let policy = Policy::ttl(secs(1)).stale_while_revalidate(hours(1)).abort_abandoned(true);
+    let (cache, origin) = (stack.cache::<u64, u64>("n").policy(policy).build().unwrap(), Origin::default());
+    cache.set(&1, 7).await.unwrap();
+    sleep(secs(2)).await;
+    let other = spawn_load(&cache, 2, origin.slow(8, millis(100)));
+    sleep(millis(1)).await;
+    let load = async |keys: Vec<u64>| {
+        assert_eq!(keys, [1]);
+        sleep(millis(500)).await;
+        Ok::<_, larder::Error>(std::collections::HashMap::from([(1, 9)]))
+    };
+    let watch = Watch::start();
+    let batch = cache.get_many_or_load(&[1, 2], load).await.unwrap();
+    assert_eq!((batch[0].as_deref(), batch[1].as_deref()), (Some(&7), Some(&8)));
+    assert!(watch.elapsed() < millis(100), "it waits for what another loads alone");
+    sleep(millis(500)).await;
+    assert_eq!(cache.peek(&1).unwrap().as_value(), Some(&9));
+    drop(other);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_fails_answers_what_another_found_meanwhile_though_what_it_was_to_replace_is_over() {
+    let stack = memory_only().await;
+    let policy = Policy::ttl(secs(1)).stale_if_error(secs(5));
+    let (cache, origin) = (stack.cache::<u64, u64>("n").policy(policy).build().unwrap(), Origin::default());
+    for (ttl, answered) in [(hours(1), Some(8)), (secs(1), None)] {
+        cache.set(&1, 7).await.unwrap();
+        sleep(secs(2)).await;
+        let failing = origin.runs(|_| {
+            Box::pin(async {
+                sleep(secs(20)).await;
+                Err("it is down".into())
+            })
+        });
+        let first = spawn_load(&cache, 1, failing);
+        sleep(secs(1)).await;
+        let forced = ReadOptions::new().force_fresh(true).ttl(ttl);
+        cache.get_or_load_with(&1, &forced, origin.gives(8)).await.unwrap();
+        assert_eq!(first.await.unwrap().ok().flatten().as_deref(), answered.as_ref());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panicking_loader_is_an_error_for_its_callers_and_nothing_else() {
     let (stack, origin) = (memory_only().await, Origin::default());
     let cache = stack.cache::<u64, u64>("n").build().unwrap();

@@ -90,6 +90,8 @@ async fn after_its_soft_timeout_a_batch_takes_what_is_at_hand_as_a_single_reader
         crate::support::load(&cache, key, Origin::default().gives(7)).await;
     }
     sleep(secs(5)).await;
+    let any = cache.get_with(&2, &ReadOptions::new().allow_stale(true)).await.unwrap();
+    assert_eq!(any.stale.map(|stale| stale.reason), Some(StaleReason::CutOff), "whatever was allowed");
     let (patient, origin) = (ReadOptions::new(), Origin::default());
     let before = begin(&cache, 1, &patient, origin.slow(8, secs(10))).await;
     let soft = ReadOptions::new().soft_timeout(millis(100));
@@ -97,9 +99,11 @@ async fn after_its_soft_timeout_a_batch_takes_what_is_at_hand_as_a_single_reader
     let single = cache.get_or_load_with(&1, &soft, origin.never()).await.unwrap();
     assert_eq!((single.answer.as_value(), began.elapsed()), (Some(&7), millis(100)));
     assert_eq!(single.stale.map(|stale| stale.reason), Some(StaleReason::CutOff));
-    let began = Watch::start();
+    let (began, before_it) = (Watch::start(), cache.stats());
     let batch = cache.get_many_or_load_with(&[1], &soft, nobody).await.unwrap();
     assert_eq!((batch[0].as_value(), began.elapsed()), (Some(&7), millis(100)));
+    let stats = cache.stats();
+    assert_eq!((stats.coalesced, stats.misses), (before_it.coalesced + 1, before_it.misses), "it waited");
     // What can be loaded meanwhile is.
     let load = async |keys: Vec<u64>| {
         sleep(secs(1)).await;
