@@ -104,12 +104,21 @@ async fn out_of_reach(primary: usize) {
     leg.faults().partition();
     fleet.history.happened("a primary is out of reach");
     let (cut, reads) = (now(), fleet.history.reads().0);
+    let mut owed = BTreeSet::new();
     while cut.elapsed() < CUT {
         for key in 0..KEYS {
-            let is_done = fleet.write(key as usize % 3, "remove", key).await;
-            assert!(!is_done || !there.contains(&key), "nobody can have removed {key}");
+            let at = key as usize % 3;
+            if fleet.write(at, "remove", key).await {
+                assert!(!there.contains(&key), "nobody can have removed {key}");
+                owed.remove(&key);
+            } else {
+                owed.insert(key);
+                let read = fleet.read(at, key).await;
+                assert_eq!(read, Some(fleet.origin.version(key)), "{at} reads what it owes of {key}");
+            }
         }
     }
+    assert!(owed.is_superset(&there) && owed.len() > there.len(), "of the others' keys: {owed:?}, {there:?}");
     let reads = fleet.history.reads().0 - reads;
     assert!(reads > 100, "{reads} reads in {CUT:?}");
     for node in &fleet.nodes {
@@ -125,6 +134,14 @@ async fn out_of_reach(primary: usize) {
             until("what was owed is done", is_newest).await;
         }
     }
+    // It has nothing but what the store has.
+    let newcomer = Fleet::start_direct(&urls.join(","), NODE, 1, &[]).await;
+    for key in owed {
+        let known = newcomer.nodes[0].ask(&format!("known {key}")).await;
+        let is_newest = known == format!("{} plain", fleet.origin.version(key));
+        assert!(is_newest || known == "miss", "the store has {known} of {key}");
+    }
+    drop(newcomer);
     fleet.settled(KEYS).await;
     let took = healed.elapsed();
     assert!(took < CONVERGED, "it took {took:?} until all was well");
