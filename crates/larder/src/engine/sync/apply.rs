@@ -234,12 +234,12 @@ impl Core {
         }
     }
 
-    /// Whether everything has come that the store did before this, as far as beats ask it.
+    /// Whether everything has come that the store did before this. Where no beat asks the store nobody can tell.
     fn has_come(&self, sync: &Sync, key: &Key, version: Version) -> bool {
         let Some(authority) = self.authority.filter(|_| version > Version::ZERO) else { return true };
         let sequences = self.tiers[authority].capabilities.sequences.max(1);
         let before = (Sequence::Keys(key.stripe() % sequences), version.get() - 1);
-        !sync.asks_a_store() || sync.continuity().has_taken_in(&[before])
+        sync.asks_a_store() && sync.continuity().has_taken_in(&[before])
     }
 
     /// A peer removed or replaced a key: no copy from before is served, and no fill from before is kept.

@@ -505,3 +505,34 @@ async fn a_peer_that_died_is_missed_though_the_bus_brings_its_signs_of_life_agai
     }
     assert!(!node.is_in_memory(1), "two seconds and a half after it was heard");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_overtakes_a_removal_keeps_nothing_where_no_store_tells_what_is_on_its_way() {
+    let (clock, inbox) = (PausedClock::new(), Arc::new(OnceLock::new()));
+    let store = MemoryStore::new(clock.clone());
+    let mut unbooked = store.capabilities();
+    unbooked.fleet = false;
+    let stack = Stack::builder()
+        .memory(Memory::max_entries(1_000))
+        .store(store.with_capabilities(unbooked))
+        .bus(Wire { bus: MemoryBus::new("news"), inbox: Arc::clone(&inbox) })
+        .clock(clock.clone())
+        .rng(SeededRng::unpredictable())
+        .build()
+        .await
+        .expect("a valid stack");
+    let policy = Policy::ttl(hours(1)).stale_while_revalidate(hours(1));
+    let cache = stack.cache("n").policy(policy).build().expect("a valid cache");
+    let node = Node { stack, cache, inbox: Arc::clone(inbox.get().expect("it listens")) };
+    pass(millis(600)).await;
+    for key in [1, 2] {
+        node.cache.set(&key, 7).await.expect("it is set");
+    }
+    // One peer removed the key, then another expired it.
+    let (removed, expired) = (Version::new(1_000_001), Version::new(1_000_002));
+    node.tell_as(NodeId(666), 1, None, News::Expired(vec![(key(1), expired)]));
+    arrive().await;
+    node.tell_as(NodeId(667), 1, None, News::Dropped(vec![(key(1), removed)]));
+    arrive().await;
+    assert!(!node.is_in_memory(1) && node.is_in_memory(2));
+}
