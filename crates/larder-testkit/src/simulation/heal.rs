@@ -70,6 +70,7 @@ async fn read(world: &Arc<World>, node: &Arc<Node>, key: u32) -> Option<u64> {
         node: node.index,
         tally: Arc::clone(&node.tally),
         purpose: super::check::Purpose::Read,
+        called: world.checker().called(),
         dice: u64::from(key),
     };
     let loading = Arc::clone(world);

@@ -10,7 +10,7 @@ use std::{
 use larder::{BoxError, LoadContext, Loaded, Validator};
 
 use super::{
-    check::Purpose,
+    check::{Called, Purpose},
     dice::Dice,
     faults::{Fault, FaultClass},
     tally::{Counted, Tally},
@@ -65,6 +65,7 @@ pub(crate) struct Loader {
     pub(crate) node: usize,
     pub(crate) tally: Arc<Tally>,
     pub(crate) purpose: Purpose,
+    pub(crate) called: Called,
     pub(crate) dice: u64,
 }
 
@@ -77,7 +78,7 @@ pub(crate) async fn load(
 ) -> Result<Loaded<SimValue>, BoxError> {
     loader.tally.add(Counted::Load, 1);
     let mut dice = Dice::of(&[loader.dice]);
-    let _loading = world.loading(loader.node, key, loader.purpose);
+    let _loading = world.loading(&loader, key);
     let began = world.network.ordinal();
     suffer(&world, &mut dice).await?;
     let row = world.loaded_row(key);
@@ -107,8 +108,7 @@ pub(crate) async fn load_many(
     loader.tally.add(Counted::Load, 1);
     let mut dice = Dice::of(&[loader.dice]);
     let whole = |key: &u64| world.plan.key_of(namespace, *key);
-    let _loading: Vec<_> =
-        keys.iter().map(|key| world.loading(loader.node, whole(key), loader.purpose)).collect();
+    let _loading: Vec<_> = keys.iter().map(|key| world.loading(&loader, whole(key))).collect();
     let began = world.network.ordinal();
     suffer(&world, &mut dice).await?;
     let mut loaded = HashMap::new();

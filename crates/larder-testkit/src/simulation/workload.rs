@@ -131,8 +131,13 @@ impl Actor {
         purpose: Purpose,
     ) -> impl FnOnce(LoadContext<SimValue>) -> Loading + Send + 'static {
         let world = Arc::clone(&self.world);
-        let loader = Loader { node: self.node.index, tally: self.tally(), purpose, dice: self.dice.draw() };
+        let loader = self.loader_for(purpose);
         move |context| Box::pin(load(world, loader, key, context))
+    }
+
+    fn loader_for(&mut self, purpose: Purpose) -> Loader {
+        let called = self.world.checker().called();
+        Loader { node: self.node.index, tally: self.tally(), purpose, called, dice: self.dice.draw() }
     }
 
     async fn read_once(&mut self, verb: Verb) {
@@ -191,8 +196,7 @@ impl Actor {
         let ids: Vec<u64> = keys.iter().map(|key| self.world.plan.place_of(*key).1).collect();
         let tickets: Vec<_> = keys.iter().map(|key| self.world.begin(&node, *key)).collect();
         let world = Arc::clone(&self.world);
-        let loader =
-            Loader { node: node.index, tally: self.tally(), purpose: Purpose::Read, dice: self.dice.draw() };
+        let loader = self.loader_for(Purpose::Read);
         let loading = move |missing: Vec<u64>| Box::pin(load_many(world, loader, missing, namespace));
         let cache = &node.caches[namespace as usize];
         match cache.get_many_or_load(&ids, loading).await {

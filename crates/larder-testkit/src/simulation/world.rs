@@ -13,16 +13,14 @@ use larder::{Answer, Result};
 use larder_core::{Clock, Key};
 
 use super::{
-    check::{
-        CALM_MS, Checker, Ended, Ending, Invariant, Loading, Purpose, Row, Rules, Story, Ticket, Violation,
-    },
+    check::{CALM_MS, Checker, Ended, Ending, Invariant, Loading, Row, Rules, Story, Ticket, Violation},
     dice::{Dice, Zipf},
     director::Director,
     gate::Gate,
     history::{History, Line},
     network::Network,
     node::{Node, namespace_name},
-    origin::Origin,
+    origin::{Loader, Origin},
     plan::{Plan, Step, Verb},
     server::Done,
     tally::Counted,
@@ -304,7 +302,8 @@ impl World {
     }
 
     /// A loader begins.
-    pub(crate) fn loading(self: &Arc<Self>, node: usize, key: u32, purpose: Purpose) -> LoadingNow {
+    pub(crate) fn loading(self: &Arc<Self>, loader: &Loader, key: u32) -> LoadingNow {
+        let node = loader.node;
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
         // What another node could not tell when it happened it tells later.
         let disturbed_ms = if self.plan.fleet.has_bus() {
@@ -312,7 +311,14 @@ impl World {
         } else {
             self.disturbed_ms(node)
         };
-        let loading = self.checker().loads(node, key, purpose, number, disturbed_ms, self.elapsed_ms());
+        let loading = self.checker().loads(
+            node,
+            key,
+            (loader.purpose, loader.called),
+            number,
+            disturbed_ms,
+            self.elapsed_ms(),
+        );
         LoadingNow { world: Arc::clone(self), loading }
     }
 

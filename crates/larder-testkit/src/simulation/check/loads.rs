@@ -6,6 +6,10 @@ use super::{Checker, Invariant};
 /// store was last disturbed no debt is left.
 const SETTLED_MS: u64 = 60_000;
 
+/// How far the invalidations were when a reader called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Called(u64);
+
 /// What a load is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -22,7 +26,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Running {
     number: u64,
     purpose: Purpose,
-    fences: u64,
+    /// The last invalidation before it; unknown of a load whose caller came before that.
+    fences: Option<u64>,
 }
 
 /// A load, to be ended.
@@ -35,21 +40,31 @@ pub(crate) struct Loading {
 }
 
 impl Checker {
-    /// A loader begins. `disturbed_ms` is when anything last went wrong on the node's way to the store.
+    /// Now.
+    pub(crate) fn called(&self) -> Called {
+        Called(self.fences)
+    }
+
+    /// A loader begins, of somebody who called then. `disturbed_ms` is when anything last went wrong on the node's way
+    /// to the store.
+    ///
+    /// A flight belongs to the time of its caller. One that waited for another node's load may begin its own after an
+    /// invalidation, beside the load of somebody who came after it and may not share the older flight.
     pub(crate) fn loads(
         &mut self,
         node: usize,
         key: u32,
-        purpose: Purpose,
+        (purpose, called): (Purpose, Called),
         number: u64,
         disturbed_ms: u64,
         now_ms: u64,
     ) -> Loading {
         let incarnation = self.incarnations[node];
         let view = &mut self.views[node][key as usize];
-        let same = |running: &&Running| running.purpose == purpose && running.fences == view.fences;
-        let twin = view.loads.iter().find(same).is_some();
-        view.loads.push(Running { number, purpose, fences: view.fences });
+        let fences = (called.0 >= view.fences).then_some(view.fences);
+        let same = |running: &Running| running.purpose == purpose && running.fences == fences;
+        let twin = fences.is_some() && view.loads.iter().any(same);
+        view.loads.push(Running { number, purpose, fences });
         let touched_ms = self.touched[self.rules.stripes[key as usize] as usize];
         let heard_ms = if self.rules.promised.is_some() { touched_ms } else { 0 };
         let disturbed_ms = disturbed_ms.max(heard_ms).max(self.raised_ms);

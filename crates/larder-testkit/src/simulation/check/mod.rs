@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::plan::{Plan, Verb};
 use age::{Age, Floor};
 pub(crate) use fleet::CALM_MS;
-pub(crate) use loads::{Loading, Purpose};
+pub(crate) use loads::{Called, Loading, Purpose};
 pub(crate) use reads::{Seen, Story, Ticket};
 
 macro_rules! invariants {
@@ -132,7 +132,7 @@ struct View {
     soft: VecDeque<(u64, u64)>,
     /// The newest version that a tier answered, and when.
     cached: (u64, u64),
-    /// How often the node itself invalidated the key, begun or ended.
+    /// When the node itself last invalidated the key, begun or ended: how many fences there were of all keys.
     fences: u64,
     loads: Vec<loads::Running>,
 }
@@ -146,6 +146,8 @@ pub(crate) struct Checker {
     rules: Rules,
     /// When the keys of a stripe were last invalidated by anybody.
     touched: Vec<u64>,
+    /// How many invalidations of a key anybody began or ended.
+    fences: u64,
     /// When anybody last raised a barrier, or was at it.
     raised_ms: u64,
     pub(crate) violations: Vec<Violation>,
@@ -249,6 +251,7 @@ impl Checker {
             incarnations: vec![0; nodes],
             rules,
             touched: vec![0; keys as usize],
+            fences: 0,
             raised_ms: 0,
             violations: Vec::new(),
             reads: 0,
@@ -289,10 +292,15 @@ impl Checker {
         self.raised_ms = now_ms;
     }
 
+    fn fence(&mut self, node: usize, key: u32) {
+        self.fences += 1;
+        self.views[node][key as usize].fences = self.fences;
+    }
+
     /// A node begins to invalidate a key.
     pub(crate) fn fenced(&mut self, node: usize, key: u32, now_ms: u64) {
         self.touch(key, now_ms);
-        self.views[node][key as usize].fences += 1;
+        self.fence(node, key);
     }
 
     /// A node was answered a removal or a write.
@@ -308,8 +316,8 @@ impl Checker {
     pub(crate) fn cleared(&mut self, ending: Ending) {
         let Ending { node, key, version, began, ended, now_ms, .. } = ending;
         self.touch(key, now_ms);
+        self.fence(node, key);
         let (view, truth) = (&mut self.views[node][key as usize], &mut self.truths[key as usize]);
-        view.fences += 1;
         if ended == Ended::Unknown || began < truth.lost {
             return;
         }
@@ -328,7 +336,7 @@ impl Checker {
     /// A node ended a refresh, which promises nothing if the key was invalidated meanwhile, by whomever.
     pub(crate) fn refreshed(&mut self, ending: Ending) {
         self.touch(ending.key, ending.now_ms);
-        self.views[ending.node][ending.key as usize].fences += 1;
+        self.fence(ending.node, ending.key);
     }
 
     /// A node was answered that no node serves what is older.
@@ -343,8 +351,8 @@ impl Checker {
     pub(crate) fn expired(&mut self, ending: Ending) {
         let Ending { node, key, version, began, ended, now_ms, .. } = ending;
         self.touch(key, now_ms);
+        self.fence(node, key);
         let view = &mut self.views[node][key as usize];
-        view.fences += 1;
         let lost = began < self.truths[key as usize].lost;
         if ended == Ended::Unknown || lost || !self.rules.clocks_stand {
             return;

@@ -155,16 +155,33 @@ fn a_set_of_which_nobody_knows_the_end_may_come_at_any_time() {
 fn two_loads_at_once_are_found_unless_an_invalidation_came_between_or_one_is_forced() {
     let at = 1_000_000;
     let mut checker = checker();
-    let first = checker.loads(0, 0, Purpose::Read, 1, 0, at);
-    let _ = checker.loads(0, 0, Purpose::Force, 2, 0, at);
-    let _ = checker.loads(1, 0, Purpose::Read, 3, 0, at);
+    let first = checker.loads(0, 0, (Purpose::Read, checker.called()), 1, 0, at);
+    let _ = checker.loads(0, 0, (Purpose::Force, checker.called()), 2, 0, at);
+    let _ = checker.loads(1, 0, (Purpose::Read, checker.called()), 3, 0, at);
     checker.fenced(0, 0, 0);
-    let third = checker.loads(0, 0, Purpose::Read, 4, 0, at);
+    let third = checker.loads(0, 0, (Purpose::Read, checker.called()), 4, 0, at);
     checker.loaded(first);
     assert!(checker.violations.is_empty());
-    let _ = checker.loads(0, 0, Purpose::Read, 5, 0, at);
+    let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), 5, 0, at);
     checker.loaded(third);
     assert_eq!(found(&checker), [Invariant::OneLoad]);
+}
+
+#[test]
+fn a_load_whose_caller_came_before_an_invalidation_is_no_twin_of_one_after_it() {
+    let at = 1_000_000;
+    for late in [1, 2] {
+        let mut checker = checker();
+        let early = checker.called();
+        checker.fenced(0, 0, 0);
+        for number in [1, 2] {
+            let called = if number == late { early } else { checker.called() };
+            let _ = checker.loads(0, 0, (Purpose::Read, called), number, 0, at);
+        }
+        assert!(checker.violations.is_empty());
+        let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), 3, 0, at);
+        assert_eq!(found(&checker), [Invariant::OneLoad]);
+    }
 }
 
 #[test]
@@ -174,7 +191,7 @@ fn two_loads_at_once_are_not_held_against_a_node_while_barriers_are_raised() {
         let mut checker = checker();
         checker.raises(raised_ms);
         for number in 1..=2 {
-            let _ = checker.loads(0, 0, Purpose::Read, number, 0, at);
+            let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), number, 0, at);
         }
         assert_eq!(found(&checker), expected);
     }
