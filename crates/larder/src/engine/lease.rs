@@ -186,7 +186,9 @@ impl Scope {
             let token = lease.map_or(Token(0), |lease| lease.token);
             if let Found::Hit(stored) = &found {
                 match self.usable(place, &mut item, stored).await {
-                    Some(held) if held.life == Life::Fresh => self.land_held(place, plan, item, held).await,
+                    Some(held) if held.life == Life::Fresh => {
+                        self.land_and_promote(place, plan, item, held, stored).await;
+                    }
                     // Its load ended without an entry: ask for the lease although the old one is still there.
                     _ if self.take_refresh_lease(place, plan, &mut item).await => ours.push(item),
                     _ => still.push(item),

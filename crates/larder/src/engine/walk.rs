@@ -246,15 +246,15 @@ impl Scope {
         });
     }
 
-    /// Lands an item with what a store had, fills memory, and gives back the leases that it needs no more.
-    pub(crate) async fn land_held(&self, place: usize, plan: &Plan, item: Item, held: Held) {
-        self.promote_to_memory(plan, &item, &held);
-        let (key, leases) = (item.spot.key.clone(), item.leases.clone());
-        item.land(Landed::found(place, held.entry));
-        self.release(&key, &leases).await;
-    }
-
-    async fn land_and_promote(&self, place: usize, plan: &Plan, item: Item, held: Held, stored: &Stored) {
+    /// Lands an item with what a store had, and copies that into the faster tiers.
+    pub(crate) async fn land_and_promote(
+        &self,
+        place: usize,
+        plan: &Plan,
+        item: Item,
+        held: Held,
+        stored: &Stored,
+    ) {
         self.promote_to_memory(plan, &item, &held);
         let Item { spot, landing, leases, passed, .. } = item;
         // Before anybody is given this: a store of this node that holds something older, or of the same version and over at

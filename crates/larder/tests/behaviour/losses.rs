@@ -9,7 +9,7 @@ use larder_testkit::{Fault, Faulty, Leg, MemoryStore, Op, SeededRng, When};
 
 use crate::{
     bus::{Fleet, Node, Way, arrive},
-    support::{self, Origin, Watch, get, load, sleep},
+    support::{self, Origin, Watch, get, load, no_loader, sleep},
 };
 
 #[tokio::test(start_paused = true)]
@@ -411,12 +411,17 @@ async fn what_a_private_tier_holds_past_its_time_goes_once_its_node_found_what_w
     let cache =
         |stack: &Stack| -> Cache<u64, u64> { stack.cache("brief").policy(policy.clone()).build().unwrap() };
     let (here, there) = (cache(&stack), cache(&peer.stack));
-    // It may be over sooner than what it replaces.
-    for (key, loaded) in [(1, Loaded::value(8)), (2, Loaded::value(8).stale_if_error(secs(5)))] {
+    // It may be over sooner than what it replaces; and its node may have to wait for it.
+    let sooner = || Loaded::value(8).stale_if_error(secs(5));
+    for (key, loaded, waits) in [(1, Loaded::value(8), false), (2, sooner(), false), (3, sooner(), true)] {
         here.set(&key, 7).await.unwrap();
         sleep(secs(11)).await;
-        assert_eq!(load(&there, key, Origin::default().answers(loaded)).await, 8);
-        assert_eq!(get(&here, key).await, Some(8));
+        let origin = Origin::default();
+        let (loaded, ()) = tokio::join!(load(&there, key, origin.answers_after(loaded, millis(50))), async {
+            sleep(millis(if waits { 5 } else { 60 })).await;
+            assert_eq!(load(&here, key, no_loader()).await, 8);
+        });
+        assert_eq!(loaded, 8);
         // The shared store lets go of it, and memory's time is soon over.
         fleet.store.remove(vec![support::key_in("brief", key).into()]).await.unwrap();
         sleep(millis(30)).await;
