@@ -128,6 +128,8 @@ impl Scope {
             let text = "too many writes and removals at once; slow down or raise writes_max";
             return Err(Error::new(ErrorKind::Overloaded, text));
         };
+        // Boxed, as the work of a flight is.
+        let work = Box::pin(work);
         let work = async move {
             let outcome = work.await;
             drop(turn);
