@@ -126,6 +126,10 @@ pub(crate) struct Plan {
     pub(crate) cut: Cut,
 }
 
+/// How many reads all readers of a plan would take in a simulated second at most, over busy and quiet stretches, if none had
+/// to wait. One more finds next to nothing, and costs the time of another seed.
+const READS: u64 = 13_000;
+
 /// How often watchers look, and at how many keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch {
@@ -156,6 +160,10 @@ impl Pace {
         let mut dice = Dice::of(&[seed, 0x9ace]);
         let (period_ms, busy_percent) = (dice.log_millis(1_000, 40_000), *dice.pick(&[100, 20, 10, 5, 5]));
         Self { period_ms, busy_ms: (period_ms * busy_percent).div_ceil(100) }
+    }
+
+    fn busy_percent(self) -> u64 {
+        100 * self.busy_ms / self.period_ms
     }
 
     pub(crate) fn is_quiet(self, elapsed_ms: u64) -> bool {
@@ -214,8 +222,16 @@ impl Plan {
         if let Some(extremes) = Extremes::of(seed) {
             extremes.overdo(&mut plan);
         }
+        plan.slow_down();
         plan.schedule();
         plan
+    }
+
+    /// Lengthens the readers' pauses where they would read more than is worth its time.
+    fn slow_down(&mut self) {
+        let readers = self.nodes as u64 * u64::from(self.readers);
+        let least_ms = readers * self.burst * 1_000 * self.pace.busy_percent() / 100 / READS;
+        self.think_ms = self.think_ms.max(least_ms);
     }
 
     /// What is done to many keys and many nodes at once, as far as it can be.
