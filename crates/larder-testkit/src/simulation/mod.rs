@@ -35,9 +35,10 @@ mod workload;
 mod world;
 
 use std::{
+    cmp::Reverse,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -142,7 +143,10 @@ impl Simulation {
     #[must_use]
     pub fn repeats(&self) -> bool {
         let hash = || self.play(self.first, Cut::default(), None).hash;
-        hash() == hash()
+        thread::scope(|scope| {
+            let twin = scope.spawn(hash);
+            hash() == twin.join().expect("a run whose panic ends its thread ends this, too")
+        })
     }
 
     /// Runs one seed again and tells its plan; if it fails, the little that its failure needs, and the history of the key
@@ -183,20 +187,32 @@ impl Simulation {
         outcome
     }
 
+    /// The seeds, those that take longest first, so that no thread waits long for the last of another's. Who hunts wants the
+    /// first that finds something.
+    fn order(&self) -> Vec<u64> {
+        let mut seeds: Vec<u64> = (self.first..self.first + self.seeds).collect();
+        if !self.hunts {
+            let plan = |seed: u64| Plan::of(seed, self.chaos, Cut::default());
+            seeds.sort_by_cached_key(|seed| Reverse(plan(*seed).reads_a_second()));
+        }
+        seeds
+    }
+
     /// Runs them all, each on a thread of its own, to its end or its first violation.
     #[must_use]
     pub fn run(&self) -> Report {
-        let (next, reports) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+        let order = self.order();
+        let (next, reports) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let found = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..self.threads {
                 scope.spawn(|| {
                     loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= self.seeds || (self.hunts && found.load(Ordering::Relaxed)) {
+                        let seed = order.get(next.fetch_add(1, Ordering::Relaxed));
+                        let Some(&seed) = seed.filter(|_| !self.hunts || !found.load(Ordering::Relaxed))
+                        else {
                             return;
-                        }
-                        let seed = self.first + index;
+                        };
                         let mut outcome = self.play(seed, Cut::default(), None);
                         if self.hunts && !outcome.violations.is_empty() && self.fails_anyway(seed) {
                             outcome.violations.clear();

@@ -229,9 +229,18 @@ impl Plan {
 
     /// Lengthens the readers' pauses where they would read more than is worth its time.
     fn slow_down(&mut self) {
+        self.think_ms = self.think_ms.max(self.reads_a_round() / READS);
+    }
+
+    /// How many reads all readers would take in a simulated second, if none had to wait: what a plan takes to run.
+    pub(crate) fn reads_a_second(&self) -> u64 {
+        self.reads_a_round() / self.think_ms
+    }
+
+    /// The same in a thousand rounds of reading and pausing.
+    fn reads_a_round(&self) -> u64 {
         let readers = self.nodes as u64 * u64::from(self.readers);
-        let least_ms = readers * self.burst * 1_000 * self.pace.busy_percent() / 100 / READS;
-        self.think_ms = self.think_ms.max(least_ms);
+        readers * self.burst * 1_000 * self.pace.busy_percent() / 100
     }
 
     /// What is done to many keys and many nodes at once, as far as it can be.
