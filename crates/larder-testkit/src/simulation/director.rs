@@ -1,6 +1,10 @@
 //! Makes the scheduled faults happen, and undoes them when their time is up or all is healed.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 
@@ -56,8 +60,14 @@ impl Director {
         for index in 0..world.plan.nodes {
             let _turn = world.administration[index].lock().await;
             match world.node(index) {
-                Some(node) if !node.gate.is_shut() => node.gate.open(),
-                _ => {
+                Some(node) if !node.gate.is_shut() && !node.leaving.load(Ordering::Relaxed) => {
+                    node.gate.open()
+                }
+                left => {
+                    // Who was stopping it does so no more.
+                    if let Some(node) = left {
+                        node.gate.shut();
+                    }
                     world.bury(index);
                     world.boot(index).await;
                 }
@@ -215,6 +225,7 @@ async fn roll(world: &Arc<World>) {
         let Some(node) = world.node(index) else { continue };
         world.network.struck.add(FaultClass::RollingRestart);
         world.network.disturb(index);
+        node.leaving.store(true, Ordering::Relaxed);
         // A node that is paused meanwhile is killed.
         let stopping = node.gate.run(node.stack.shutdown(STOP));
         drop(tokio::time::timeout(STOP * 10, stopping).await);

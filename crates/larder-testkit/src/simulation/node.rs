@@ -1,7 +1,7 @@
 //! One incarnation of a node: the real engine over its link, with a clock of its own and a gate that can end it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) tally: Arc<Tally>,
     /// Since when it owes something to a store, as far as anybody looked.
     owing_since_ms: Mutex<Option<u64>>,
+    /// Whether it is being stopped in order.
+    pub(crate) leaving: AtomicBool,
 }
 
 impl Node {
@@ -52,6 +54,7 @@ impl Node {
             caches,
             tally: Arc::default(),
             owing_since_ms: Mutex::default(),
+            leaving: AtomicBool::default(),
         })
     }
 

@@ -114,8 +114,8 @@ impl Core {
             return;
         }
         if scope.shared_place().is_none() || !sync.reloads.ask(key.clone(), version) {
-            // Whoever needs it loads it here.
-            scope.expire_in_memory(&spot, version);
+            // Whoever needs it loads it here. It keeps its number: a removal from before the refresh may be on its way.
+            scope.expire_in_memory(&spot, Version::ZERO);
         }
     }
 

@@ -506,14 +506,14 @@ async fn a_peer_that_died_is_missed_though_the_bus_brings_its_signs_of_life_agai
     assert!(!node.is_in_memory(1), "two seconds and a half after it was heard");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_expiry_that_overtakes_a_removal_keeps_nothing_where_no_store_tells_what_is_on_its_way() {
+/// A node of a fleet whose store keeps no books: no beat asks it.
+async fn unbooked(entries: u64) -> Node {
     let (clock, inbox) = (PausedClock::new(), Arc::new(OnceLock::new()));
     let store = MemoryStore::new(clock.clone());
     let mut unbooked = store.capabilities();
     unbooked.fleet = false;
     let stack = Stack::builder()
-        .memory(Memory::max_entries(1_000))
+        .memory(Memory::max_entries(entries))
         .store(store.with_capabilities(unbooked))
         .bus(Wire { bus: MemoryBus::new("news"), inbox: Arc::clone(&inbox) })
         .clock(clock.clone())
@@ -523,8 +523,13 @@ async fn an_expiry_that_overtakes_a_removal_keeps_nothing_where_no_store_tells_w
         .expect("a valid stack");
     let policy = Policy::ttl(hours(1)).stale_while_revalidate(hours(1));
     let cache = stack.cache("n").policy(policy).build().expect("a valid cache");
-    let node = Node { stack, cache, inbox: Arc::clone(inbox.get().expect("it listens")) };
     pass(millis(600)).await;
+    Node { stack, cache, inbox: Arc::clone(inbox.get().expect("it listens")) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_overtakes_a_removal_keeps_nothing_where_no_store_tells_what_is_on_its_way() {
+    let node = unbooked(10).await;
     for key in [1, 2] {
         node.cache.set(&key, 7).await.expect("it is set");
     }
@@ -535,4 +540,22 @@ async fn an_expiry_that_overtakes_a_removal_keeps_nothing_where_no_store_tells_w
     node.tell_as(NodeId(667), 1, None, News::Dropped(vec![(key(1), removed)]));
     arrive().await;
     assert!(!node.is_in_memory(1) && node.is_in_memory(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_overtakes_a_removal_leaves_it_the_copy_that_there_is_no_time_to_reload() {
+    let node = unbooked(20_000).await;
+    let last = 10_000;
+    node.cache.set_many((0..=last).map(|key| (key, 7))).await.expect("they are set");
+    let (removed, refreshed) = (Version::new(1_000_001), Version::new(1_000_002));
+    // So many at once that the last must do without.
+    for number in 0..=last / 1_000 {
+        let keys = (number * 1_000..=last).take(1_000).map(|id| (key(id), refreshed));
+        node.tell_as(NodeId(666), number + 1, None, News::Refreshed(keys.collect()));
+    }
+    arrive().await;
+    assert!(node.is_in_memory(last), "past its time, and there");
+    node.tell_as(NodeId(667), 1, None, News::Dropped(vec![(key(last), removed)]));
+    arrive().await;
+    assert!(!node.is_in_memory(last));
 }
