@@ -423,7 +423,7 @@ impl Scope {
 impl Core {
     /// Runs work in a task of its own: tracked, ended by shutdown, counted for whoever captures.
     pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + Send + 'static) {
-        // Boxed: each layer below holds what it is given twice, and all of it is moved into the task.
+        // Boxed: each future below holds what it is given twice, and all of it is moved into the task.
         let work = Box::pin(work);
         let ending = self.ending.clone();
         let scope = current();
