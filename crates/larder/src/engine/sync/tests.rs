@@ -478,17 +478,7 @@ async fn row_70_a_users_hook_that_panics_stops_no_news_and_is_called_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_died_is_missed_though_the_bus_brings_its_signs_of_life_again() {
-    let (clock, inbox) = (PausedClock::new(), Arc::new(OnceLock::new()));
-    let stack = Stack::builder()
-        .memory(Memory::max_entries(1_000))
-        .bus(Wire { bus: MemoryBus::new("news"), inbox: Arc::clone(&inbox) })
-        .clock(clock.clone())
-        .rng(SeededRng::unpredictable())
-        .build()
-        .await
-        .expect("a valid stack");
-    let cache = stack.cache("n").policy(Policy::ttl(hours(1))).build().expect("a valid cache");
-    let node = Node { stack, cache, inbox: Arc::clone(inbox.get().expect("it listens")) };
+    let node = unbooked(1_000).await;
     let alive =
         |sent_ms| node.tell_as(NodeId(666), 0, None, News::Alive { sent: Moment::from_millis(sent_ms) });
     for beat in 1..=8 {
