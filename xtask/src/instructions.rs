@@ -13,6 +13,8 @@ use crate::run::{Problem, Workspace, output_of, step};
 use crate::test::Tally;
 
 const PACKAGE: &str = "larder-hit-path";
+/// What is built beside it: with the demo's features its dependencies are the demo's, and are built once for both.
+const BESIDE: &str = "larder-cli";
 const BASELINE: &str = "tests/hit-path/baseline.toml";
 /// What Callgrind counts; the rest of the program is not measured.
 const MEASURED: &str = "--toggle-collect=*measured_steps*";
@@ -87,7 +89,7 @@ pub(crate) fn check(workspace: &Workspace, tally: &mut Tally) -> Result<(), Prob
 }
 
 fn count(workspace: &Workspace) -> Result<Counts, Problem> {
-    let mut build = workspace.cargo(&["build", "--release", "--package", PACKAGE]);
+    let mut build = workspace.cargo(&["build", "--release", "--package", PACKAGE, "--package", BESIDE]);
     if !step("instructions, build", &mut build) {
         return Err("the program to measure does not build".to_owned());
     }
