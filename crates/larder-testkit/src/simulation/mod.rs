@@ -4,6 +4,7 @@
 //! what goes wrong when. Every answer is judged as it comes; a run ends with everything healed, and looks whether all
 //! recovered. The same seed gives the same run, to the last event: its hash is the proof.
 
+mod aims;
 mod books;
 mod bounds;
 mod bus;

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, ops::Range, time::Duration};
 use larder::{Policy, TierPolicy};
 
 use super::{
+    aims::Aim,
     dice::Dice,
     extremes::Extremes,
     faults::{Fault, FaultClass, schedule},
@@ -156,6 +157,9 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// Always busy.
+    pub(crate) const STEADY: Self = Self { period_ms: 1_000, busy_ms: 1_000 };
+
     fn of(seed: u64) -> Self {
         let mut dice = Dice::of(&[seed, 0x9ace]);
         let (period_ms, busy_percent) = (dice.log_millis(1_000, 40_000), *dice.pick(&[100, 20, 10, 5, 5]));
@@ -221,6 +225,9 @@ impl Plan {
         plan.draw_fleet_verbs();
         if let Some(extremes) = Extremes::of(seed) {
             extremes.overdo(&mut plan);
+        }
+        if let Some(aim) = Aim::of(seed) {
+            aim.shape(&mut plan);
         }
         plan.slow_down();
         plan.schedule();
