@@ -128,7 +128,7 @@ fn crossing_barriers(plan: &mut Plan, dice: &mut Dice) {
     plan.tags = dice.between(4, 12) as u32;
     plan.keys = plan.tags * dice.between(2, 10) as u32;
     plan.write_ms = dice.log_millis(30, 300);
-    (plan.readers, plan.burst, plan.think_ms) = (3, dice.between(2, 16), dice.between(2, 10));
+    (plan.readers, plan.burst, plan.think_ms) = (3, dice.between(1, 4), dice.between(5, 20));
     plan.load_ms = dice.between(1, 5);
     plan.pace = Pace::STEADY;
     plan.fleet.ways.bus_ms = dice.between(20, 40);
