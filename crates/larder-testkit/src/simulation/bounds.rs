@@ -1,6 +1,8 @@
 //! What must hold at any moment: nothing grows past its bound, nobody waits for longer than recovery may take, and nothing
 //! is owed for longer than that once nothing goes wrong any more.
 
+use std::sync::atomic::Ordering;
+
 use super::{
     check::Invariant,
     node::Node,
@@ -21,19 +23,30 @@ impl World {
                     format!("memory holds {entries} entries, {} are allowed", self.plan.memory_entries);
                 self.violate(Invariant::Resources, None, node.index, what);
             }
-            self.expect_debts_paid(&node);
+            match node.owes_since(self.elapsed_ms()) {
+                Some(since_ms) => self.expect_debts_paid(&node, since_ms),
+                None => self.take_note_of_payment(&node),
+            }
+        }
+    }
+
+    /// A node that lives and owes nothing has done again what the store lost and the node remembered.
+    pub(crate) fn take_note_of_payment(&self, node: &Node) {
+        if node.gate.is_open() && !node.leaving.load(Ordering::Relaxed) {
+            let (index, now_ms) = (node.index, self.elapsed_ms());
+            let (newer, calm) = (self.plan.fleet.newer == Some(index), self.is_calm(index, now_ms));
+            self.checker().owes_nothing(index, newer, calm, now_ms);
         }
     }
 
     /// So long after anything last went wrong on a node's way nothing is owed any more of what was then. Where no store
     /// keeps barriers each clear of a peer is owed to a private tier, again and again while writers write: then only a lull
     /// tells.
-    fn expect_debts_paid(&self, node: &Node) {
+    fn expect_debts_paid(&self, node: &Node, owes_since_ms: u64) {
         if self.plan.disk && !self.plan.fleet.barriers && self.phase() == Phase::Chaos {
             return;
         }
         let now_ms = self.elapsed_ms();
-        let Some(owes_since_ms) = node.owes_since(now_ms) else { return };
         let Some(calm_since_ms) = self.calm_since_ms(node.index) else { return };
         let for_ms = now_ms - owes_since_ms.max(calm_since_ms);
         if for_ms > RECOVERY_MS {

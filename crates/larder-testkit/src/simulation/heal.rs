@@ -43,7 +43,7 @@ pub(crate) async fn look_around(world: &Arc<World>) {
     }
 }
 
-/// Breakers are closed and debts are paid.
+/// Breakers are closed and debts are paid, also those that come of what the store lost.
 fn is_well(world: &World, node: &Node) {
     for tier in node.stack.stats().tiers {
         if tier.state != TierState::Closed || tier.journal > 0 {
@@ -52,8 +52,10 @@ fn is_well(world: &World, node: &Node) {
                 tier.name, tier.state, tier.journal
             );
             world.violate(Invariant::Liveness, None, node.index, what);
+            return;
         }
     }
+    world.take_note_of_payment(node);
 }
 
 /// Every key can be read, by the rules of any other read.

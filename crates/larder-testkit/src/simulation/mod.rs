@@ -12,6 +12,7 @@ mod check;
 mod dice;
 mod director;
 mod extremes;
+mod failovers;
 mod faults;
 mod fleet;
 mod gate;

@@ -8,6 +8,7 @@ use super::{
     aims::Aim,
     dice::Dice,
     extremes::Extremes,
+    failovers::Failovers,
     faults::{Fault, FaultClass, schedule},
     fleet::Fleet,
 };
@@ -163,6 +164,11 @@ impl Pace {
     fn of(seed: u64) -> Self {
         let mut dice = Dice::of(&[seed, 0x9ace]);
         let (period_ms, busy_percent) = (dice.log_millis(1_000, 40_000), *dice.pick(&[100, 20, 10, 5, 5]));
+        Self::bursts(period_ms, busy_percent)
+    }
+
+    /// Busy for so much of each period.
+    pub(crate) fn bursts(period_ms: u64, busy_percent: u64) -> Self {
         Self { period_ms, busy_ms: (period_ms * busy_percent).div_ceil(100) }
     }
 
@@ -228,6 +234,8 @@ impl Plan {
         }
         if let Some(aim) = Aim::of(seed) {
             aim.shape(&mut plan);
+        } else if let Some(failovers) = Failovers::of(seed) {
+            failovers.rule(&mut plan);
         }
         plan.slow_down();
         plan.schedule();

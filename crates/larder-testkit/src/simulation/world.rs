@@ -330,6 +330,11 @@ impl World {
         Some(since_ms.saturating_sub(self.began_ms))
     }
 
+    /// Whether nothing had gone wrong on a node's way for a while by then.
+    pub(crate) fn is_calm(&self, node: usize, by_ms: u64) -> bool {
+        self.calm_since_ms(node).is_some_and(|since_ms| since_ms + CALM_MS < by_ms)
+    }
+
     /// A node that stood still goes on.
     pub(crate) fn goes_on(&self, node: usize) {
         self.stood_ms[node].store(self.elapsed_ms(), Ordering::Relaxed);
@@ -423,7 +428,7 @@ impl World {
         let Act { verb, key, version, began, began_ms, published } = act;
         let now_ms = self.elapsed_ms();
         self.expect_answered_in_time(node, act);
-        let calm = self.calm_since_ms(node.index).is_some_and(|since_ms| since_ms + CALM_MS < began_ms);
+        let calm = self.is_calm(node.index, began_ms);
         let by_tag = matches!(verb, Verb::InvalidateTag | Verb::InvalidateTagEverywhere);
         let newer = self.plan.fleet.newer == Some(node.index);
         let ending = Ending {

@@ -38,9 +38,24 @@ impl Promised {
         plan.fleet.has_bus().then_some(Self { telling, books, marked_ms })
     }
 
+    /// Whether everybody who hears the bus is told at once what a node invalidates whose way is calm, or is not.
+    pub(super) fn tells(self, calm: bool) -> bool {
+        calm || self.telling == Telling::Announced
+    }
+
+    /// Whether others may miss it, and not notice, for as long as who invalidated it cannot publish.
+    pub(super) fn may_be_unheard(self, calm: bool) -> bool {
+        !self.tells(calm) && !self.books
+    }
+
     #[cfg(test)]
     pub(super) fn in_tests(marked_ms: Option<u64>) -> Self {
         Self { telling: Telling::Announced, books: true, marked_ms }
+    }
+
+    #[cfg(test)]
+    pub(super) fn unbooked() -> Self {
+        Self { telling: Telling::Published, books: false, marked_ms: Some(0) }
     }
 }
 
@@ -83,12 +98,17 @@ impl Acks {
     /// Takes note of an invalidation that the store executed.
     pub(super) fn push(&mut self, promised: Promised, ending: Ending) {
         let Ending { began_ms, now_ms, calm, published, newer, .. } = ending;
-        if promised.telling == Telling::Published && !promised.books && !calm && !published {
+        if promised.may_be_unheard(calm) && !published {
             // Its news may wait for as long as its publisher cannot publish.
             return;
         }
-        let told = !newer && (calm || promised.telling == Telling::Announced);
+        let told = !newer && promised.tells(calm);
         self.late.push_back(Ack { began_ms, at_ms: now_ms, floor: ending.floor(), told });
+    }
+
+    /// The same of one that a node has done again by now.
+    pub(super) fn push_again(&mut self, floor: Floor, told: bool, now_ms: u64) {
+        self.late.push_back(Ack { began_ms: now_ms, at_ms: now_ms, floor, told });
     }
 
     pub(super) fn everywhere(&mut self, floor: Floor) {

@@ -1,5 +1,6 @@
 //! The checker: knows what the origin committed and what every node was promised, and judges each answer as it comes.
 
+mod again;
 mod age;
 mod fleet;
 mod lives;
@@ -108,6 +109,8 @@ pub(crate) struct Truth {
     bounded: u64,
     /// What other nodes must have noticed.
     acks: fleet::Acks,
+    /// What nodes invalidated last, who would do it again.
+    late: Vec<again::Late>,
     /// The newest version whose invalidation the shared store acknowledged and did not lose.
     acked: u64,
     /// When, in the order of the history, the store last lost some of that.
@@ -151,6 +154,8 @@ pub(crate) struct Checker {
     fences: u64,
     /// When anybody last raised a barrier, or was at it.
     raised_ms: u64,
+    /// What nodes are to do again, since the store lost it.
+    again: Vec<again::Again>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) reads: u64,
     pub(crate) acked: u64,
@@ -254,6 +259,7 @@ impl Checker {
             touched: vec![0; keys as usize],
             fences: 0,
             raised_ms: 0,
+            again: Vec::new(),
             violations: Vec::new(),
             reads: 0,
             acked: 0,
@@ -263,6 +269,7 @@ impl Checker {
     /// A node starts anew: nothing was promised to it yet.
     pub(crate) fn reborn(&mut self, node: usize) -> u32 {
         self.views[node].iter_mut().for_each(|view| *view = View::default());
+        self.forgets(node);
         self.incarnations[node] += 1;
         self.incarnations[node]
     }
@@ -310,6 +317,7 @@ impl Checker {
         if ending.ended != Ended::Unknown {
             view.hard.raise(ending.floor());
         }
+        self.remember(ending);
         self.cleared(ending);
     }
 
@@ -383,6 +391,7 @@ impl Checker {
             }
             view.soft.clear();
         }
+        self.do_again(key, ordinal);
     }
 
     /// The shared store lost barriers, and nobody knows here what they cover.

@@ -346,3 +346,55 @@ fn another_node_that_hears_the_bus_answers_nothing_that_was_loaded_before_an_inv
     read(&mut checker, 1, 100_100, Seen::Value(&old), cached());
     assert_eq!(found(&checker), [Invariant::Tags]);
 }
+
+/// Node 0 invalidates version 2 at 10 ms, which the store loses at 20 ms.
+fn forgetful() -> Checker {
+    let mut checker = checker();
+    checker.invalidated(ending(Ended::Done));
+    checker.lost(0, 3);
+    checker
+}
+
+/// The same node is answered another invalidation, of nothing new, at `now_ms`.
+fn acts(checker: &mut Checker, began: u64, now_ms: u64) {
+    checker.invalidated(Ending { version: 0, began, began_ms: now_ms - 1, now_ms, ..ending(Ended::Done) });
+}
+
+#[test]
+fn what_the_store_lost_is_found_past_the_bound_once_who_invalidated_it_noticed_and_owes_nothing() {
+    let mut checker = forgetful();
+    checker.owes_nothing(0, false, true, 1_000);
+    read(&mut checker, 1, 8_000, Seen::Value(&value(1)), cached());
+    acts(&mut checker, 2, 9_000);
+    checker.owes_nothing(0, false, true, 9_001);
+    read(&mut checker, 1, 14_001, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty(), "it had not noticed: what it was answered began before the loss");
+    acts(&mut checker, 4, 15_008);
+    checker.owes_nothing(0, false, true, 15_100);
+    assert_eq!(checker.acked(0), 2);
+    read(&mut checker, 1, 20_099, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty());
+    read(&mut checker, 1, 20_100, Seen::Value(&value(1)), cached());
+    assert_eq!(found(&checker), [Invariant::Bound]);
+}
+
+#[test]
+fn what_the_store_lost_is_not_held_against_anybody_if_nobody_is_left_to_do_it_again() {
+    let died = |checker: &mut Checker| _ = checker.reborn(0);
+    let lost_again = |checker: &mut Checker| checker.lost(0, 9);
+    let nothing = |_: &mut Checker| {};
+    for (what, noticed_ms, between, calm) in [
+        ("it is not remembered any more", 15_009, &nothing as &dyn Fn(&mut Checker), true),
+        ("who did it has died", 100, &died, true),
+        ("it was lost once more", 100, &lost_again, true),
+        ("its news may be unheard", 100, &nothing, false),
+    ] {
+        let mut checker = forgetful();
+        checker.rules.promised = Some(super::fleet::Promised::unbooked());
+        acts(&mut checker, 4, noticed_ms);
+        between(&mut checker);
+        checker.owes_nothing(0, false, calm, noticed_ms + 10);
+        read(&mut checker, 1, 100_000, Seen::Value(&value(1)), cached());
+        assert!(checker.violations.is_empty(), "{what}");
+    }
+}
