@@ -324,15 +324,16 @@ impl Scope {
 
     /// What memory holds of a key goes if it is older than a copy which it did not keep: it would be served after what is
     /// newer. So does another value of the same version, since loads draw none and nobody can tell which is newer: what
-    /// the store has then, the next reader finds.
+    /// the store has then, the next reader finds. A read that is under way may bring what that replaced: it is not kept.
     fn drop_older(&self, key: &larder_core::Key, copy: &Entry) {
         let is_other = |there: &Resident<'_>| !copy.slot.is_same(there.slot());
         let is_older = |there: Resident<'_>| {
             there.version() < copy.version || (there.version() == copy.version && is_other(&there))
         };
-        self.in_memory(key, |memory, name| {
-            (memory.peek(name, is_older) == Some(true)).then(|| memory.remove(name))
-        });
+        if self.in_memory(key, |memory, name| memory.peek(name, is_older)) == Some(true) {
+            let remove = || self.in_memory(key, |memory, name| memory.remove(name));
+            drop(self.core.coherence.fence(key.stripe(), remove));
+        }
     }
 
     pub(crate) fn note_fill(&self, place: usize, key: &larder_core::Key) {

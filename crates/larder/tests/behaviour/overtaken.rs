@@ -36,6 +36,31 @@ async fn expired_while_a_read_is_on_its_way_what_memory_holds_is_not_taken_for_o
     }
 }
 
+/// Loads draw no versions, so nobody can tell that what a read brings is older than what was loaded meanwhile.
+#[tokio::test(start_paused = true)]
+async fn of_two_reads_that_a_forced_load_overtakes_neither_brings_back_what_it_replaced() {
+    let fleet = support::Fleet::new();
+    let (one, two) = (fleet.node(Policy::ttl(hours(1))).await, fleet.node(Policy::ttl(hours(1))).await);
+    let origin = Origin::default();
+    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    two.faults.inject(Op::Read, When::Nth(1), Fault::DelayAfter(millis(50)));
+    two.faults.inject(Op::Read, When::Nth(2), Fault::DelayAfter(millis(100)));
+    let forced = ReadOptions::new().force_fresh(true);
+    // They do not share one flight, since only one of them would load.
+    let ((), earlier, later) = tokio::join!(
+        async {
+            sleep(millis(10)).await;
+            let anew = two.cache.get_or_load_with(&1, &forced, origin.gives(8)).await;
+            assert_eq!(anew.unwrap().answer.as_value(), Some(&8));
+            assert_eq!(get(&two.cache, 1).await, Some(8));
+        },
+        get(&two.cache, 1),
+        load(&two.cache, 1, origin.never()),
+    );
+    assert_eq!((earlier, later), (Some(7), 7), "they began before");
+    assert_eq!(get(&two.cache, 1).await, Some(8));
+}
+
 /// A clear is no reason to doubt what its node hears.
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_says_what_it_is_due_to_also_when_all_was_cleared_meanwhile() {
