@@ -348,9 +348,13 @@ impl Core {
         let mut failure = None;
         // Lowest first, as removals go.
         for place in self.store_places().rev().filter(|_| stored) {
-            if let Err(error) = self.clear_in(place, prefix).await {
-                self.owe(place, vec![Debt::Prefix(prefix.clone())]);
-                failure.get_or_insert(error);
+            match self.clear_in(place, prefix).await {
+                Ok(_) if Some(place) == self.authority_place() => self.remember_cleared(prefix),
+                Ok(_) => {}
+                Err(error) => {
+                    self.owe(place, vec![Debt::Prefix(prefix.clone())]);
+                    failure.get_or_insert(error);
+                }
             }
         }
         if !ablated!(ClearPostBump) {
@@ -457,13 +461,16 @@ impl Core {
     }
 
     async fn pay_claims(self: &Arc<Self>, place: usize, claims: &[Claim]) -> Vec<Claim> {
-        let tier = self.store(place);
+        let (tier, authority) = (self.store(place), Some(place) == self.authority_place());
         let (mut paid, mut done) = (Vec::new(), Vec::new());
         let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
         for claim in claims {
             match &claim.debt {
                 Debt::Prefix(prefix) if self.clear_in(place, prefix).await.is_ok() => {
-                    paid.push(claim.clone())
+                    paid.push(claim.clone());
+                    if authority {
+                        self.remember_cleared(prefix);
+                    }
                 }
                 Debt::Prefix(_) => {}
                 Debt::Raise(targets, verb) => {
@@ -480,7 +487,6 @@ impl Core {
         if keys.is_empty() {
             return paid;
         }
-        let authority = Some(place) == self.authority_place();
         let telling = |key: &Key| Removal { news: self.dropping(authority, key), ..key.clone().into() };
         if let Ok(removed) = tier.remove(self, keys.iter().map(telling).collect()).await {
             for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
@@ -496,6 +502,8 @@ impl Core {
                 }
             }
         }
+        // What is paid may be lost as what was done at once.
+        self.remember_done(done.iter().map(|(key, _)| key));
         if !done.is_empty() && !self.announces() {
             self.publish(News::Dropped(done)).await;
         }

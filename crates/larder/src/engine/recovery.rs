@@ -18,6 +18,13 @@ impl Core {
         }
     }
 
+    /// The same for all under a prefix, where no barrier does it.
+    pub(crate) fn remember_cleared(&self, prefix: &KeyPrefix) {
+        if self.may_lose_history() {
+            self.lately().push(self.now(), Debt::Prefix(prefix.clone()));
+        }
+    }
+
     /// The same for barriers.
     pub(crate) fn remember_raised(&self, targets: &[Target], verb: Verb) {
         if self.may_lose_history() {

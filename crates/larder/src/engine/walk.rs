@@ -191,6 +191,10 @@ impl Scope {
     /// The entry that a store holds, if it may be used at all.
     pub(crate) async fn usable(&self, place: usize, item: &mut Item, stored: &Stored) -> Option<Held> {
         let stripe = item.spot.key.stripe();
+        if self.core.store(place).owes(&item.spot.key) {
+            // Since it was asked: by this very answer a store tells that it forgot invalidations.
+            return None;
+        }
         if self.is_outdated(place, &item.spot.key, stored.version) {
             self.reject(place, item, RejectedPayload::Outdated);
             return None;

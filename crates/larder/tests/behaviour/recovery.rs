@@ -1,8 +1,8 @@
 //! A store that loses its last writes: what was invalidated there is invalidated again.
 
 use larder::{Policy, Settings, TagMatch, WriteOptions, hours, millis, secs};
-use larder_core::Event;
-use larder_testkit::Op;
+use larder_core::{Capabilities, Event};
+use larder_testkit::{MemoryStore, Op, PausedClock};
 
 use crate::support::{Fleet, get, sleep};
 
@@ -47,6 +47,46 @@ async fn a_tag_that_a_failover_forgot_is_invalidated_again() {
     one.faults.heal();
     sleep(secs(2)).await;
     assert_eq!([get(&one.cache, 1).await, get(&two.cache, 1).await], [None; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_owed_and_paid_is_done_again_too_when_a_failover_forgets_it() {
+    let fleet = Fleet::new();
+    let (one, two) = (fleet.node(policy()).await, fleet.node(policy()).await);
+    let tags = WriteOptions::new().tags(["a"]);
+    one.cache.set(&1, 1).await.unwrap();
+    one.cache.set_with(&2, 2, &tags).await.unwrap();
+    // What is remembered of these sets is not what is meant here.
+    sleep(secs(20)).await;
+    let replica = fleet.shared.snapshot();
+    one.faults.fail(Op::Remove);
+    one.faults.fail(Op::Raise);
+    one.cache.remove(&1).await.unwrap_err();
+    one.cache.invalidate_tags(&["a"], TagMatch::Any).await.unwrap_err();
+    one.faults.heal();
+    sleep(secs(2)).await;
+    assert_eq!(one.stack.stats().tiers.iter().map(|tier| tier.journal).sum::<u64>(), 0, "all is paid");
+    fleet.shared.fail_over_to(&replica);
+    assert_eq!([get(&one.cache, 1).await, get(&one.cache, 2).await], [None; 2]);
+    sleep(secs(2)).await;
+    assert_eq!([get(&two.cache, 1).await, get(&two.cache, 2).await], [None; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_that_a_failover_forgets_is_done_again_where_the_store_keeps_no_barriers() {
+    let mut plain = Capabilities::none();
+    (plain.shared, plain.sequence, plain.leases, plain.scan) = (true, true, true, true);
+    let clock = PausedClock::new();
+    let fleet = Fleet { shared: MemoryStore::new(clock.clone()).with_capabilities(plain), clock };
+    let (one, two) = (fleet.node(policy()).await, fleet.node(policy()).await);
+    one.cache.set(&1, 1).await.unwrap();
+    sleep(secs(20)).await;
+    let replica = fleet.shared.snapshot();
+    one.cache.clear().await.unwrap();
+    fleet.shared.fail_over_to(&replica);
+    assert_eq!(get(&one.cache, 1).await, None);
+    sleep(secs(2)).await;
+    assert_eq!(get(&two.cache, 1).await, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -203,6 +203,7 @@ impl Core {
     /// Raises what could not be raised before, in the store and at peers.
     pub(crate) async fn raise_owed(&self, targets: &[Target], verb: Verb) -> Result<()> {
         let (at, barriers) = self.raise_in_store(targets, verb).await?;
+        self.remember_raised(targets, verb);
         self.apply_barriers(at, &barriers);
         if !self.announces() {
             self.publish(News::Raised { at, barriers }).await;

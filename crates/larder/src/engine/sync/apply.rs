@@ -55,7 +55,9 @@ impl Core {
                     self.clear_soon(sync, ClearReason::Gap);
                 }
                 Signal::Blocked => self.tell(|| Event::BusBlocked { bus: Arc::clone(&sync.name) }),
-                Signal::Touched(keys) => keys.iter().for_each(|key| self.drop_copy(key, Version::ZERO)),
+                Signal::Touched(keys) => {
+                    keys.iter().for_each(|key| self.drop_copy(key, Version::ZERO, false))
+                }
                 Signal::News { place, message } => self.take_message(sync, place, &message),
             }
         }
@@ -179,8 +181,9 @@ impl Core {
         match &message.news {
             News::Alive { .. } => {}
             News::Dropped(keys) => {
+                let numbers_tell = place.is_some() || sync.asks_a_store();
                 for (key, version) in keys {
-                    self.drop_copy(key, version_of(*version));
+                    self.drop_copy(key, version_of(*version), numbers_tell);
                 }
             }
             News::Owed(keys) => keys.iter().for_each(|key| self.distrust_store(key)),
@@ -189,7 +192,7 @@ impl Core {
                     // A removal that is still on its way would pass by what is kept under the new version.
                     match place.is_some() || self.has_come(sync, key, *version) {
                         true => self.expire_copy(key, version_of(*version)),
-                        false => self.drop_copy(key, *version),
+                        false => self.drop_copy(key, *version, sync.asks_a_store()),
                     }
                 }
             }
@@ -243,11 +246,15 @@ impl Core {
     }
 
     /// A peer removed or replaced a key: no copy from before is served, and no fill from before is kept.
-    fn drop_copy(self: &Arc<Self>, key: &Key, version: Version) {
+    ///
+    /// Where `numbers_tell`, a copy of a higher number is from after it. Without news that bear the store's history, and
+    /// without beats that ask for it, a store that failed over draws numbers again, and nobody here need know.
+    fn drop_copy(self: &Arc<Self>, key: &Key, version: Version, numbers_tell: bool) {
         match self.scope_of(key) {
             // Nothing here is of it, nor will be again.
             Some(scope) if scope.space.is_over(key) => {}
-            Some(scope) => scope.drop_copy(&Spot { key: key.clone() }, version),
+            Some(scope) if numbers_tell => scope.drop_copy(&Spot { key: key.clone() }, version),
+            Some(scope) => scope.fence_at(&Spot { key: key.clone() }, version),
             // Nobody here has that namespace yet; who opens it later shall know.
             None => {
                 self.coherence.raise_floor(key.stripe(), version);
@@ -270,7 +277,7 @@ impl Core {
     /// A peer removed a key, but the shared store has not done it yet: its copy is not read before it has, so this node
     /// owes the removal too.
     fn distrust_store(self: &Arc<Self>, key: &Key) {
-        self.drop_copy(key, Version::ZERO);
+        self.drop_copy(key, Version::ZERO, false);
         if let Some(place) = self.authority_place() {
             self.store(place).owe([Debt::Key(key.clone())]);
         }

@@ -533,6 +533,18 @@ async fn an_expiry_that_overtakes_a_removal_keeps_nothing_where_no_store_tells_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removal_under_a_number_that_was_drawn_before_drops_the_copy_where_nobody_tells_of_histories() {
+    let node = unbooked(10).await;
+    for key in [1, 2] {
+        node.cache.set(&key, 7).await.expect("it is set");
+    }
+    // The store failed over, and only the peer has noticed.
+    node.tell_as(NodeId(666), 1, None, News::Dropped(vec![(key(1), Version::new(1))]));
+    arrive().await;
+    assert!(!node.is_in_memory(1) && node.is_in_memory(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refresh_that_overtakes_a_removal_leaves_it_the_copy_that_there_is_no_time_to_reload() {
     let node = unbooked(20_000).await;
     let last = 10_000;
