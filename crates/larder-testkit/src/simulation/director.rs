@@ -23,6 +23,8 @@ const STOP: Duration = Duration::from_secs(1);
 const UNHEARD_MAX_MS: u64 = 900;
 /// Within which nodes between which nothing comes hear of each other.
 const KNOWN_AFTER_MS: u64 = 1_000;
+/// For how long the one node that finds who takes over did not reach the store before.
+const IGNORANT_MS: u64 = 3_000;
 /// The most polls after which a node is killed.
 const FUSE_MAX: f64 = 300.0;
 
@@ -91,6 +93,9 @@ async fn strike(world: Arc<World>, fault: Fault) {
         FaultClass::RollingRestart => return roll(&world).await,
         _ => {}
     }
+    if class == FaultClass::FoundByOne {
+        keep_ignorant(&world, fault).await;
+    }
     let breaks_bus = class.is_of_the_server() && world.plan.fleet.telling == Telling::Announced;
     if breaks_bus {
         world.network.lose_bus();
@@ -127,7 +132,11 @@ fn begin(world: &World, fault: &Fault) {
             network.server().restart(fault.class == F::ServerRestart);
             network.disturb_all();
         }
-        F::Failover => fail_over(world, fault),
+        F::Failover => fail_over(world, fault, fault.strength * fault.strength * 3_000.0),
+        F::FoundByOne => {
+            others(world, fault).for_each(|other| network.worsen(other));
+            fail_over(world, fault, fault.strength.mul_add(1_000.0, IGNORANT_MS as f64));
+        }
         F::EvictValues | F::EvictLeases | F::EvictSequence => {
             network.struck.add(fault.class);
             let what = match fault.class {
@@ -159,18 +168,34 @@ fn undo(world: &World, fault: &Fault) {
     match fault.class {
         F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => world.origin.mend(fault),
         F::Pause => world.goes_on(fault.node),
+        F::FoundByOne => {
+            world.network.mend(fault);
+            others(world, fault).for_each(|other| world.network.mend(&other));
+        }
         class if class.strikes_one() => world.network.mend(fault),
         _ => {}
     }
 }
 
-/// A replica takes over that lags.
-fn fail_over(world: &World, fault: &Fault) {
+/// Keeps the node that will find who takes over from knowing what the store does before.
+async fn keep_ignorant(world: &World, fault: Fault) {
+    world.network.worsen(fault);
+    tokio::time::sleep(Duration::from_millis(IGNORANT_MS)).await;
+    world.network.mend(&fault);
+}
+
+/// The same fault for every node but the one that it names.
+fn others(world: &World, fault: &Fault) -> impl Iterator<Item = Fault> {
+    let fault = *fault;
+    (0..world.plan.nodes).filter(move |node| *node != fault.node).map(move |node| Fault { node, ..fault })
+}
+
+/// A replica takes over that lags by so many milliseconds.
+fn fail_over(world: &World, fault: &Fault, lag_ms: f64) {
     let network = &world.network;
     network.struck.add(fault.class);
-    let lag_ms = (fault.strength * fault.strength * 3_000.0) as u64;
     let ordinal = network.ordinal();
-    let lost = network.server().fail_over(network.now_ms(), lag_ms);
+    let lost = network.server().fail_over(network.now_ms(), lag_ms as u64);
     for key in lost.keys.iter().filter_map(|key| world.plan.number_of(key)) {
         world.checker().lost(key, ordinal);
         world.note(Some(key), || "the failover lost an invalidation or write of this key".to_owned());

@@ -96,6 +96,8 @@ classes! {
     OriginPanic = "loader panics",
     /// The last that one node publishes nobody else hears, though the bus takes it: then the node is killed.
     LastWords = "last words lost",
+    /// The same as a failover, and for a while one node alone reaches who took over.
+    FoundByOne = "failover, found by one",
 }
 
 impl FaultClass {
@@ -122,7 +124,8 @@ impl FaultClass {
 
     /// Whether it ends every connection to the server.
     pub(crate) fn is_of_the_server(self) -> bool {
-        matches!(self, Self::ServerDown | Self::ServerRestart | Self::ServerLoss | Self::Failover)
+        use FaultClass as F;
+        matches!(self, F::ServerDown | F::ServerRestart | F::ServerLoss | F::Failover | F::FoundByOne)
     }
 
     /// Whether it needs a bus.
@@ -132,7 +135,7 @@ impl FaultClass {
 
     /// Those that any plan may have: the others are for plans that are made for them.
     pub(crate) fn common() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|class| *class != Self::LastWords)
+        Self::ALL.iter().copied().filter(|class| *class < Self::LastWords)
     }
 
     /// How long it lasts, in milliseconds.
@@ -142,6 +145,7 @@ impl FaultClass {
             F::Pause => dice.log_millis(20, 8_000),
             F::Crash | F::LastWords => dice.log_millis(10, 5_000),
             F::ServerDown => dice.log_millis(50, 10_000),
+            F::FoundByOne => dice.log_millis(500, 15_000),
             F::Slow | F::Error | F::ErrorAfter | F::LoseRequest | F::LoseReply | F::Duplicate => {
                 dice.log_millis(100, 20_000)
             }

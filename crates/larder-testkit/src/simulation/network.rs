@@ -213,7 +213,7 @@ impl Network {
                 FaultClass::Duplicate => weather.duplicate = strength,
                 FaultClass::PartitionOut => weather.out_cut = true,
                 FaultClass::PartitionIn => weather.in_cut = true,
-                FaultClass::PartitionBoth | FaultClass::CutOff => {
+                FaultClass::PartitionBoth | FaultClass::CutOff | FaultClass::FoundByOne => {
                     (weather.out_cut, weather.in_cut) = (true, true);
                 }
                 _ => {}
