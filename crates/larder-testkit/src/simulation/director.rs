@@ -23,8 +23,8 @@ const STOP: Duration = Duration::from_secs(1);
 const UNHEARD_MAX_MS: u64 = 900;
 /// Within which nodes between which nothing comes hear of each other.
 const KNOWN_AFTER_MS: u64 = 1_000;
-/// For how long the one node that finds who takes over did not reach the store before.
-const IGNORANT_MS: u64 = 3_000;
+/// For how long the one node that finds who takes over was away before.
+const AWAY_MS: u64 = 1_000;
 /// The most polls after which a node is killed.
 const FUSE_MAX: f64 = 300.0;
 
@@ -93,14 +93,14 @@ async fn strike(world: Arc<World>, fault: Fault) {
         FaultClass::RollingRestart => return roll(&world).await,
         _ => {}
     }
-    if class == FaultClass::FoundByOne {
-        keep_ignorant(&world, fault).await;
-    }
     let breaks_bus = class.is_of_the_server() && world.plan.fleet.telling == Telling::Announced;
     if breaks_bus {
         world.network.lose_bus();
     }
-    begin(&world, &fault);
+    match class {
+        FaultClass::FoundByOne => fail_over_to_be_found(&world, fault).await,
+        _ => begin(&world, &fault),
+    }
     if for_ms > 0 {
         tokio::time::sleep(Duration::from_millis(for_ms)).await;
         undo(&world, &fault);
@@ -135,7 +135,7 @@ fn begin(world: &World, fault: &Fault) {
         F::Failover => fail_over(world, fault, fault.strength * fault.strength * 3_000.0),
         F::FoundByOne => {
             others(world, fault).for_each(|other| network.worsen(other));
-            fail_over(world, fault, fault.strength.mul_add(1_000.0, IGNORANT_MS as f64));
+            fail_over(world, fault, fault.strength.mul_add(1_000.0, 3_000.0));
         }
         F::EvictValues | F::EvictLeases | F::EvictSequence => {
             network.struck.add(fault.class);
@@ -168,20 +168,19 @@ fn undo(world: &World, fault: &Fault) {
     match fault.class {
         F::OriginSlow | F::OriginFail | F::OriginHang | F::OriginPanic => world.origin.mend(fault),
         F::Pause => world.goes_on(fault.node),
-        F::FoundByOne => {
-            world.network.mend(fault);
-            others(world, fault).for_each(|other| world.network.mend(&other));
-        }
+        F::FoundByOne => others(world, fault).for_each(|other| world.network.mend(&other)),
         class if class.strikes_one() => world.network.mend(fault),
         _ => {}
     }
 }
 
-/// Keeps the node that will find who takes over from knowing what the store does before.
-async fn keep_ignorant(world: &World, fault: Fault) {
-    world.network.worsen(fault);
-    tokio::time::sleep(Duration::from_millis(IGNORANT_MS)).await;
-    world.network.mend(&fault);
+/// Another server takes over, and who finds it alone has just started: it knows no numbers, and has nothing to do again.
+async fn fail_over_to_be_found(world: &Arc<World>, fault: Fault) {
+    let takes_over = async {
+        tokio::time::sleep(Duration::from_millis(AWAY_MS - 100)).await;
+        begin(world, &fault);
+    };
+    tokio::join!(crash(world, Fault { for_ms: AWAY_MS, ..fault }), takes_over);
 }
 
 /// The same fault for every node but the one that it names.

@@ -5,9 +5,9 @@
 //! one and are seldom read; and nodes that have heard of nothing, since there is no bus, or since they have just come.
 //!
 //! The numbers that a failover takes back are drawn again, below those of copies in memory. That does harm only until
-//! somebody shows the store a higher number, or does again what was lost. So one node alone reaches who took over, and did
-//! not reach who was there before; and keys are loaded again and again, so that copies bear numbers that were taken back
-//! though nobody removed the key lately.
+//! somebody shows the store a higher number, or does again what was lost. So one node alone reaches who took over, and has
+//! just started; and keys are loaded again and again, so that copies bear numbers that were taken back though nobody
+//! removed the key lately.
 //!
 //! All this is drawn apart: the other plans are what they would be without it.
 
