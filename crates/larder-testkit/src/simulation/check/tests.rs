@@ -357,6 +357,19 @@ fn what_the_store_lost_is_found_past_the_bound_once_who_invalidated_it_noticed_a
 }
 
 #[test]
+fn what_a_node_of_a_fleet_has_done_again_is_found_past_the_bound_for_news() {
+    let mut checker = forgetful();
+    checker.rules.promised = Some(super::fleet::Promised::unbooked());
+    checker.rules.bound_ms = None;
+    acts(&mut checker, 4, 100);
+    checker.owes_nothing(0, false, true, 200);
+    read(&mut checker, 1, 3_199, Seen::Value(&value(1)), cached());
+    assert!(checker.violations.is_empty());
+    read(&mut checker, 1, 3_200, Seen::Value(&value(1)), cached());
+    assert_eq!(found(&checker), [Invariant::Bound]);
+}
+
+#[test]
 fn what_the_store_lost_is_not_held_against_anybody_if_nobody_is_left_to_do_it_again() {
     let died = |checker: &mut Checker| _ = checker.reborn(0);
     let lost_again = |checker: &mut Checker| checker.lost(0, 9);
