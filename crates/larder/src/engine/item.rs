@@ -96,8 +96,12 @@ impl Item {
     }
 
     pub(super) fn prefers(&self, entry: &Entry) -> bool {
-        let rank = |entry: &Entry| (entry.version, entry.deadlines.fresh, entry.deadlines.fallback);
         self.candidate.as_ref().is_none_or(|(_, best)| rank(best) < rank(entry))
+    }
+
+    /// Whether what it has is better than this.
+    pub(super) fn betters(&self, entry: &Entry) -> bool {
+        self.candidate.as_ref().is_some_and(|(_, best)| rank(best) > rank(entry))
     }
 
     /// Takes note of what a store has and barriers made dead: the last that was met there.
@@ -118,4 +122,8 @@ impl Item {
         };
         self.landing.land(Ok(landed));
     }
+}
+
+fn rank(entry: &Entry) -> (Version, Moment, Moment) {
+    (entry.version, entry.deadlines.fresh, entry.deadlines.fallback)
 }

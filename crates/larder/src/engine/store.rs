@@ -290,6 +290,11 @@ impl Scope {
             if put == Put::Refused && self.core.memory.is_some() {
                 self.note_fenced(MEMORY, &item.spot.key);
             }
+            if plan.purpose.is_forced() {
+                // It bears the version of what it replaced: a read that is under way may bring that back once memory lets go
+                // of this.
+                self.core.coherence.bump(item.spot.key.stripe());
+            }
         }
         entry
     }

@@ -182,7 +182,11 @@ impl Scope {
             && self.is_unlike_memory(&item, &held.entry)
         {
             // It may be answered, and what memory holds may be answered after it.
-            self.promote_to_memory(plan, &item, &held);
+            let kept = self.promote_to_memory(plan, &item, &held);
+            item.consider(place, held.entry);
+            item.candidate =
+                kept.filter(|kept| !item.betters(kept)).map(|kept| (MEMORY, kept)).or(item.candidate);
+            return Some(item);
         }
         item.consider(place, held.entry);
         Some(item)
@@ -250,7 +254,7 @@ impl Scope {
         });
     }
 
-    /// Lands an item with what a store had, and copies that into the faster tiers.
+    /// Lands an item with what a store had, and copies that into the faster tiers; or with what memory holds in its place.
     pub(crate) async fn land_and_promote(
         &self,
         place: usize,
@@ -259,7 +263,7 @@ impl Scope {
         held: Held,
         stored: &Stored,
     ) {
-        self.promote_to_memory(plan, &item, &held);
+        let kept = self.promote_to_memory(plan, &item, &held);
         let Item { spot, landing, leases, passed, .. } = item;
         // Before anybody is given this: a store of this node that holds something older, or of the same version and over at
         // another time, hence something else perhaps, would serve it once memory lets go of this and the store below does.
@@ -273,24 +277,46 @@ impl Scope {
         for (at, ..) in older.filter(|(at, ..)| is_private(*at) && self.versions_compare(place)) {
             drop(self.remove_or_owe(at, vec![spot.key.clone()]).await);
         }
+        if let Some(entry) = kept {
+            landing.land(Ok(Landed::found(MEMORY, entry)));
+            return self.release(&spot.key, &leases).await;
+        }
         landing.land(Ok(Landed::found(place, held.entry.clone())));
         if !leases.is_empty() {
             self.promote_to_stores(place, &spot.key, leases, &held, stored).await;
         }
     }
 
-    fn promote_to_memory(&self, plan: &Plan, item: &Item, held: &Held) {
+    /// Copies to memory what a store had. Answers what memory holds instead and would not give for it, if that is no worse
+    /// an answer: of what bears the same version nobody can tell which is newer, so all are given the same.
+    fn promote_to_memory(&self, plan: &Plan, item: &Item, held: &Held) -> Option<Entry> {
         if !plan.write.has(MEMORY) {
-            return;
+            return None;
         }
-        let Some(weight) = self.weigh(&held.entry.slot, Some(held.payload_bytes)) else { return };
+        let weight = self.weigh(&held.entry.slot, Some(held.payload_bytes))?;
         let seen = item.candidate.as_ref().map(|(_, entry)| entry).or(item.replaces.as_ref());
-        let put = self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen);
-        match put {
+        match self.copy_to_memory(&item.spot, item.noted, self.promoted(held), weight, seen) {
             Put::Stored => self.note_fill(MEMORY, &item.spot.key),
-            Put::Refused => self.drop_older(&item.spot.key, &held.entry),
+            Put::Refused => {
+                let kept = self.kept_instead(plan, item, held);
+                if kept.is_none() {
+                    self.drop_older(&item.spot.key, &held.entry);
+                }
+                return kept;
+            }
             Put::TooHeavy => {}
         }
+        None
+    }
+
+    /// What memory holds and may be answered in place of a copy which it did not keep.
+    fn kept_instead(&self, plan: &Plan, item: &Item, held: &Held) -> Option<Entry> {
+        if plan.purpose.is_forced() || !plan.read.has(MEMORY) {
+            return None;
+        }
+        let (kept, life) = self.peek_sound(&item.spot.key)?;
+        let is_no_worse = kept.version >= held.entry.version && (life == Life::Fresh || life == held.life);
+        (is_no_worse && !item.is_replaced(&kept)).then_some(kept)
     }
 
     /// What memory had when the walk began may bear a newer number by now: an expiry gives it one.
@@ -330,9 +356,9 @@ impl Scope {
     /// newer. So does another value of the same version, since loads draw none and nobody can tell which is newer: what
     /// the store has then, the next reader finds. A read that is under way may bring what that replaced: it is not kept.
     fn drop_older(&self, key: &larder_core::Key, copy: &Entry) {
-        let is_other = |there: &Resident<'_>| !copy.slot.is_same(there.slot());
         let is_older = |there: Resident<'_>| {
-            there.version() < copy.version || (there.version() == copy.version && is_other(&there))
+            let is_other = there.version() == copy.version && !copy.slot.is_same(there.slot());
+            self.is_alive(&there) && (there.version() < copy.version || is_other)
         };
         if self.in_memory(key, |memory, name| memory.peek(name, is_older)) == Some(true) {
             let remove = || self.in_memory(key, |memory, name| memory.remove(name));

@@ -1,6 +1,6 @@
 //! Reads and loads that something overtakes while they are on their way.
 
-use larder::{Cache, Loaded, Policy, ReadOptions, StaleReason, hours, millis, secs};
+use larder::{Cache, Loaded, Policy, ReadOptions, StaleReason, TierPolicy, hours, millis, secs};
 use larder_testkit::{Fault, Op, When};
 
 use crate::{
@@ -57,8 +57,47 @@ async fn of_two_reads_that_a_forced_load_overtakes_neither_brings_back_what_it_r
         get(&two.cache, 1),
         load(&two.cache, 1, origin.never()),
     );
-    assert_eq!((earlier, later), (Some(7), 7), "they began before");
+    assert_eq!((earlier, later), (Some(8), 8), "what memory has is no worse than what they found");
     assert_eq!(get(&two.cache, 1).await, Some(8));
+}
+
+/// The same when memory has let go of what was loaded by the time the read comes.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_a_forced_load_overtakes_does_not_bring_back_what_it_replaced() {
+    let fleet = support::Fleet::new();
+    let brief = Policy::ttl(hours(1)).tier("memory", TierPolicy::ttl(millis(20)));
+    let (one, two) = (fleet.node(Policy::ttl(hours(1))).await, fleet.node(brief).await);
+    let origin = Origin::default();
+    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    two.faults.inject(Op::Read, When::Nth(1), Fault::DelayAfter(millis(100)));
+    let forced = ReadOptions::new().force_fresh(true);
+    let (read, ()) = tokio::join!(get(&two.cache, 1), async {
+        sleep(millis(10)).await;
+        let anew = two.cache.get_or_load_with(&1, &forced, origin.gives(8)).await;
+        assert_eq!(anew.unwrap().answer.as_value(), Some(&8));
+        sleep(millis(40)).await;
+        assert_eq!(get(&two.cache, 1).await, Some(8), "it shares no read from before");
+    });
+    assert_eq!(read, Some(7), "it began before");
+    assert_eq!(get(&two.cache, 1).await, Some(8));
+}
+
+/// Of what bears the same version nobody can tell which is newer; here it is the very same.
+#[tokio::test(start_paused = true)]
+async fn two_reads_that_find_the_same_at_once_leave_it_in_memory_and_send_away_nobody_who_waits() {
+    let fleet = support::Fleet::new();
+    let (one, two) = (fleet.node(Policy::ttl(hours(1))).await, fleet.node(Policy::ttl(hours(1))).await);
+    let origin = Origin::default();
+    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    // One only looks, the other would load: they share no flight.
+    two.faults.inject(Op::Read, When::Nth(1), Fault::DelayAfter(millis(10)));
+    two.faults.inject(Op::Read, When::Nth(2), Fault::DelayAfter(millis(10)));
+    let (found, loaded) = tokio::join!(get(&two.cache, 1), load(&two.cache, 1, origin.never()));
+    assert_eq!((found, loaded), (Some(7), 7));
+    two.faults.fail_all();
+    assert_eq!(get(&two.cache, 1).await, Some(7), "memory has it");
+    let fenced = two.stack.stats().namespaces.iter().map(|space| space.fenced).sum::<u64>();
+    assert_eq!(fenced, 0);
 }
 
 /// A clear is no reason to doubt what its node hears.
