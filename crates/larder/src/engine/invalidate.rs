@@ -164,7 +164,13 @@ impl Scope {
         let mut owed = Vec::new();
         for (key, outcome) in keys.into_iter().zip(&outcomes) {
             match outcome {
-                Ok(_) => tier.settled(&key, mark),
+                Ok(_) => {
+                    tier.settled(&key, mark);
+                    // At once: the store may lose it while others are asked.
+                    if tier.capabilities.shared {
+                        self.core.remember_done([&key]);
+                    }
+                }
                 Err(_) => owed.push(Debt::Key(key)),
             }
         }
@@ -394,7 +400,7 @@ impl Core {
         // A scan takes as long as there are keys; the store's own timeouts bound each of its steps.
         let limit = CLEAR_LIMIT;
         ablate!(HangingClear: limit = CLEAR_LIMIT * 2);
-        tier.call_within(limit, self, "clear", tier.store.clear(prefix.clone())).await
+        tier.invalidate(limit, self, "clear", || tier.store.clear(prefix.clone())).await
     }
 
     fn bump_namespaces(&self, prefix: &KeyPrefix) {
@@ -462,19 +468,24 @@ impl Core {
 
     async fn pay_claims(self: &Arc<Self>, place: usize, claims: &[Claim]) -> Vec<Claim> {
         let (tier, authority) = (self.store(place), Some(place) == self.authority_place());
+        let shared = tier.capabilities.shared;
         let (mut paid, mut done) = (Vec::new(), Vec::new());
         let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
         for claim in claims {
             match &claim.debt {
                 Debt::Prefix(prefix) if self.clear_in(place, prefix).await.is_ok() => {
                     paid.push(claim.clone());
-                    if authority {
+                    if shared {
                         self.remember_cleared(prefix);
+                    }
+                    if authority {
+                        // Others may have read what was there until now.
+                        self.publish(News::cleared(prefix)).await;
                     }
                 }
                 Debt::Prefix(_) => {}
-                Debt::Raise(targets, verb) => {
-                    if self.raise_owed(targets, *verb).await.is_ok() {
+                Debt::Raise(demand) => {
+                    if self.raise_owed(demand).await.is_ok() {
                         paid.push(claim.clone());
                     }
                 }
@@ -499,11 +510,13 @@ impl Core {
                     if authority {
                         done.push((key.clone(), version));
                     }
+                    // What is paid may be lost as what was done at once.
+                    if shared {
+                        self.remember_done([key]);
+                    }
                 }
             }
         }
-        // What is paid may be lost as what was done at once.
-        self.remember_done(done.iter().map(|(key, _)| key));
         if !done.is_empty() && !self.announces() {
             self.publish(News::Dropped(done)).await;
         }

@@ -4,10 +4,7 @@
 use larder_core::{Event, Key, KeyPrefix};
 
 use super::{Core, Tier};
-use crate::policy::{
-    barrier::{Scope, Target, Verb},
-    journal::Debt,
-};
+use crate::policy::{barrier::Demand, journal::Debt};
 
 impl Core {
     /// Remembers keys that the authority removed or replaced on behalf of this node.
@@ -26,9 +23,9 @@ impl Core {
     }
 
     /// The same for barriers.
-    pub(crate) fn remember_raised(&self, targets: &[Target], verb: Verb) {
+    pub(crate) fn remember_raised(&self, demand: &Demand) {
         if self.may_lose_history() {
-            self.lately().push(self.now(), Debt::Raise(targets.to_vec(), verb));
+            self.lately().push(self.now(), Debt::Raise(demand.clone()));
         }
     }
 
@@ -43,7 +40,7 @@ impl Core {
             return;
         }
         let everything = || match self.barriers.are_drawn_by_a_store() {
-            true => Debt::Raise(vec![Target::Entries(Scope::Stack)], Verb::Remove),
+            true => Debt::Raise(Demand::everything()),
             false => Debt::Prefix(KeyPrefix::all()),
         };
         let debts = self.lately().replay(self.now()).unwrap_or_else(|| vec![everything()]);

@@ -102,6 +102,26 @@ impl Tier {
         answer.map_err(|error| error.at_tier(&self.name))
     }
 
+    /// Makes a call that invalidates, within `timeout`. If the store loses history meanwhile it is made once more: nobody
+    /// knows whether what executed it is what answers now.
+    pub(crate) async fn invalidate<T, F: Future<Output = Result<T>>>(
+        &self,
+        timeout: Duration,
+        core: &Core,
+        operation: &'static str,
+        call: impl Fn() -> F,
+    ) -> Result<T> {
+        for _ in 0..2 {
+            let before = self.store.lineage();
+            let answer = self.call_within(timeout, core, operation, call()).await;
+            if answer.is_err() || self.store.lineage() == before {
+                return answer;
+            }
+        }
+        let text = "the store lost history again and again while it was asked; it is owed until it is whole";
+        Err(Error::new(ErrorKind::Unavailable, text).at_tier(&self.name))
+    }
+
     /// Reads; as many answers as questions.
     pub(crate) async fn read(
         &self,
@@ -128,8 +148,11 @@ impl Tier {
     /// Removes; as many answers as keys.
     pub(crate) async fn remove(&self, core: &Core, removals: Vec<Removal>) -> Result<Vec<Removed>> {
         let count = removals.len();
-        let removed =
-            self.call(core, "remove", async { complete(count, self.store.remove(removals).await?) }).await;
+        let remove = || {
+            let removing = self.store.remove(removals.clone());
+            async move { complete(count, removing.await?) }
+        };
+        let removed = self.invalidate(self.timeout, core, "remove", remove).await;
         ablate!(BreakerSkipsRemove: removed = match removed {
             Err(_) if self.breaker().state() == TierState::Open => Ok(vec![Removed::Done(Version::ZERO); count]),
             removed => removed,
@@ -180,11 +203,11 @@ impl Tier {
         }
         // Before anybody finds that it was noticed.
         core.sync.iter().for_each(|sync| sync.lose_history(core.now()));
+        core.repeat_lately(self);
         if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
             if !ablated!(LineageClear) {
                 core.forget_all(ClearReason::Lineage);
             }
-            core.repeat_lately(self);
             tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");
             core.tell(|| Event::LineageChanged { tier: Arc::clone(&self.name) });
         }

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use larder_core::{Key, KeyPrefix};
 
-use super::barrier::{Scope, Target, Verb};
+use super::barrier::Demand;
 
 /// What is owed to a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Debt {
     Key(Key),
     Prefix(KeyPrefix),
     /// Barriers to raise. The node does already as if they were.
-    Raise(Vec<Target>, Verb),
+    Raise(Demand),
 }
 
 /// The debts of one store.
@@ -25,7 +25,7 @@ pub(crate) struct Journal {
     /// The keys by their numbers: the oldest debt is paid first.
     order: BTreeMap<u64, Key>,
     prefixes: Vec<(KeyPrefix, u64)>,
-    barriers: Vec<(Vec<Target>, Verb, u64)>,
+    barriers: Vec<(Demand, u64)>,
     keys_max: usize,
     next: u64,
 }
@@ -64,15 +64,22 @@ impl Journal {
                 self.prefixes.retain(|(other, _)| *other != prefix);
                 self.prefixes.push((prefix, self.next));
             }
-            Debt::Raise(targets, verb) if self.barriers.len() < BARRIERS_MAX => {
-                self.barriers.retain(|(others, other, _)| (others, other) != (&targets, &verb));
-                self.barriers.push((targets, verb, self.next));
-            }
-            Debt::Raise(..) => {
-                self.barriers = vec![(vec![Target::Entries(Scope::Stack)], Verb::Remove, self.next)]
-            }
+            Debt::Raise(demand) => self.owe_barriers(demand),
             Debt::Key(_) | Debt::Prefix(_) => self.collapse(),
         }
+    }
+
+    /// What is expired twice counts as expired since the first time.
+    fn owe_barriers(&mut self, mut demand: Demand) {
+        if self.barriers.len() >= BARRIERS_MAX {
+            self.barriers = vec![(Demand::everything(), self.next)];
+            return;
+        }
+        let is_same = |other: &Demand| (&other.targets, other.verb) == (&demand.targets, demand.verb);
+        if let Some(at) = self.barriers.iter().position(|(other, _)| is_same(other)) {
+            demand.since = demand.since.min(self.barriers.remove(at).0.since);
+        }
+        self.barriers.push((demand, self.next));
     }
 
     fn collapse(&mut self) {
@@ -97,10 +104,10 @@ impl Journal {
             .prefixes
             .iter()
             .map(|(prefix, number)| Claim { debt: Debt::Prefix(prefix.clone()), number: *number });
-        let barriers = self.barriers.iter().map(|(targets, verb, number)| Claim {
-            debt: Debt::Raise(targets.clone(), *verb),
-            number: *number,
-        });
+        let barriers = self
+            .barriers
+            .iter()
+            .map(|(demand, number)| Claim { debt: Debt::Raise(demand.clone()), number: *number });
         let keys =
             self.order.iter().map(|(number, key)| Claim { debt: Debt::Key(key.clone()), number: *number });
         barriers.chain(prefixes).chain(keys).take(limit).collect()
@@ -117,7 +124,7 @@ impl Journal {
             Debt::Prefix(prefix) => {
                 self.prefixes.retain(|(other, number)| (other, *number) != (prefix, claim.number))
             }
-            Debt::Raise(..) => self.barriers.retain(|(.., number)| *number != claim.number),
+            Debt::Raise(_) => self.barriers.retain(|(_, number)| *number != claim.number),
         }
     }
 
@@ -148,7 +155,10 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use larder_core::Timestamp;
+
     use super::*;
+    use crate::policy::barrier::{Scope, Target, Verb};
 
     fn key(text: &str) -> Key {
         Key::from_escaped(text.to_owned()).expect("a key")
@@ -186,6 +196,21 @@ mod tests {
         }
         let claims: Vec<Debt> = journal.claims(2).into_iter().map(|claim| claim.debt).collect();
         assert_eq!(claims, [Debt::Key(key("a:2")), Debt::Key(key("a:3"))]);
+    }
+
+    #[test]
+    fn what_is_expired_twice_before_it_is_paid_counts_as_expired_since_the_first_time() {
+        let mut journal = Journal::new(10);
+        let demand = |verb, since| Demand {
+            targets: vec![Target::Entries(Scope::Stack)],
+            verb,
+            since: Timestamp::from_millis(since),
+        };
+        for (verb, since) in [(Verb::Expire, 7), (Verb::Remove, 1), (Verb::Expire, 9)] {
+            journal.owe(Debt::Raise(demand(verb, since)));
+        }
+        let claims: Vec<Debt> = journal.claims(9).into_iter().map(|claim| claim.debt).collect();
+        assert_eq!(claims, [Debt::Raise(demand(Verb::Remove, 1)), Debt::Raise(demand(Verb::Expire, 7))]);
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! asynchronously, and says so). What was removed there comes back. So each node remembers what it invalidated itself for
 //! longer than a replica lags, and does it again when it notices that the store lost history.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use larder_core::Moment;
 
@@ -16,7 +19,11 @@ const REMEMBERED: Duration = Duration::from_secs(15);
 /// The node's own invalidations of the last seconds.
 #[derive(Debug)]
 pub(crate) struct Ring {
-    entries: VecDeque<(Moment, Debt)>,
+    /// By their numbers: the oldest first.
+    entries: BTreeMap<u64, (Moment, Debt)>,
+    /// What was done twice is done again once.
+    numbers: HashMap<Debt, u64>,
+    next: u64,
     max: usize,
     /// Until then one that was dropped for want of room would have been remembered.
     short_until: Option<Moment>,
@@ -25,18 +32,21 @@ pub(crate) struct Ring {
 impl Ring {
     /// At `max` the oldest makes room, and then everything is to be done again.
     pub(crate) fn new(max: usize) -> Self {
-        Self { entries: VecDeque::new(), max, short_until: None }
+        Self { entries: BTreeMap::new(), numbers: HashMap::new(), next: 0, max, short_until: None }
     }
 
     /// Remembers what the store executed at this moment.
     pub(crate) fn push(&mut self, now: Moment, debt: Debt) {
         self.forget(now);
-        if self.entries.len() >= self.max
-            && let Some((at, _)) = self.entries.pop_front()
+        self.next += 1;
+        if let Some(before) = self.numbers.insert(debt.clone(), self.next) {
+            self.entries.remove(&before);
+        } else if self.entries.len() >= self.max
+            && let Some((at, _)) = self.drop_oldest()
         {
             self.short_until = Some(at.after(REMEMBERED));
         }
-        self.entries.push_back((now, debt));
+        self.entries.insert(self.next, (now, debt));
     }
 
     /// What is to be done again at this moment; `None` means everything, since not all of it is remembered.
@@ -45,14 +55,21 @@ impl Ring {
         if self.short_until.is_some() {
             return None;
         }
-        Some(self.entries.iter().map(|(_, debt)| debt.clone()).collect())
+        Some(self.entries.values().map(|(_, debt)| debt.clone()).collect())
     }
 
     fn forget(&mut self, now: Moment) {
-        while self.entries.front().is_some_and(|(at, _)| at.after(REMEMBERED) <= now) {
-            self.entries.pop_front();
+        let is_old = |at: Moment| at.after(REMEMBERED) <= now;
+        while self.entries.first_key_value().is_some_and(|(_, (at, _))| is_old(*at)) {
+            self.drop_oldest();
         }
         self.short_until.take_if(|until| *until <= now);
+    }
+
+    fn drop_oldest(&mut self) -> Option<(Moment, Debt)> {
+        let (_, (at, debt)) = self.entries.pop_first()?;
+        self.numbers.remove(&debt);
+        Some((at, debt))
     }
 }
 
@@ -78,6 +95,16 @@ mod tests {
         assert_eq!(ring.replay(at(14)), Some(vec![debt(1), debt(2)]));
         assert_eq!(ring.replay(at(15)), Some(vec![debt(2)]));
         assert_eq!(ring.replay(at(14)), Some(vec![debt(2)]), "it is asked again when it happens again");
+    }
+
+    #[test]
+    fn what_was_done_again_takes_no_more_room() {
+        let mut ring = Ring::new(2);
+        for (second, number) in [(0, 1), (1, 2), (2, 1), (3, 2), (4, 1)] {
+            ring.push(at(second), debt(number));
+        }
+        assert_eq!(ring.replay(at(5)), Some(vec![debt(2), debt(1)]));
+        assert_eq!(ring.replay(at(18)), Some(vec![debt(1)]), "each since it was last done");
     }
 
     #[test]

@@ -211,6 +211,25 @@ async fn what_a_node_expired_itself_is_served_for_its_window_while_the_store_can
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_the_store_hears_late_of_an_expiry_counts_since_the_expiry() {
+    let fleet = Fleet::new();
+    let policy = Policy::ttl(hours(1)).stale_if_error(minutes(1));
+    let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy).await);
+    one.cache.set_with(&1, 1, &with_tags(&["a"])).await.unwrap();
+    one.faults.fail(Op::Raise);
+    one.cache.expire_tags(&["a"], TagMatch::Any).await.unwrap_err();
+    sleep(secs(40)).await;
+    one.faults.heal();
+    sleep(secs(15)).await;
+    assert_eq!(one.stack.stats().tiers[0].journal, 0, "it has heard of it");
+    let failing = Origin::default();
+    for (pause, served) in [(secs(1), true), (secs(10), false)] {
+        sleep(pause).await;
+        assert_eq!(two.cache.get_or_load(&1, failing.fails()).await.is_ok(), served, "{pause:?}");
+    }
+}
+
 /// What nobody could judge is there to fall back on for the rest of its life, unless somebody ends that.
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_judged_is_over_with_its_windows_once_it_is_expired() {

@@ -4,7 +4,7 @@ use larder::{
     Answer, BusSettings, Cache, ErrorKind, Memory, Partition, Policy, Reach, Stack, TierSettings, hours,
     millis, secs,
 };
-use larder_core::Event;
+use larder_core::{Capabilities, Event};
 use larder_testkit::{Faults, Faulty, Leg, MemoryBus, MemoryStore, Op, PausedClock, Recorder, SeededRng};
 
 use crate::support::{Origin, get, load, no_loader, sleep};
@@ -47,6 +47,15 @@ impl Fleet {
             Way::Published | Way::Alone => MemoryBus::new("elsewhere"),
         };
         Self { way, clock, store, bus }
+    }
+
+    /// They publish; the store keeps the fleet's books and no barriers.
+    pub fn without_barriers() -> Self {
+        let mut plain = Capabilities::none();
+        (plain.shared, plain.sequence, plain.leases) = (true, true, true);
+        (plain.scan, plain.fleet) = (true, true);
+        let fleet = Self::new(Way::Published);
+        Self { store: MemoryStore::new(fleet.clock.clone()).with_capabilities(plain), ..fleet }
     }
 
     pub async fn node(&self) -> Node {

@@ -7,7 +7,10 @@ use larder::{
 use larder_core::Event;
 use larder_testkit::{Fault, Faulty, MemoryStore, Op, PausedClock, When};
 
-use crate::support::{Fleet, Node, Origin, Watch, get, load, no_loader, plain_capabilities, quiet, sleep};
+use crate::{
+    bus,
+    support::{Fleet, Node, Origin, Watch, get, load, no_loader, plain_capabilities, quiet, sleep},
+};
 
 fn state(node: &Node) -> (TierState, u64, u64) {
     let tier = node.stack.stats().tiers.remove(0);
@@ -220,6 +223,21 @@ async fn a_failed_clear_or_expiry_is_owed_like_a_removal() {
     node.faults.heal();
     sleep(secs(3)).await;
     assert_eq!((get(&other.cache, 3).await, state(&node).2), (None, 0));
+}
+
+/// Who reads the old copy while a clear is owed may keep it no longer than until that is paid.
+#[tokio::test(start_paused = true)]
+async fn a_clear_that_is_paid_is_told_to_peers() {
+    let fleet = bus::Fleet::without_barriers();
+    let (one, two) = (fleet.node().await, fleet.node().await);
+    one.cache.set(&1, 7).await.unwrap();
+    one.faults.fail(Op::Clear);
+    one.cache.clear().await.unwrap_err();
+    bus::arrive().await;
+    assert_eq!(get(&two.cache, 1).await, Some(7), "the store still has it");
+    one.faults.heal();
+    sleep(secs(3)).await;
+    assert_eq!(get(&two.cache, 1).await, None);
 }
 
 #[tokio::test(start_paused = true)]

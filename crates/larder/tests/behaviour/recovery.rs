@@ -2,7 +2,7 @@
 
 use larder::{Policy, Settings, TagMatch, WriteOptions, hours, millis, secs};
 use larder_core::{Capabilities, Event};
-use larder_testkit::{MemoryStore, Op, PausedClock};
+use larder_testkit::{Fault, MemoryStore, Op, PausedClock, When};
 
 use crate::support::{Fleet, get, sleep};
 
@@ -70,6 +70,32 @@ async fn what_was_owed_and_paid_is_done_again_too_when_a_failover_forgets_it() {
     assert_eq!([get(&one.cache, 1).await, get(&one.cache, 2).await], [None; 2]);
     sleep(secs(2)).await;
     assert_eq!([get(&two.cache, 1).await, get(&two.cache, 2).await], [None; 2]);
+}
+
+/// It is remembered when the answer comes, and by then everything that was remembered has been done again.
+#[tokio::test(start_paused = true)]
+async fn what_a_store_did_and_lost_before_it_answered_is_done_again() {
+    for verb in ["remove", "tag"] {
+        let fleet = Fleet::new();
+        let (one, two) = (fleet.node(policy()).await, fleet.node(policy()).await);
+        one.cache.set_with(&1, 1, &WriteOptions::new().tags(["a"])).await.unwrap();
+        sleep(secs(20)).await;
+        let replica = fleet.shared.snapshot();
+        for op in [Op::Remove, Op::Raise] {
+            one.faults.inject(op, When::Nth(1), Fault::DelayAfter(millis(100)));
+        }
+        let invalidate = async {
+            match verb {
+                "remove" => one.cache.remove(&1).await.unwrap(),
+                _ => one.cache.invalidate_tags(&["a"], TagMatch::Any).await.unwrap(),
+            }
+        };
+        tokio::join!(invalidate, async {
+            sleep(millis(50)).await;
+            fleet.shared.fail_over_to(&replica);
+        });
+        assert_eq!([get(&one.cache, 1).await, get(&two.cache, 1).await], [None; 2], "{verb}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,7 +29,7 @@ use crate::{
     memory::Resident,
     message::News,
     policy::{
-        barrier::{Name, Plan, Raising, Table, TagFloors, Target, Verb, key_rules},
+        barrier::{Demand, Name, Plan, Raising, Table, TagFloors, Target, Verb, key_rules},
         coherence::FAR,
         expiry::LONGEST,
         journal::Debt,
@@ -73,8 +73,12 @@ impl Barriers {
     pub(crate) fn new(tiers: &[Tier], authority: Option<usize>) -> Self {
         let draws = |tier: &Tier| tier.capabilities.barriers;
         let drawn_by = authority.filter(|at| draws(&tiers[*at])).or_else(|| tiers.iter().position(draws));
+        let mut table = Table::new(NAMES_MAX);
+        if drawn_by.is_none() {
+            learn_that_nothing_stands(&mut table, &[]);
+        }
         Self {
-            table: Mutex::new(Table::new(NAMES_MAX)),
+            table: Mutex::new(table),
             floors: TagFloors::default(),
             stamp: AtomicU64::new(0),
             borne: AtomicU64::new(0),
@@ -129,7 +133,12 @@ impl Barriers {
 
     /// News may have been missed: nothing is known until the store is asked.
     pub(crate) fn forget(&self) {
-        self.table().forget_all();
+        let mut table = self.table();
+        table.forget_all();
+        if self.drawn_by.is_none() {
+            learn_that_nothing_stands(&mut table, &[]);
+        }
+        drop(table);
         self.doubt_epochs();
     }
 
@@ -173,9 +182,10 @@ impl Core {
         targets: Vec<Target>,
         verb: Verb,
     ) -> (Result<Barrier>, Reach) {
-        match self.raise_in_store(&targets, verb).await {
+        let demand = Demand { targets, verb, since: self.clock.wall() };
+        match self.raise_in_store(&demand).await {
             Ok((at, barriers)) => {
-                self.remember_raised(&targets, verb);
+                self.remember_raised(&demand);
                 self.apply_barriers(at, &barriers);
                 let reach = match self.barriers.drawn_by {
                     Some(_) if self.announces() => Reach::Done,
@@ -190,9 +200,9 @@ impl Core {
             Err(error) => {
                 // What is read from the store from here on is known to be owed.
                 if let Some(index) = self.barriers.drawn_by {
-                    self.owe(index + 1, vec![Debt::Raise(targets.clone(), verb)]);
+                    self.owe(index + 1, vec![Debt::Raise(demand.clone())]);
                 }
-                let barriers = self.apply_ahead(&targets);
+                let barriers = self.apply_ahead(&demand.targets);
                 // Peers do the same, and hear of it again once it is raised.
                 let reach = self.publish(News::Raised { at: Barrier::ZERO, barriers }).await;
                 (Err(error), if reach == Reach::Done { Reach::Journaled } else { reach })
@@ -201,9 +211,9 @@ impl Core {
     }
 
     /// Raises what could not be raised before, in the store and at peers.
-    pub(crate) async fn raise_owed(&self, targets: &[Target], verb: Verb) -> Result<()> {
-        let (at, barriers) = self.raise_in_store(targets, verb).await?;
-        self.remember_raised(targets, verb);
+    pub(crate) async fn raise_owed(&self, demand: &Demand) -> Result<()> {
+        let (at, barriers) = self.raise_in_store(demand).await?;
+        self.remember_raised(demand);
         self.apply_barriers(at, &barriers);
         if !self.announces() {
             self.publish(News::Raised { at, barriers }).await;
@@ -218,20 +228,20 @@ impl Core {
     }
 
     /// Draws a number and keeps it under the targets' names.
-    async fn raise_in_store(&self, targets: &[Target], verb: Verb) -> Result<(Barrier, Vec<(Bytes, Bytes)>)> {
+    async fn raise_in_store(&self, demand: &Demand) -> Result<(Barrier, Vec<(Bytes, Bytes)>)> {
         let Some(index) = self.barriers.drawn_by else {
-            let barriers = self.planned_alone(targets, verb);
+            let barriers = self.planned_alone(demand);
             return Ok((self.barriers.next(), barriers));
         };
         let tier = &self.tiers[index];
         for _ in 0..TRIES {
             self.doubt_the_untold();
-            let keep = if targets.iter().any(Target::is_about_tags) {
+            let keep = if demand.targets.iter().any(Target::is_about_tags) {
                 self.settings.tagged_life_max
             } else {
                 LONGEST
             };
-            let plan = self.barriers.table().plan(targets, verb, self.clock.wall(), keep);
+            let plan = self.barriers.table().plan(&demand.targets, demand.verb, demand.since, keep);
             let Raising { barriers, expected } = match plan {
                 Plan::Ask(names) => {
                     self.ask_for(tier, names).await?;
@@ -241,7 +251,7 @@ impl Core {
             };
             let news = self.announcement(|| News::Raised { at: Barrier::ZERO, barriers: barriers.clone() });
             let raise = Raise { barriers: barriers.clone(), expected, keep, news };
-            match tier.call(self, "raise", tier.store.raise(raise)).await? {
+            match tier.invalidate(tier.timeout, self, "raise", || tier.store.raise(raise.clone())).await? {
                 Raised::At(at) => return Ok((at, barriers)),
                 // Another node raised the same: look again.
                 Raised::Unchanged => {
@@ -255,10 +265,10 @@ impl Core {
     }
 
     /// What to raise where this node draws the numbers: what it does not know does not stand.
-    fn planned_alone(&self, targets: &[Target], verb: Verb) -> Vec<(Bytes, Bytes)> {
+    fn planned_alone(&self, demand: &Demand) -> Vec<(Bytes, Bytes)> {
         let mut table = self.barriers.table();
         loop {
-            match table.plan(targets, verb, self.clock.wall(), LONGEST) {
+            match table.plan(&demand.targets, demand.verb, demand.since, LONGEST) {
                 Plan::Raise(raising) => return raising.barriers,
                 Plan::Ask(names) => learn_that_nothing_stands(&mut table, &names),
             }

@@ -38,11 +38,11 @@ mod table;
 pub(crate) use floors::{Slots, TagFloors};
 pub(crate) use name::{Name, NamespaceNames, Scope, Target, epoch_name, tag_text};
 pub(crate) use note::{Rule, key_rules};
-pub(crate) use plan::{Plan, Raising};
+pub(crate) use plan::{Demand, Plan, Raising};
 pub(crate) use table::{Judgement, Table};
 
 /// What a barrier does to older entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Verb {
     /// They are dead.
     Remove,

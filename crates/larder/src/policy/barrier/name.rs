@@ -13,7 +13,7 @@ const TAGS_MAX: usize = 8;
 const TAG_BYTES_MAX: usize = 256;
 
 /// Which entries a tag is looked for in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     /// All of the stack.
     Stack,
@@ -22,7 +22,7 @@ pub(crate) enum Scope {
 }
 
 /// Which entries a barrier is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     /// All of the stack, or of a namespace and those nested in it.
     Entries(Scope),

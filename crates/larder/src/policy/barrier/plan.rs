@@ -20,6 +20,23 @@ pub(crate) enum Plan {
     Ask(Vec<Bytes>),
 }
 
+/// What somebody wants raised.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Demand {
+    pub(crate) targets: Vec<Target>,
+    pub(crate) verb: Verb,
+    /// When it was asked for. What is expired counts as expired since then, however late a store hears of it.
+    pub(crate) since: Timestamp,
+}
+
+impl Demand {
+    /// The removal of all that there is.
+    pub(crate) fn everything() -> Self {
+        let since = Timestamp::from_millis(0);
+        Self { targets: vec![Target::Entries(Scope::Stack)], verb: Verb::Remove, since }
+    }
+}
+
 /// What [`Raise`](larder_core::Raise) takes. When it is done, [`Table::raised`] takes the same barriers with their
 /// number, as do the other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,6 +42,8 @@ struct Known {
     rules: Vec<Rule>,
     /// When it was learned: before something was missed it is not known any more what stands, but what was removed is.
     epoch: u64,
+    /// Whether nothing can have been raised since that was missed.
+    is_whole: bool,
     /// Its place in the order of eviction.
     turn: u64,
 }
@@ -66,6 +68,8 @@ pub(crate) struct Table {
     history: Option<u64>,
     /// Whether nothing was missed since the tip was heard of.
     is_current: bool,
+    /// News of what was raised up to here may come late, and those of what was raised after them may have been missed.
+    missed_upto: Barrier,
     floor: Barrier,
     /// The last number that stood under a name that was forgotten for want of space.
     evicted: Barrier,
@@ -73,6 +77,9 @@ pub(crate) struct Table {
     lost_below: Barrier,
     epoch: u64,
 }
+
+/// Above all numbers that are drawn.
+const UNKNOWN: Barrier = Barrier::new(u64::MAX);
 
 impl Default for Table {
     fn default() -> Self {
@@ -92,6 +99,7 @@ impl Table {
             ahead: Barrier::ZERO,
             history: None,
             is_current: false,
+            missed_upto: UNKNOWN,
             floor: Barrier::ZERO,
             evicted: Barrier::ZERO,
             lost_below: Barrier::ZERO,
@@ -120,7 +128,7 @@ impl Table {
         }
         let mut unknown = Vec::new();
         let hits = self.hits(key, stamp, names, tags, |name, known| {
-            if known.is_none_or(|known| known.epoch != self.epoch) {
+            if !known.is_some_and(|known| self.is_known(known)) {
                 unknown.push(name.clone());
             }
         });
@@ -178,7 +186,11 @@ impl Table {
 
     /// What is known of a name and was not forgotten.
     fn current(&self, name: &[u8]) -> Option<&Known> {
-        self.names.get(name).filter(|known| known.epoch == self.epoch)
+        self.names.get(name).filter(|known| self.is_known(known))
+    }
+
+    fn is_known(&self, known: &Known) -> bool {
+        known.epoch == self.epoch && known.is_whole
     }
 
     /// Whether the store was asked since everything was forgotten, so that its tip is known.
@@ -197,16 +209,22 @@ impl Table {
             return;
         }
         self.met(barriers.tip);
-        self.is_current = true;
-        self.floor = self.floor.max(barriers.floor);
         let as_of = Barrier::new(barriers.tip.number);
+        if !std::mem::replace(&mut self.is_current, true) {
+            self.missed_upto = as_of;
+        }
+        self.floor = self.floor.max(barriers.floor);
+        let epoch = self.epoch;
         for (name, standing) in names.iter().zip(&barriers.found) {
             // What was told meanwhile is newer than the answer, and may have been forgotten again.
-            let newest = self.current(name).map_or(self.evicted, |known| known.at);
-            if newest <= as_of {
-                let rules = standing.as_ref().map(|standing| rules_under(name, standing));
-                let at = standing.as_ref().map(|standing| standing.at);
-                self.put(name.clone(), at.unwrap_or_default(), rules.unwrap_or_default());
+            match self.names.get_mut(name).filter(|known| known.epoch == epoch) {
+                Some(told) if told.at > as_of => told.is_whole = true,
+                None if self.evicted > as_of => {}
+                _ => {
+                    let rules = standing.as_ref().map(|standing| rules_under(name, standing));
+                    let at = standing.as_ref().map(|standing| standing.at);
+                    self.put(name.clone(), at.unwrap_or_default(), rules.unwrap_or_default(), true);
+                }
             }
         }
         self.evict();
@@ -221,9 +239,13 @@ impl Table {
     pub(crate) fn raised(&mut self, at: Barrier, barriers: &[(Bytes, Bytes)]) {
         for (name, note) in barriers {
             if self.names.get(name).is_none_or(|known| known.at < at) {
-                let before = self.names.remove(name).map(|known| known.rules).unwrap_or_default();
+                let before = self.names.remove(name);
+                // Late news of a name that is not known say nothing of what was raised since, and missed.
+                let is_whole =
+                    at > self.missed_upto || before.as_ref().is_some_and(|known| self.is_known(known));
                 let rules = rules_under(name, &Standing { at, note: note.clone() });
-                self.put(name.clone(), at, with_left_out(before, rules, barriers));
+                let before = before.map(|known| known.rules).unwrap_or_default();
+                self.put(name.clone(), at, with_left_out(before, rules, barriers), is_whole);
             }
         }
         self.tip = self.tip.max(at);
@@ -265,6 +287,7 @@ impl Table {
     pub(crate) fn forget_all(&mut self) {
         self.evicted = Barrier::ZERO;
         self.is_current = false;
+        self.missed_upto = UNKNOWN;
         self.epoch += 1;
     }
 
@@ -281,11 +304,11 @@ impl Table {
         self.current(name).map(|known| (known.at, &*known.rules))
     }
 
-    fn put(&mut self, name: Bytes, at: Barrier, rules: Vec<Rule>) {
+    fn put(&mut self, name: Bytes, at: Barrier, rules: Vec<Rule>, is_whole: bool) {
         let turn = self.next_turn;
         self.next_turn += 1;
         self.turns.push_back((turn, name.clone()));
-        self.names.insert(name, Known { at, rules, epoch: self.epoch, turn });
+        self.names.insert(name, Known { at, rules, epoch: self.epoch, is_whole, turn });
     }
 
     fn evict(&mut self) {

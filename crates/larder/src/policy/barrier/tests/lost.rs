@@ -119,6 +119,8 @@ fn a_node_that_missed_news_carries_rules_along_that_others_had_no_place_for() {
         raise(&mut other, &mut books, &[pair(number)], Verb::Remove, wall(1));
     }
     node.forget_all();
+    // How far the store is, and not what stands there.
+    ask(&mut node, &books, &[]);
     let (at, raising) = raise(&mut other, &mut books, &[pair(74)], Verb::Remove, wall(1));
     node.raised(at, &raising.barriers);
     // The eleventh was raised in what it heard.
@@ -132,6 +134,7 @@ fn of_more_lost_rules_than_a_node_knows_the_newest_are_known() {
     for of_keys in [false, true] {
         let target = |number: u64| if of_keys { keys(&format!("{number:03}-*")) } else { pair(number) };
         let mut node = Table::default();
+        ask(&mut node, &Books::default(), &[]);
         let mut name = Bytes::new();
         for number in 0..300 {
             // Each loss unheard of, which cannot be but for the length of a beat.

@@ -298,6 +298,31 @@ fn an_answer_from_before_a_gap_and_one_older_than_the_news_count_for_nothing() {
 }
 
 #[test]
+fn late_news_from_before_a_gap_do_not_hide_what_was_raised_and_missed_since() {
+    let (mut other, mut books) = (Table::default(), Books::default());
+    let (target, bears) = ([tag(Scope::Stack, "x")], tags(["x"]));
+    let judge = |node: &Table, stamp| node.judge(KEY, Barrier::new(stamp), &names("a"), &bears);
+    let (late_at, late) = raise(&mut other, &mut books, &target, Verb::Remove, wall(1));
+    raise(&mut other, &mut books, &target, Verb::Remove, wall(2));
+    for has_asked in [false, true] {
+        let mut node = Table::default();
+        node.forget_all();
+        if has_asked {
+            let Judgement::Unknown(asked) = judge(&node, 1) else { panic!("it forgot everything") };
+            let others: Vec<Bytes> = asked.into_iter().filter(|name| *name != late.barriers[0].0).collect();
+            ask(&mut node, &books, &others);
+        }
+        node.raised(late_at, &late.barriers);
+        assert!(matches!(judge(&node, 1), Judgement::Unknown(_)), "asked: {has_asked}");
+        assert_eq!(judge(&node, 0), Judgement::Dead, "what it heard is so");
+        let (at, raised) = raise(&mut other, &mut books, &target, Verb::Remove, wall(3));
+        node.raised(at, &raised.barriers);
+        assert_eq!(judge(&node, at.get() - 1), Judgement::Dead);
+        assert_eq!(judge(&node, at.get()) == Judgement::Stands, has_asked, "it would have been told of more");
+    }
+}
+
+#[test]
 fn what_the_store_had_to_forget_is_dead_and_another_history_begins_anew() {
     let (mut table, mut books) = (Table::default(), Books::default());
     (books.tip, books.floor) = (10, 10);
