@@ -99,6 +99,8 @@ canaries! {
     StaleUnmarked = "stale-unmarked",
     /// Loads of one key are not shared, and nobody waits for another's lease.
     NoSingleFlight = "no-single-flight",
+    /// Nobody waits for another node's load: leases are asked for and not heeded.
+    LeasesIgnored = "leases-ignored",
     /// What was loaded for many keys is mixed up.
     ManySwapped = "many-swapped",
     /// A breaker that was opened stays so.

@@ -13,7 +13,9 @@ use larder::{Answer, Result};
 use larder_core::{Clock, Key};
 
 use super::{
-    check::{CALM_MS, Checker, Ended, Ending, Invariant, Loading, Row, Rules, Story, Ticket, Violation},
+    check::{
+        CALM_MS, Checker, Disturbed, Ended, Ending, Invariant, Loading, Row, Rules, Story, Ticket, Violation,
+    },
     dice::{Dice, Zipf},
     director::Director,
     gate::Gate,
@@ -306,17 +308,14 @@ impl World {
         let node = loader.node;
         let number = self.loads.fetch_add(1, Ordering::Relaxed);
         // What another node could not tell when it happened it tells later.
-        let disturbed_ms = if self.plan.fleet.has_bus() {
-            (0..self.plan.nodes).map(|node| self.disturbed_ms(node)).max().unwrap_or_default()
-        } else {
-            self.disturbed_ms(node)
-        };
+        let fleet_ms = (0..self.plan.nodes).map(|node| self.disturbed_ms(node)).max().unwrap_or_default();
+        let own_ms = if self.plan.fleet.has_bus() { fleet_ms } else { self.disturbed_ms(node) };
         let loading = self.checker().loads(
             node,
             key,
             (loader.purpose, loader.called),
             number,
-            disturbed_ms,
+            Disturbed { own_ms, fleet_ms },
             self.elapsed_ms(),
         );
         LoadingNow { world: Arc::clone(self), loading }
@@ -512,6 +511,7 @@ pub(crate) struct LoadingNow {
 
 impl Drop for LoadingNow {
     fn drop(&mut self) {
-        self.world.checker().loaded(self.loading);
+        let now_ms = self.world.elapsed_ms();
+        self.world.checker().loaded(self.loading, now_ms);
     }
 }

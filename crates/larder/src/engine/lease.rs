@@ -57,7 +57,8 @@ impl Scope {
             self.ask_for_refresh(place, plan, &mut items).await;
         }
         let Some(place) = self.leasing_place() else { return items };
-        let is_held = |item: &Item| item.access[place] == Access::Held && !ablated!(NoSingleFlight);
+        let is_held =
+            |item: &Item| item.access[place] == Access::Held && !ablated!(NoSingleFlight, LeasesIgnored);
         let (held, mut free): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_held);
         if held.is_empty() {
             return free;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::plan::{Plan, Verb};
 use age::{Age, Floor};
 pub(crate) use fleet::CALM_MS;
-pub(crate) use loads::{Called, Loading, Purpose};
+pub(crate) use loads::{Called, Disturbed, Loading, Purpose};
 pub(crate) use reads::{Seen, Story, Ticket};
 
 macro_rules! invariants {
@@ -50,7 +50,7 @@ invariants! {
     Resurrection = "I7 no resurrection",
     /// The same of an invalidation by tag: what is answered was loaded after it.
     Tags = "I10 tags",
-    /// One load of a key at a time in a node.
+    /// One load of a key at a time in a node, and in the fleet as long as nothing is wrong with it.
     OneLoad = "I8 one load",
     /// No copy outlives the deadlines of its entry.
     Deadlines = "K5 honest deadlines",
@@ -115,6 +115,7 @@ pub(crate) struct Truth {
     acked: u64,
     /// When, in the order of the history, the store last lost some of that.
     lost: u64,
+    loads: loads::FleetLoads,
     /// When each version was last made; those are forgotten that nobody may answer any more.
     made: BTreeMap<u64, u64>,
     /// By when a value was loaded: when a later load found it unchanged.
@@ -180,6 +181,8 @@ pub(crate) struct Rules {
     pub(crate) load_limit_ms: u64,
     /// What is promised where nodes hear of what others do.
     pub(crate) promised: Option<fleet::Promised>,
+    /// Every node understands what others tell. Who does not gives up all that it has and is about to have.
+    pub(crate) alike: bool,
     /// For each key the first one that shares its stripe.
     pub(crate) stripes: Vec<u32>,
 }
@@ -238,6 +241,7 @@ impl Rules {
             origin_fails: loader_faults.into_iter().any(|class| plan.has(class)),
             load_limit_ms,
             promised: fleet::Promised::by(plan),
+            alike: plan.fleet.newer.is_none(),
             stripes: stripes(plan),
         }
     }

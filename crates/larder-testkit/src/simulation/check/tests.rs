@@ -17,6 +17,7 @@ fn rules() -> Rules {
         origin_fails: false,
         load_limit_ms: 2_000,
         promised: None,
+        alike: true,
         stripes: vec![0],
     }
 }
@@ -155,16 +156,44 @@ fn a_set_of_which_nobody_knows_the_end_may_come_at_any_time() {
 fn two_loads_at_once_are_found_unless_an_invalidation_came_between_or_one_is_forced() {
     let at = 1_000_000;
     let mut checker = checker();
-    let first = checker.loads(0, 0, (Purpose::Read, checker.called()), 1, 0, at);
-    let _ = checker.loads(0, 0, (Purpose::Force, checker.called()), 2, 0, at);
-    let _ = checker.loads(1, 0, (Purpose::Read, checker.called()), 3, 0, at);
+    let first = checker.loads(0, 0, (Purpose::Read, checker.called()), 1, Disturbed::default(), at);
+    let _ = checker.loads(0, 0, (Purpose::Force, checker.called()), 2, Disturbed::default(), at);
     checker.fenced(0, 0, 0);
-    let third = checker.loads(0, 0, (Purpose::Read, checker.called()), 4, 0, at);
-    checker.loaded(first);
+    let third = checker.loads(0, 0, (Purpose::Read, checker.called()), 4, Disturbed::default(), at);
+    checker.loaded(first, at);
     assert!(checker.violations.is_empty());
-    let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), 5, 0, at);
-    checker.loaded(third);
+    let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), 5, Disturbed::default(), at);
+    checker.loaded(third, at);
     assert_eq!(found(&checker), [Invariant::OneLoad]);
+}
+
+#[test]
+fn two_nodes_that_load_at_once_are_found_while_nothing_is_wrong_and_the_key_is_left_alone() {
+    let at = 1_000_000;
+    let second = |told: &dyn Fn(&mut Checker), disturbed| {
+        let mut checker = checker();
+        let first = checker.loads(0, 0, (Purpose::Read, checker.called()), 1, disturbed, at);
+        told(&mut checker);
+        let _ = checker.loads(1, 0, (Purpose::Read, checker.called()), 2, disturbed, at + 2);
+        checker.loaded(first, at);
+        let _ = checker.loads(0, 0, (Purpose::Force, checker.called()), 3, disturbed, at + 3);
+        found(&checker)
+    };
+    let nothing = |_: &mut Checker| {};
+    assert_eq!(second(&nothing, Disturbed::default()), [Invariant::OneLoad]);
+    assert!(second(&nothing, Disturbed { own_ms: 0, fleet_ms: at - 50_000 }).is_empty());
+    assert!(second(&|checker| checker.fenced(1, 0, at + 1), Disturbed::default()).is_empty());
+    assert!(second(&|checker| checker.raises(at + 1), Disturbed::default()).is_empty());
+    let force = |checker: &mut Checker| {
+        checker.loads(1, 0, (Purpose::Force, checker.called()), 9, Disturbed::default(), at + 1)
+    };
+    assert!(second(&|checker| _ = force(checker), Disturbed::default()).is_empty());
+    let forced = |checker: &mut Checker| {
+        let forced = force(checker);
+        checker.loaded(forced, at + 1);
+    };
+    assert!(second(&forced, Disturbed::default()).is_empty());
+    assert!(second(&|checker| checker.rules.alike = false, Disturbed::default()).is_empty());
 }
 
 #[test]
@@ -176,10 +205,10 @@ fn a_load_whose_caller_came_before_an_invalidation_is_no_twin_of_one_after_it() 
         checker.fenced(0, 0, 0);
         for number in [1, 2] {
             let called = if number == late { early } else { checker.called() };
-            let _ = checker.loads(0, 0, (Purpose::Read, called), number, 0, at);
+            let _ = checker.loads(0, 0, (Purpose::Read, called), number, Disturbed::default(), at);
         }
         assert!(checker.violations.is_empty());
-        let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), 3, 0, at);
+        let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), 3, Disturbed::default(), at);
         assert_eq!(found(&checker), [Invariant::OneLoad]);
     }
 }
@@ -191,7 +220,7 @@ fn two_loads_at_once_are_not_held_against_a_node_while_barriers_are_raised() {
         let mut checker = checker();
         checker.raises(raised_ms);
         for number in 1..=2 {
-            let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), number, 0, at);
+            let _ = checker.loads(0, 0, (Purpose::Read, checker.called()), number, Disturbed::default(), at);
         }
         assert_eq!(found(&checker), expected);
     }
