@@ -67,6 +67,10 @@ impl Extremes {
     /// Makes some of what the plan has the rule.
     pub(super) fn overdo(mut self, plan: &mut Plan) {
         plan.lull_each_ms = self.lull_each_ms;
+        if self.ways.store_ms > 0 {
+            // What is slow is not away.
+            plan.timeout_ms = plan.timeout_ms.max(250);
+        }
         for _ in 0..self.dice.between(1, 3) {
             let favourite = self.dice.below(plan.verbs.len() as u64) as usize;
             plan.verbs[favourite].1 += FAVOURED;

@@ -5,13 +5,14 @@ use std::{
     time::Duration,
 };
 
-use larder::TierState;
+use larder::{ReadOptions, TierChoice, TierState};
 
 use super::{
     check::Invariant,
     gate::Gate,
     node::Node,
     plan::Verb,
+    tally::Counted,
     world::{Phase, World},
 };
 
@@ -31,7 +32,10 @@ pub(crate) async fn recover(world: &Arc<World>) {
 pub(crate) async fn look_around(world: &Arc<World>) {
     tokio::time::sleep(RECOVERY).await;
     if !world.has_failed() {
-        world.nodes().iter().for_each(|node| is_well(world, node));
+        for node in world.nodes() {
+            call_stores(world, &node).await;
+            is_well(world, &node);
+        }
     }
     // A loader that hung when the last fault ended is ended by its limit, and not before.
     tokio::time::sleep(world.plan.policy.load_limit.saturating_sub(RECOVERY)).await;
@@ -41,6 +45,18 @@ pub(crate) async fn look_around(world: &Arc<World>) {
     for node in world.nodes() {
         reads_all(world, &node).await;
     }
+}
+
+/// A breaker closes by the first call after its pause, and where all have what they ask for in memory nobody may have called.
+async fn call_stores(world: &World, node: &Node) {
+    if node.stack.stats().tiers.iter().all(|tier| tier.degraded_for != Some(Duration::ZERO)) {
+        return;
+    }
+    let (cache, id) = node.cache(world, 0);
+    node.tally.add(Counted::Read, 1);
+    let options = ReadOptions::new().read_tiers(TierChoice::Except(vec!["memory".to_owned()]));
+    // What it finds is nobody's answer.
+    drop(cache.get_with(&id, &options).await);
 }
 
 /// Breakers are closed and debts are paid, also those that come of what the store lost.

@@ -151,7 +151,7 @@ impl Scope {
         revision: Option<Revision>,
     ) -> Vec<Result<Version>> {
         let tier = self.core.store(place);
-        let mark = tier.mark();
+        let (mark, before) = (tier.mark(), tier.history());
         let authority = Some(place) == self.authority_place();
         let telling =
             |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key), revision };
@@ -166,10 +166,7 @@ impl Scope {
             match outcome {
                 Ok(_) => {
                     tier.settled(&key, mark);
-                    // At once: the store may lose it while others are asked.
-                    if tier.capabilities.shared {
-                        self.core.remember_done([&key]);
-                    }
+                    self.core.remember(tier, before, Debt::Key(key));
                 }
                 Err(_) => owed.push(Debt::Key(key)),
             }
@@ -263,11 +260,16 @@ impl Scope {
                 break;
             }
             let Ok(write) = self.expired(place, spot, &stored, stamp) else { break };
+            let before = tier.history();
             let Ok(written) = tier.write(&self.core, vec![write]).await else {
                 break;
             };
             match written.into_iter().next() {
-                Some(Written::Stored(version)) => return Ok((version, Some(stored.version))),
+                Some(Written::Stored(version)) => {
+                    // If the store lost history meanwhile, it is owed.
+                    self.core.remember(tier, before, Debt::Key(spot.key.clone()));
+                    return Ok((version, Some(stored.version)));
+                }
                 Some(Written::Unchanged) => {}
                 Some(Written::Rejected(_)) | None => break,
             }
@@ -354,11 +356,12 @@ impl Core {
         let mut failure = None;
         // Lowest first, as removals go.
         for place in self.store_places().rev().filter(|_| stored) {
+            let (tier, debt) = (self.store(place), Debt::Prefix(prefix.clone()));
+            let before = tier.history();
             match self.clear_in(place, prefix).await {
-                Ok(_) if Some(place) == self.authority_place() => self.remember_cleared(prefix),
-                Ok(_) => {}
+                Ok(_) => drop(self.remember(tier, before, debt)),
                 Err(error) => {
-                    self.owe(place, vec![Debt::Prefix(prefix.clone())]);
+                    self.owe(place, vec![debt]);
                     failure.get_or_insert(error);
                 }
             }
@@ -400,7 +403,7 @@ impl Core {
         // A scan takes as long as there are keys; the store's own timeouts bound each of its steps.
         let limit = CLEAR_LIMIT;
         ablate!(HangingClear: limit = CLEAR_LIMIT * 2);
-        tier.invalidate(limit, self, "clear", || tier.store.clear(prefix.clone())).await
+        tier.call_within(limit, self, "clear", tier.store.clear(prefix.clone())).await
     }
 
     fn bump_namespaces(&self, prefix: &KeyPrefix) {
@@ -468,17 +471,16 @@ impl Core {
 
     async fn pay_claims(self: &Arc<Self>, place: usize, claims: &[Claim]) -> Vec<Claim> {
         let (tier, authority) = (self.store(place), Some(place) == self.authority_place());
-        let shared = tier.capabilities.shared;
+        let before = tier.history();
         let (mut paid, mut done) = (Vec::new(), Vec::new());
         let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
         for claim in claims {
             match &claim.debt {
                 Debt::Prefix(prefix) if self.clear_in(place, prefix).await.is_ok() => {
-                    paid.push(claim.clone());
-                    if shared {
-                        self.remember_cleared(prefix);
+                    if self.remember(tier, before, claim.debt.clone()) {
+                        paid.push(claim.clone());
                     }
-                    if authority {
+                    if authority && tier.capabilities.shared {
                         // Others may have read what was there until now.
                         self.publish(News::cleared(prefix)).await;
                     }
@@ -506,13 +508,12 @@ impl Core {
                         self.coherence.raise_floor(key.stripe(), version);
                         self.coherence.bump(key.stripe());
                     }
-                    paid.push(claim.clone());
+                    // What is paid may be lost as what was done at once.
+                    if self.remember(tier, before, claim.debt.clone()) {
+                        paid.push(claim.clone());
+                    }
                     if authority {
                         done.push((key.clone(), version));
-                    }
-                    // What is paid may be lost as what was done at once.
-                    if shared {
-                        self.remember_done([key]);
                     }
                 }
             }

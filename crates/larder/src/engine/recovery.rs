@@ -1,50 +1,43 @@
 //! A store that lost history: what this node invalidated lately is owed to it again, and is done before its copies are
 //! believed.
 
-use larder_core::{Event, Key, KeyPrefix};
+use larder_core::{Event, KeyPrefix};
 
 use super::{Core, Tier};
 use crate::policy::{barrier::Demand, journal::Debt};
 
 impl Core {
-    /// Remembers keys that the authority removed or replaced on behalf of this node.
-    pub(crate) fn remember_done<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) {
-        if self.may_lose_history() {
-            let (now, mut ring) = (self.now(), self.lately());
-            keys.into_iter().for_each(|key| ring.push(now, Debt::Key(key.clone())));
+    /// Remembers what a store executed on behalf of this node, and tells whether it still stands as far as anybody knows.
+    /// If the store tells of another history than `before` the call, what executed it may be gone with the old one, and it
+    /// is owed: all that was remembered may have been repeated already.
+    pub(crate) fn remember(&self, tier: &Tier, before: u64, debt: Debt) -> bool {
+        // Only a shared store fails over behind this process' back.
+        if !tier.capabilities.shared {
+            return true;
         }
-    }
-
-    /// The same for all under a prefix, where no barrier does it.
-    pub(crate) fn remember_cleared(&self, prefix: &KeyPrefix) {
-        if self.may_lose_history() {
-            self.lately().push(self.now(), Debt::Prefix(prefix.clone()));
+        self.lately().push(self.now(), debt.clone());
+        // After that: whoever repeats what is remembered either finds it or told of another history before.
+        if tier.history() == before {
+            return true;
         }
+        tier.owe([debt]);
+        false
     }
 
-    /// The same for barriers.
-    pub(crate) fn remember_raised(&self, demand: &Demand) {
-        if self.may_lose_history() {
-            self.lately().push(self.now(), Debt::Raise(demand.clone()));
-        }
-    }
-
-    /// Only a shared store fails over behind this process' back.
-    fn may_lose_history(&self) -> bool {
-        self.authority.is_some_and(|index| self.tiers[index].capabilities.shared)
-    }
-
-    /// Owes a store again what this node invalidated lately.
-    pub(crate) fn repeat_lately(&self, tier: &Tier) {
+    /// Owes a store again what this node invalidated lately; answers how much that is.
+    pub(crate) fn repeat_lately(&self, tier: &Tier) -> u64 {
         if !tier.capabilities.shared || ablated!(Replay, FloorsAndReplay) {
-            return;
+            return 0;
         }
         let everything = || match self.barriers.are_drawn_by_a_store() {
             true => Debt::Raise(Demand::everything()),
             false => Debt::Prefix(KeyPrefix::all()),
         };
         let debts = self.lately().replay(self.now()).unwrap_or_else(|| vec![everything()]);
-        let keys = tier.owe(debts) as u64;
+        tier.owe(debts) as u64
+    }
+
+    pub(crate) fn tell_repeated(&self, tier: &Tier, keys: u64) {
         if keys > 0 {
             tracing::info!(target: "larder::tier", tier = &*tier.name, keys, "invalidations are repeated");
             self.tell(|| Event::InvalidationJournaled { tier: std::sync::Arc::clone(&tier.name), keys });

@@ -22,6 +22,7 @@ use crate::{
     load::ErasedLoader,
     memory::Put,
     message::News,
+    policy::journal::Debt,
     value::{Entry, Slot},
 };
 
@@ -64,8 +65,17 @@ impl Scope {
         if writes.is_empty() {
             return;
         }
-        match self.core.store(place).write(&self.core, writes).await {
+        let tier = self.core.store(place);
+        let before = tier.history();
+        match tier.write(&self.core, writes).await {
             Ok(outcomes) => {
+                for (kept, _) in renewing
+                    .iter()
+                    .zip(&outcomes)
+                    .filter(|(_, written)| matches!(written, Written::Stored(_)))
+                {
+                    self.core.remember(tier, before, Debt::Key(kept.item.spot.key.clone()));
+                }
                 renewing
                     .into_iter()
                     .zip(outcomes)

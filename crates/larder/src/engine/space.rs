@@ -236,10 +236,21 @@ impl Scope {
         self.in_memory(key, |memory, name| memory.peek(name, look).flatten())
     }
 
-    /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there.
+    /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there. Barriers draw
+    /// no versions: what bears the same and was judged by later ones may be newer, or was judged since. Then neither stays,
+    /// and the next reader finds what the store has.
     pub(crate) fn keep_in_memory(&self, spot: &Spot, noted: ReadVersion, entry: Entry, weight: u64) -> Put {
-        let version = entry.version;
-        self.put_if(spot, noted, entry, weight, |there| there.version() <= version)
+        let (version, stamp) = (entry.version, entry.stamp);
+        let mut is_open = false;
+        let put = self.put_if(spot, noted, entry, weight, |there| {
+            let is_judged_later = there.tagged().is_some_and(|(_, judged)| judged > stamp);
+            is_open = there.version() == version && is_judged_later;
+            there.version() <= version && !is_open
+        });
+        if is_open {
+            self.fence(spot);
+        }
+        put
     }
 
     /// Keeps an entry in place of the one that its load saw at its beginning, if that is still there: then nobody

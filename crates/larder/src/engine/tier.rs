@@ -35,6 +35,7 @@ pub(crate) struct Tier {
     /// How much is owed; read on every access, so that the journal's lock is taken only when something is.
     owed: AtomicUsize,
     lineage: AtomicU64,
+    noticing: Mutex<()>,
     /// Entries below these versions were written by an earlier process, and the authority may have moved on since: one
     /// version for each of the authority's sequences, not known until it told one; empty if everything is trusted.
     trusted_from: OnceLock<Box<[AtomicU64]>>,
@@ -55,6 +56,7 @@ impl Tier {
             journal: Mutex::new(Journal::new(journal_max)),
             owed: AtomicUsize::new(0),
             lineage: AtomicU64::new(store.lineage()),
+            noticing: Mutex::new(()),
             trusted_from: OnceLock::new(),
             caught_up_from: OnceLock::new(),
             paying: AtomicBool::new(false),
@@ -102,26 +104,6 @@ impl Tier {
         answer.map_err(|error| error.at_tier(&self.name))
     }
 
-    /// Makes a call that invalidates, within `timeout`. If the store loses history meanwhile it is made once more: nobody
-    /// knows whether what executed it is what answers now.
-    pub(crate) async fn invalidate<T, F: Future<Output = Result<T>>>(
-        &self,
-        timeout: Duration,
-        core: &Core,
-        operation: &'static str,
-        call: impl Fn() -> F,
-    ) -> Result<T> {
-        for _ in 0..2 {
-            let before = self.store.lineage();
-            let answer = self.call_within(timeout, core, operation, call()).await;
-            if answer.is_err() || self.store.lineage() == before {
-                return answer;
-            }
-        }
-        let text = "the store lost history again and again while it was asked; it is owed until it is whole";
-        Err(Error::new(ErrorKind::Unavailable, text).at_tier(&self.name))
-    }
-
     /// Reads; as many answers as questions.
     pub(crate) async fn read(
         &self,
@@ -148,11 +130,8 @@ impl Tier {
     /// Removes; as many answers as keys.
     pub(crate) async fn remove(&self, core: &Core, removals: Vec<Removal>) -> Result<Vec<Removed>> {
         let count = removals.len();
-        let remove = || {
-            let removing = self.store.remove(removals.clone());
-            async move { complete(count, removing.await?) }
-        };
-        let removed = self.invalidate(self.timeout, core, "remove", remove).await;
+        let removed =
+            self.call(core, "remove", async { complete(count, self.store.remove(removals).await?) }).await;
         ablate!(BreakerSkipsRemove: removed = match removed {
             Err(_) if self.breaker().state() == TierState::Open => Ok(vec![Removed::Done(Version::ZERO); count]),
             removed => removed,
@@ -203,14 +182,26 @@ impl Tier {
         }
         // Before anybody finds that it was noticed.
         core.sync.iter().for_each(|sync| sync.lose_history(core.now()));
-        core.repeat_lately(self);
-        if self.lineage.swap(lineage, Ordering::AcqRel) != lineage {
-            if !ablated!(LineageClear) {
-                core.forget_all(ClearReason::Lineage);
+        let owed = {
+            let _one_at_a_time = self.noticing.lock().expect("no panics under this lock: debts are moved");
+            if self.lineage.load(Ordering::Acquire) == lineage {
+                return;
             }
-            tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");
-            core.tell(|| Event::LineageChanged { tier: Arc::clone(&self.name) });
+            let owed = core.repeat_lately(self);
+            self.lineage.store(lineage, Ordering::Release);
+            owed
+        };
+        if !ablated!(LineageClear) {
+            core.forget_all(ClearReason::Lineage);
         }
+        core.tell_repeated(self, owed);
+        tracing::warn!(target: "larder::tier", tier = &*self.name, "the store lost history; memory was cleared");
+        core.tell(|| Event::LineageChanged { tier: Arc::clone(&self.name) });
+    }
+
+    /// The history that the store tells now.
+    pub(crate) fn history(&self) -> u64 {
+        self.store.lineage()
     }
 
     /// Takes note that an invalidation did not reach the store.

@@ -182,7 +182,7 @@ impl Scope {
             && self.is_unlike_memory(&item, &held.entry)
         {
             // It may be answered, and what memory holds may be answered after it.
-            let kept = self.promote_to_memory(plan, &item, &held);
+            let kept = self.promote_to_memory(place, plan, &item, &held);
             item.consider(place, held.entry);
             item.candidate =
                 kept.filter(|kept| !item.betters(kept)).map(|kept| (MEMORY, kept)).or(item.candidate);
@@ -263,7 +263,7 @@ impl Scope {
         held: Held,
         stored: &Stored,
     ) {
-        let kept = self.promote_to_memory(plan, &item, &held);
+        let kept = self.promote_to_memory(place, plan, &item, &held);
         let Item { spot, landing, leases, passed, .. } = item;
         // Before anybody is given this: a store of this node that holds something older, or of the same version and over at
         // another time, hence something else perhaps, would serve it once memory lets go of this and the store below does.
@@ -289,7 +289,7 @@ impl Scope {
 
     /// Copies to memory what a store had. Answers what memory holds instead and would not give for it, if that is no worse
     /// an answer: of what bears the same version nobody can tell which is newer, so all are given the same.
-    fn promote_to_memory(&self, plan: &Plan, item: &Item, held: &Held) -> Option<Entry> {
+    fn promote_to_memory(&self, place: usize, plan: &Plan, item: &Item, held: &Held) -> Option<Entry> {
         if !plan.write.has(MEMORY) {
             return None;
         }
@@ -301,6 +301,10 @@ impl Scope {
                 let kept = self.kept_instead(plan, item, held);
                 if kept.is_none() {
                     self.drop_older(&item.spot.key, &held.entry);
+                    // Memory does not tell those whose answers come later that this was given.
+                    if Some(place) == self.authority_place() {
+                        self.raise_floor(&item.spot.key, held.entry.version);
+                    }
                 }
                 return kept;
             }
@@ -316,7 +320,9 @@ impl Scope {
         }
         let (kept, life) = self.peek_sound(&item.spot.key)?;
         let is_no_worse = kept.version >= held.entry.version && (life == Life::Fresh || life == held.life);
-        (is_no_worse && !item.is_replaced(&kept)).then_some(kept)
+        // What was loaded after a barrier of which this node has not heard is newer.
+        let is_judged = !kept.is_tagged() || kept.stamp >= held.entry.stamp;
+        (is_no_worse && is_judged && !item.is_replaced(&kept)).then_some(kept)
     }
 
     /// What memory had when the walk began may bear a newer number by now: an expiry gives it one.

@@ -238,7 +238,7 @@ impl Scope {
 
     async fn write_to(&self, place: usize, writes: Vec<Write>, writing: Vec<&mut Setting>) {
         let tier = self.core.store(place);
-        let mark = tier.mark();
+        let (mark, before) = (tier.mark(), tier.history());
         let outcome = tier.write(&self.core, writes).await;
         let outcomes: Vec<Result<Written>> = match outcome {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
@@ -252,6 +252,7 @@ impl Scope {
                     setting.version = setting.version.max(version);
                     setting.kept += 1;
                     tier.settled(key, mark);
+                    self.core.remember(tier, before, Debt::Key(key.clone()));
                 }
                 Ok(Written::Unchanged) if setting.is_compared() && Some(place) == self.authority_place() => {
                     setting.outcome = SetOutcome::Superseded;

@@ -104,6 +104,31 @@ async fn node_with_private_tier(
     (stack, cache, leg)
 }
 
+/// Else each would tell the others, who pay it to theirs and tell of that, for ever.
+#[tokio::test(start_paused = true)]
+async fn a_clear_that_is_paid_to_a_tier_of_a_nodes_own_is_told_to_nobody() {
+    let fleet = Fleet::new(Way::Published);
+    let mut caches = Vec::new();
+    for _ in 0..2 {
+        let own = MemoryStore::new(fleet.clock.clone()).with_capabilities(private(true));
+        let builder = Stack::builder()
+            .memory(Memory::max_entries(100))
+            .clock(fleet.clock.clone())
+            .rng(SeededRng::unpredictable())
+            .bus_with(fleet.bus.clone(), BusSettings::new())
+            .store_with(own, TierSettings::new().with_name("private"));
+        let stack = builder.build().await.unwrap();
+        let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+        caches.push(cache);
+    }
+    sleep(secs(1)).await;
+    caches[0].clear().await.unwrap();
+    sleep(secs(5)).await;
+    caches[1].set(&1, 7).await.unwrap();
+    sleep(secs(30)).await;
+    assert_eq!(get(&caches[1], 1).await, Some(7));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_private_tier_is_as_good_as_the_news_that_its_node_hears() {
     for way in [Way::Announced, Way::Published] {

@@ -1,5 +1,7 @@
 //! Reads and loads that something overtakes while they are on their way.
 
+use std::collections::HashMap;
+
 use larder::{Cache, Loaded, Policy, ReadOptions, StaleReason, TierPolicy, hours, millis, secs};
 use larder_testkit::{Fault, Op, When};
 
@@ -98,6 +100,100 @@ async fn two_reads_that_find_the_same_at_once_leave_it_in_memory_and_send_away_n
     assert_eq!(get(&two.cache, 1).await, Some(7), "memory has it");
     let fenced = two.stack.stats().namespaces.iter().map(|space| space.fenced).sum::<u64>();
     assert_eq!(fenced, 0);
+}
+
+/// Two keys of one stripe.
+fn neighbours() -> (u64, u64) {
+    let mut seen = HashMap::new();
+    (1_u64..).find_map(|n| Some((seen.insert(support::key(n).stripe(), n)?, n))).unwrap()
+}
+
+/// Memory, which would tell, was not allowed to keep it.
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_and_not_kept_is_not_followed_by_what_is_older() {
+    let fleet = support::Fleet::new();
+    let (one, two) = (fleet.node(Policy::ttl(hours(1))).await, fleet.node(Policy::ttl(hours(1))).await);
+    let (key, neighbour) = neighbours();
+    one.cache.set(&key, 7).await.unwrap();
+    let faults = two.faults.clone();
+    faults.inject(Op::Read, When::Nth(1), Fault::Delay(millis(50)));
+    let (first, late, after, ()) = tokio::join!(
+        get(&two.cache, key),
+        async {
+            sleep(millis(20)).await;
+            faults.inject(Op::Read, When::Nth(1), Fault::DelayAfter(millis(100)));
+            get(&two.cache, key).await
+        },
+        async {
+            sleep(millis(60)).await;
+            get(&two.cache, key).await
+        },
+        async {
+            sleep(millis(10)).await;
+            let forced = ReadOptions::new().force_fresh(true);
+            drop(two.cache.get_or_load_with(&neighbour, &forced, Origin::default().gives(1)).await.unwrap());
+            sleep(millis(20)).await;
+            one.cache.set(&key, 8).await.unwrap();
+        },
+    );
+    assert_eq!((first, late, after), (Some(8), Some(8), Some(8)));
+}
+
+/// Whatever else refuses what was loaded: what it was to replace is not served after it.
+#[tokio::test(start_paused = true)]
+async fn what_a_forced_load_was_to_replace_goes_though_others_of_its_stripe_or_its_namespace_change() {
+    let pair = neighbours();
+    let forced = ReadOptions::new().force_fresh(true);
+    for case in ["batch", "two", "prefix"] {
+        let one = support::Fleet::new().node(Policy::ttl(hours(1))).await;
+        let (a, b) = pair;
+        let origin = Origin::default();
+        for key in [a, b] {
+            assert_eq!(load(&one.cache, key, origin.gives(7)).await, 7);
+        }
+        let slow = |key: u64, after| {
+            let (cache, forced) = (one.cache.clone(), forced.clone());
+            let loading = origin.slow(8, millis(after));
+            async move { cache.get_or_load_with(&key, &forced, loading).await.unwrap().answer }
+        };
+        match case {
+            "batch" => {
+                let all = |keys: Vec<u64>| async move {
+                    Ok::<_, larder::Error>(
+                        keys.into_iter().map(|key| (key, 8_u64)).collect::<HashMap<_, _>>(),
+                    )
+                };
+                drop(one.cache.get_many_or_load_with(&[a, b], &forced, all).await.unwrap());
+            }
+            "two" => drop(tokio::join!(slow(a, 100), slow(b, 150))),
+            _ => {
+                let elsewhere = async {
+                    sleep(millis(10)).await;
+                    one.cache.remove_prefix("no such key").await.unwrap()
+                };
+                drop(tokio::join!(slow(a, 100), slow(b, 100), elsewhere));
+            }
+        }
+        assert_eq!([get(&one.cache, a).await, get(&one.cache, b).await], [Some(8); 2], "{case}");
+    }
+}
+
+/// A barrier draws no version for the keys it is about: what is loaded after it bears the same.
+#[tokio::test(start_paused = true)]
+async fn a_load_whose_fill_is_answered_late_does_not_replace_what_was_loaded_after_a_barrier_since() {
+    let fleet = support::Fleet::new();
+    let (one, two) = (fleet.node(Policy::ttl(hours(1))).await, fleet.node(Policy::ttl(hours(1))).await);
+    let origin = Origin::default();
+    let tagged = |value: u64| origin.answers(Loaded::value(value).tags(["a"]));
+    one.faults.inject(Op::Fill, When::Nth(1), Fault::DelayAfter(millis(100)));
+    let (loaded, ()) = tokio::join!(load(&one.cache, 1, tagged(7)), async {
+        sleep(millis(20)).await;
+        two.cache.invalidate_tag("a").await.unwrap();
+        assert_eq!(load(&two.cache, 1, tagged(8)).await, 8);
+        assert_eq!(get(&one.cache, 1).await, Some(8));
+    });
+    assert_eq!(loaded, 7, "it began before");
+    assert_eq!(get(&one.cache, 1).await, Some(8));
 }
 
 /// A clear is no reason to doubt what its node hears.

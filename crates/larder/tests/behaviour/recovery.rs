@@ -75,26 +75,35 @@ async fn what_was_owed_and_paid_is_done_again_too_when_a_failover_forgets_it() {
 /// It is remembered when the answer comes, and by then everything that was remembered has been done again.
 #[tokio::test(start_paused = true)]
 async fn what_a_store_did_and_lost_before_it_answered_is_done_again() {
-    for verb in ["remove", "tag"] {
+    for verb in ["remove", "tag", "set", "expire"] {
         let fleet = Fleet::new();
         let (one, two) = (fleet.node(policy()).await, fleet.node(policy()).await);
         one.cache.set_with(&1, 1, &WriteOptions::new().tags(["a"])).await.unwrap();
         sleep(secs(20)).await;
         let replica = fleet.shared.snapshot();
-        for op in [Op::Remove, Op::Raise] {
+        for op in [Op::Remove, Op::Raise, Op::Write] {
             one.faults.inject(op, When::Nth(1), Fault::DelayAfter(millis(100)));
         }
         let invalidate = async {
             match verb {
-                "remove" => one.cache.remove(&1).await.unwrap(),
-                _ => one.cache.invalidate_tags(&["a"], TagMatch::Any).await.unwrap(),
+                "remove" => drop(one.cache.remove(&1).await.unwrap()),
+                "tag" => drop(one.cache.invalidate_tags(&["a"], TagMatch::Any).await.unwrap()),
+                "set" => one.cache.set(&1, 2).await.unwrap(),
+                _ => drop(one.cache.expire(&1).await.unwrap()),
             }
         };
         tokio::join!(invalidate, async {
             sleep(millis(50)).await;
             fleet.shared.fail_over_to(&replica);
         });
-        assert_eq!([get(&one.cache, 1).await, get(&two.cache, 1).await], [None; 2], "{verb}");
+        assert_ne!(get(&one.cache, 1).await, Some(1), "{verb}");
+        sleep(secs(2)).await;
+        assert_ne!(get(&one.cache, 1).await, Some(1), "{verb}");
+        assert_eq!(
+            get(&two.cache, 1).await,
+            None,
+            "{verb}: what a set wrote is gone, and what was there before"
+        );
     }
 }
 

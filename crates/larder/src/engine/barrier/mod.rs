@@ -182,10 +182,10 @@ impl Core {
         targets: Vec<Target>,
         verb: Verb,
     ) -> (Result<Barrier>, Reach) {
-        let demand = Demand { targets, verb, since: self.clock.wall() };
+        let since = (verb == Verb::Expire).then(|| self.clock.wall());
+        let demand = Demand { targets, verb, since };
         match self.raise_in_store(&demand).await {
             Ok((at, barriers)) => {
-                self.remember_raised(&demand);
                 self.apply_barriers(at, &barriers);
                 let reach = match self.barriers.drawn_by {
                     Some(_) if self.announces() => Reach::Done,
@@ -213,7 +213,6 @@ impl Core {
     /// Raises what could not be raised before, in the store and at peers.
     pub(crate) async fn raise_owed(&self, demand: &Demand) -> Result<()> {
         let (at, barriers) = self.raise_in_store(demand).await?;
-        self.remember_raised(demand);
         self.apply_barriers(at, &barriers);
         if !self.announces() {
             self.publish(News::Raised { at, barriers }).await;
@@ -241,7 +240,8 @@ impl Core {
             } else {
                 LONGEST
             };
-            let plan = self.barriers.table().plan(&demand.targets, demand.verb, demand.since, keep);
+            let since = demand.since.unwrap_or_else(|| self.clock.wall());
+            let plan = self.barriers.table().plan(&demand.targets, demand.verb, since, keep);
             let Raising { barriers, expected } = match plan {
                 Plan::Ask(names) => {
                     self.ask_for(tier, names).await?;
@@ -251,8 +251,12 @@ impl Core {
             };
             let news = self.announcement(|| News::Raised { at: Barrier::ZERO, barriers: barriers.clone() });
             let raise = Raise { barriers: barriers.clone(), expected, keep, news };
-            match tier.invalidate(tier.timeout, self, "raise", || tier.store.raise(raise.clone())).await? {
-                Raised::At(at) => return Ok((at, barriers)),
+            let before = tier.history();
+            match tier.call(self, "raise", tier.store.raise(raise)).await? {
+                Raised::At(at) => {
+                    self.remember(tier, before, Debt::Raise(demand.clone()));
+                    return Ok((at, barriers));
+                }
                 // Another node raised the same: look again.
                 Raised::Unchanged => {
                     let names = barriers.into_iter().take(1).map(|(name, _)| name).collect();
@@ -266,9 +270,10 @@ impl Core {
 
     /// What to raise where this node draws the numbers: what it does not know does not stand.
     fn planned_alone(&self, demand: &Demand) -> Vec<(Bytes, Bytes)> {
+        let since = demand.since.unwrap_or_else(|| self.clock.wall());
         let mut table = self.barriers.table();
         loop {
-            match table.plan(&demand.targets, demand.verb, demand.since, LONGEST) {
+            match table.plan(&demand.targets, demand.verb, since, LONGEST) {
                 Plan::Raise(raising) => return raising.barriers,
                 Plan::Ask(names) => learn_that_nothing_stands(&mut table, &names),
             }

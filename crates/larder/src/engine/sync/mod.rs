@@ -346,9 +346,6 @@ impl Scope {
         news: impl Fn(Vec<(Key, Version)>) -> News,
     ) -> Reach {
         let mut reach = Reach::None;
-        if !done.is_empty() && self.authority_place().is_some() {
-            self.core.remember_done(done.iter().map(|(key, _)| key));
-        }
         if !done.is_empty() {
             reach = if self.is_announced() { Reach::Done } else { self.core.publish(news(done)).await };
         }

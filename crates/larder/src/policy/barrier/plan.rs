@@ -25,15 +25,15 @@ pub(crate) enum Plan {
 pub(crate) struct Demand {
     pub(crate) targets: Vec<Target>,
     pub(crate) verb: Verb,
-    /// When it was asked for. What is expired counts as expired since then, however late a store hears of it.
-    pub(crate) since: Timestamp,
+    /// When an expiry was asked for. What it is about counts as expired since then, however late a store hears of it; so does
+    /// what was written before the store heard of it, which nobody can tell from what is older.
+    pub(crate) since: Option<Timestamp>,
 }
 
 impl Demand {
     /// The removal of all that there is.
     pub(crate) fn everything() -> Self {
-        let since = Timestamp::from_millis(0);
-        Self { targets: vec![Target::Entries(Scope::Stack)], verb: Verb::Remove, since }
+        Self { targets: vec![Target::Entries(Scope::Stack)], verb: Verb::Remove, since: None }
     }
 }
 

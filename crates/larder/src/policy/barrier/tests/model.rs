@@ -179,6 +179,8 @@ proptest! {
                     if let Some((at, barriers)) = on_the_way[usize::from(node)].pop_front() {
                         tables[usize::from(node)].raised(at, &barriers);
                     }
+                    let place = usize::from(node);
+                    has_lagged[place] &= lags[place] || !on_the_way[place].is_empty();
                 }
                 Step::Crowd { node } => {
                     was_crowded = true;
