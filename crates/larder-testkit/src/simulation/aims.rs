@@ -29,8 +29,6 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 pub(crate) enum Aim {
     /// A peer's value comes when the removal of its key has been missed and made good for.
     LatePrimes,
-    /// A store's answer comes when the same node has loaded what is newer, of which nobody tells.
-    LateCopies,
     /// Barriers cross each other on their way, and what a store holds is judged meanwhile.
     CrossingBarriers,
     /// The next release tells what others do not understand, and nothing else makes them forget.
@@ -42,7 +40,7 @@ impl Aim {
     pub(crate) fn of(seed: u64) -> Option<Self> {
         match Dice::of(&[seed, DICE]).below(56) {
             0..4 => Some(Self::LatePrimes),
-            4..8 => Some(Self::LateCopies),
+            // 4..8 is left for plans in which copies come late: see `copy-replaces-newer` in docs/how-to-break-it.md.
             8..12 => Some(Self::CrossingBarriers),
             12..16 => Some(Self::NextRelease),
             _ => None,
@@ -71,7 +69,6 @@ impl Aim {
         plan.lull_each_ms = None;
         match self {
             Self::LatePrimes => late_primes(plan, &mut dice),
-            Self::LateCopies => late_copies(plan, &mut dice),
             Self::CrossingBarriers => crossing_barriers(plan, &mut dice),
             Self::NextRelease => next_release(plan, &mut dice),
         }
@@ -96,28 +93,6 @@ fn late_primes(plan: &mut Plan, dice: &mut Dice) {
             plan.rates.push((class, dice.log_millis(3_000, 20_000)));
         }
     }
-}
-
-/// A node that is cut off goes on to change rows, of which nobody hears. The others, with whom nothing is wrong, load them
-/// by force now and then, and read the store as often, since memory keeps nothing for long.
-fn late_copies(plan: &mut Plan, dice: &mut Dice) {
-    // Longer than an answer travels: who comes when it is over joins no read from before.
-    let memory = Duration::from_millis(dice.log_millis(100, 250));
-    plan.policy = plan.policy.clone().tier("memory", TierPolicy::ttl(memory));
-    plan.nodes = 3;
-    plan.keys = dice.between(4, 12) as u32;
-    plan.write_ms = dice.log_millis(30, 150);
-    (plan.readers, plan.burst, plan.think_ms) = (6, dice.between(2, 8), dice.between(2, 10));
-    plan.load_ms = dice.between(1, 5);
-    plan.pace = Pace::STEADY;
-    plan.fleet.ways = Ways { store_ms: dice.between(20, 40), bus_ms: dice.between(0, 40) };
-    // What is slow is not away.
-    plan.timeout_ms = plan.timeout_ms.max(250);
-    plan.tags = 0;
-    // Lookups tell whether a tier had it.
-    plan.verbs =
-        vec![(Verb::Look, 400), (Verb::Get, 200), (Verb::Drop, 200), (Verb::Force, 200), (Verb::Remove, 100)];
-    plan.rates.push((FaultClass::CutOff, dice.log_millis(15_000, 30_000)));
 }
 
 /// News take longer than the store's answers. So a node that raises a barrier is told its number before it hears of those
@@ -169,7 +144,7 @@ mod tests {
 
     #[test]
     fn each_aim_is_that_of_a_seed_in_fourteen_and_of_an_early_one() {
-        for aim in [Aim::LatePrimes, Aim::LateCopies, Aim::CrossingBarriers, Aim::NextRelease] {
+        for aim in [Aim::LatePrimes, Aim::CrossingBarriers, Aim::NextRelease] {
             let seeds = aimed(aim);
             assert!((25..=60).contains(&seeds.len()) && seeds[0] < 25, "{aim:?}: {seeds:?}");
         }
@@ -182,7 +157,6 @@ mod tests {
         assert!(plans(Aim::LatePrimes).all(|plan| {
             plan.policy.prime && plan.has(FaultClass::NewsLate) && does(&plan, Verb::RemoveEverywhere)
         }));
-        assert!(plans(Aim::LateCopies).all(|plan| plan.nodes > 1 && does(&plan, Verb::Force)));
         assert!(plans(Aim::CrossingBarriers).all(|plan| plan.tags > 1 && does(&plan, Verb::InvalidateTag)));
         assert!(plans(Aim::NextRelease).all(|plan| plan.nodes > 1 && plan.fleet.newer.is_some()));
     }

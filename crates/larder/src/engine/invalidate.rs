@@ -7,7 +7,7 @@ use larder_core::{
     Removed, Result, Revision, Stamp, Store, Stored, Version, Write, Written,
 };
 
-use super::{Core, Scope, space::Spot};
+use super::{Core, Scope, Tier, space::Spot};
 use crate::{
     envelope,
     message::News,
@@ -156,19 +156,21 @@ impl Scope {
         let telling =
             |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key), revision };
         let removed = tier.remove(&self.core, keys.iter().map(telling).collect()).await;
-        let outcomes: Vec<Result<Version>> = match removed {
+        let mut outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
             Err(_) if ablated!(FailOpenRemove) => keys.iter().map(|_| Ok(Version::ZERO)).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
         let mut owed = Vec::new();
-        for (key, outcome) in keys.into_iter().zip(&outcomes) {
-            match outcome {
-                Ok(_) => {
-                    tier.settled(&key, mark);
-                    self.core.remember(tier, before, Debt::Key(key));
+        for (key, outcome) in keys.into_iter().zip(&mut outcomes) {
+            if outcome.is_ok() {
+                tier.settled(&key, mark);
+                if self.core.remember(tier, before, Debt::Key(key)) {
+                    continue;
                 }
-                Err(_) => owed.push(Debt::Key(key)),
+                *outcome = Err(lost_history(tier));
+            } else {
+                owed.push(Debt::Key(key));
             }
         }
         self.core.owe(place, owed);
@@ -266,9 +268,10 @@ impl Scope {
             };
             match written.into_iter().next() {
                 Some(Written::Stored(version)) => {
-                    // If the store lost history meanwhile, it is owed.
-                    self.core.remember(tier, before, Debt::Key(spot.key.clone()));
-                    return Ok((version, Some(stored.version)));
+                    if self.core.remember(tier, before, Debt::Key(spot.key.clone())) {
+                        return Ok((version, Some(stored.version)));
+                    }
+                    break;
                 }
                 Some(Written::Unchanged) => {}
                 Some(Written::Rejected(_)) | None => break,
@@ -359,7 +362,8 @@ impl Core {
             let (tier, debt) = (self.store(place), Debt::Prefix(prefix.clone()));
             let before = tier.history();
             match self.clear_in(place, prefix).await {
-                Ok(_) => drop(self.remember(tier, before, debt)),
+                Ok(_) if self.remember(tier, before, debt.clone()) => {}
+                Ok(_) => drop(failure.get_or_insert(lost_history(tier))),
                 Err(error) => {
                     self.owe(place, vec![debt]);
                     failure.get_or_insert(error);
@@ -471,21 +475,23 @@ impl Core {
 
     async fn pay_claims(self: &Arc<Self>, place: usize, claims: &[Claim]) -> Vec<Claim> {
         let (tier, authority) = (self.store(place), Some(place) == self.authority_place());
-        let before = tier.history();
         let (mut paid, mut done) = (Vec::new(), Vec::new());
         let (mut keys, mut key_claims) = (Vec::new(), Vec::new());
         for claim in claims {
             match &claim.debt {
-                Debt::Prefix(prefix) if self.clear_in(place, prefix).await.is_ok() => {
+                Debt::Prefix(prefix) => {
+                    let before = tier.history();
+                    if self.clear_in(place, prefix).await.is_err() {
+                        continue;
+                    }
                     if self.remember(tier, before, claim.debt.clone()) {
                         paid.push(claim.clone());
                     }
                     if authority && tier.capabilities.shared {
-                        // Others may have read what was there until now.
+                        // Others may have read what it was about until now.
                         self.publish(News::cleared(prefix)).await;
                     }
                 }
-                Debt::Prefix(_) => {}
                 Debt::Raise(demand) => {
                     if self.raise_owed(demand).await.is_ok() {
                         paid.push(claim.clone());
@@ -501,6 +507,7 @@ impl Core {
             return paid;
         }
         let telling = |key: &Key| Removal { news: self.dropping(authority, key), ..key.clone().into() };
+        let before = tier.history();
         if let Ok(removed) = tier.remove(self, keys.iter().map(telling).collect()).await {
             for ((key, claim), outcome) in keys.iter().zip(key_claims).zip(removed) {
                 if let Removed::Done(version) = outcome {
@@ -530,6 +537,12 @@ const CLAIMS: usize = 500;
 /// How long a clear may take. One whose answer is lost keeps what is owed to its store from being paid for so long, and
 /// everything recovers within 20 s; one of a large store that takes longer goes on where it was when it is repeated.
 const CLEAR_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// What a caller is told whose invalidation or write may be gone with the history that a store lost.
+pub(super) fn lost_history(tier: &Tier) -> Error {
+    let text = "the store lost history while it was asked: what it did may be gone, and is owed; it is done again soon";
+    Error::new(ErrorKind::Unavailable, text).at_tier(&tier.name)
+}
 
 fn removal(removed: Removed) -> Result<Version> {
     match removed {

@@ -236,8 +236,8 @@ impl Scope {
         self.in_memory(key, |memory, name| memory.peek(name, look).flatten())
     }
 
-    /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there. Barriers draw
-    /// no versions: what bears the same and was judged by later ones may be newer, or was judged since. Then neither stays,
+    /// Keeps an entry in memory if no invalidation came between `noted` and now, and nothing newer is there. Barriers on
+    /// tags draw no versions: what bears the same and was judged by later ones may be newer, or was judged since. Then neither stays,
     /// and the next reader finds what the store has.
     pub(crate) fn keep_in_memory(&self, spot: &Spot, noted: ReadVersion, entry: Entry, weight: u64) -> Put {
         let (version, stamp) = (entry.version, entry.stamp);
@@ -258,7 +258,9 @@ impl Scope {
     pub(crate) fn replace_in_memory(&self, spot: &Spot, entry: Entry, weight: u64, seen: &Entry) -> Put {
         let version = entry.version;
         let is_seen = |there: Resident<'_>| {
-            self.is_alive(&there) && there.version() == seen.version && seen.slot.is_same(there.slot())
+            let is_it = there.version() == seen.version && seen.slot.is_same(there.slot());
+            // Nor was it expired in place.
+            self.is_alive(&there) && is_it && there.deadlines().fresh >= seen.deadlines.fresh
         };
         let is_outdated =
             || self.is_in_order() && self.core.coherence.is_outdated(spot.key.stripe(), version);

@@ -286,27 +286,27 @@ impl Scope {
         match (plan.purpose, weight) {
             (Purpose::Refresh, _) => self.put_refreshed(item, &entry, weight),
             (Purpose::Forced, _) if plan.write.has(MEMORY) => self.put_forced(item, &entry, weight),
-            (_, Some(weight)) => drop(self.put_loaded(item, &entry, weight)),
+            (_, Some(weight)) => self.put_loaded(item, &entry, weight),
             _ => {}
         }
         entry
     }
 
-    fn put_loaded(&self, item: &Item, entry: &Entry, weight: u64) -> Put {
+    fn put_loaded(&self, item: &Item, entry: &Entry, weight: u64) {
         let put = self.keep_in_memory(&item.spot, item.noted, entry.clone(), weight);
         if put == Put::Refused && self.core.memory.is_some() {
             self.note_fenced(MEMORY, &item.spot.key);
         }
-        put
     }
 
     /// What was there when the load began goes, also if this may not be kept: its caller is given this. It bears the same
     /// version, so a read that is under way may bring it back once memory lets go of this: none that began before fills.
     fn put_forced(&self, item: &Item, entry: &Entry, weight: Option<u64>) {
         let Some(weight) = weight else { return self.fence(&item.spot) };
-        let put = self.put_loaded(item, entry, weight);
-        if let (Put::Refused, Some(seen)) = (put, &item.replaces) {
-            self.replace_in_memory(&item.spot, entry.clone(), weight, seen);
+        let seen = item.replaces.as_ref();
+        let replaced = seen.map(|seen| self.replace_in_memory(&item.spot, entry.clone(), weight, seen));
+        if replaced.is_none_or(|put| put == Put::Refused) {
+            self.put_loaded(item, entry, weight);
         }
         self.core.coherence.bump(item.spot.key.stripe());
     }

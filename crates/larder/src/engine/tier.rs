@@ -176,14 +176,14 @@ impl Tier {
     /// Clears memory when the store lost history: what was copied from it may be newer than what it holds now, or
     /// have been removed by what it forgot.
     fn watch_lineage(&self, core: &Core) {
-        let lineage = self.store.lineage();
-        if self.lineage.load(Ordering::Acquire) == lineage {
+        if self.lineage.load(Ordering::Acquire) == self.store.lineage() {
             return;
         }
         // Before anybody finds that it was noticed.
         core.sync.iter().for_each(|sync| sync.lose_history(core.now()));
         let owed = {
             let _one_at_a_time = self.noticing.lock().expect("no panics under this lock: debts are moved");
+            let lineage = self.store.lineage();
             if self.lineage.load(Ordering::Acquire) == lineage {
                 return;
             }

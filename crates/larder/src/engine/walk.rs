@@ -301,8 +301,8 @@ impl Scope {
                 let kept = self.kept_instead(plan, item, held);
                 if kept.is_none() {
                     self.drop_older(&item.spot.key, &held.entry);
-                    // Memory does not tell those whose answers come later that this was given.
-                    if Some(place) == self.authority_place() {
+                    // Memory, if there is one, does not tell those whose answers come later that this was given.
+                    if self.core.memory.is_some() && Some(place) == self.authority_place() {
                         self.raise_floor(&item.spot.key, held.entry.version);
                     }
                 }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use larder::{
-    Answer, ErrorKind, Eviction, Life, Loaded, Memory, Policy, ReadOptions, Stack, StaleReason, TierChoice,
-    millis, minutes, secs,
+    Answer, Cache, ErrorKind, Eviction, Life, Loaded, Memory, Policy, ReadOptions, Stack, StaleReason,
+    TierChoice, hours, millis, minutes, secs,
 };
-use larder_testkit::{Op, PausedClock};
+use larder_testkit::{MemoryStore, Op, PausedClock, SeededRng};
 
-use crate::support::{Fleet, Origin, get, load, memory_only, no_loader, numbers, quiet, sleep};
+use crate::support::{self, Fleet, Origin, get, load, memory_only, no_loader, numbers, quiet, sleep};
 
 fn only(tier: &str) -> TierChoice {
     TierChoice::Only(vec![tier.into()])
@@ -294,4 +294,28 @@ async fn ttl_and_inspect_tell_what_each_tier_holds_and_for_how_long() {
     assert!(node.cache.inspect(&2).await.unwrap().copies.is_empty());
     sleep(minutes(10)).await;
     assert_eq!((node.cache.ttl(&1).await.unwrap(), node.cache.has(&1).await.unwrap()), (None, false));
+}
+
+/// What memory does not keep raises a floor, and there is no memory here.
+#[tokio::test(start_paused = true)]
+async fn without_memory_the_keys_of_a_stripe_do_not_make_each_other_old() {
+    let mut seen = HashMap::new();
+    let (one, other) = (1_u64..).find_map(|n| Some((seen.insert(support::key(n).stripe(), n)?, n))).unwrap();
+    let clock = PausedClock::new();
+    let stack = Stack::builder()
+        .store(MemoryStore::new(clock.clone()))
+        .clock(clock)
+        .rng(SeededRng::unpredictable())
+        .build()
+        .await
+        .unwrap();
+    let cache: Cache<u64, u64> = stack.cache("n").policy(Policy::ttl(hours(1))).build().unwrap();
+    let origin = Origin::default();
+    for elsewhere in 0..5 {
+        for key in [one, other] {
+            assert_eq!(load(&cache, key, origin.gives(7)).await, 7);
+            cache.set(&(1_000_000 + elsewhere), 1).await.unwrap();
+        }
+    }
+    assert_eq!(origin.calls(), 2);
 }

@@ -24,7 +24,11 @@ use std::sync::{
 use bytes::Bytes;
 use larder_core::{Barrier, Error, ErrorKind, Raise, Raised, Result, Store, Tip};
 
-use super::{Core, Scope, Tier, invalidate::Reach, sync::Sync};
+use super::{
+    Core, Scope, Tier,
+    invalidate::{Reach, lost_history},
+    sync::Sync,
+};
 use crate::{
     memory::Resident,
     message::News,
@@ -254,8 +258,8 @@ impl Core {
             let before = tier.history();
             match tier.call(self, "raise", tier.store.raise(raise)).await? {
                 Raised::At(at) => {
-                    self.remember(tier, before, Debt::Raise(demand.clone()));
-                    return Ok((at, barriers));
+                    let stands = self.remember(tier, before, Debt::Raise(demand.clone()));
+                    return if stands { Ok((at, barriers)) } else { Err(lost_history(tier)) };
                 }
                 // Another node raised the same: look again.
                 Raised::Unchanged => {
