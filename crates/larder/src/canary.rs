@@ -89,8 +89,6 @@ canaries! {
     ClearSparesLoads = "clear-spares-loads",
     /// What is loaded is kept in memory though the store refused it and though the key was invalidated.
     RefusedFill = "refused-fill",
-    /// A copy replaces what is newer in memory.
-    CopyReplacesNewer = "copy-replaces-newer",
     /// A removal takes the faster store first, and no floor is asked about what that holds.
     RemoveTopDown = "remove-top-down",
     /// Stale windows never end.

@@ -40,7 +40,7 @@ impl Aim {
     pub(crate) fn of(seed: u64) -> Option<Self> {
         match Dice::of(&[seed, DICE]).below(56) {
             0..4 => Some(Self::LatePrimes),
-            // 4..8 is left for plans in which copies come late: see `copy-replaces-newer` in docs/how-to-break-it.md.
+            // 4..8 is left for another: what is drawn for other seeds stays as it is.
             8..12 => Some(Self::CrossingBarriers),
             12..16 => Some(Self::NextRelease),
             _ => None,

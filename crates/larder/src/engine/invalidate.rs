@@ -144,37 +144,51 @@ impl Scope {
         self.remove_or_owe_at(place, keys, None).await
     }
 
+    /// The same; once more if the store loses history meanwhile.
     async fn remove_or_owe_at(
         &self,
         place: usize,
         keys: Vec<Key>,
         revision: Option<Revision>,
     ) -> Vec<Result<Version>> {
+        for _ in 0..2 {
+            if let Some(outcomes) = self.remove_once(place, &keys, revision).await {
+                return outcomes;
+            }
+        }
+        keys.iter().map(|_| Err(lost_history(self.core.store(place)))).collect()
+    }
+
+    /// `None` if what was executed may be gone with the history that the store had: then it is owed.
+    async fn remove_once(
+        &self,
+        place: usize,
+        keys: &[Key],
+        revision: Option<Revision>,
+    ) -> Option<Vec<Result<Version>>> {
         let tier = self.core.store(place);
         let (mark, before) = (tier.mark(), tier.history());
         let authority = Some(place) == self.authority_place();
         let telling =
             |key: &Key| Removal { key: key.clone(), news: self.core.dropping(authority, key), revision };
         let removed = tier.remove(&self.core, keys.iter().map(telling).collect()).await;
-        let mut outcomes: Vec<Result<Version>> = match removed {
+        let outcomes: Vec<Result<Version>> = match removed {
             Ok(removed) => removed.into_iter().map(removal).collect(),
             Err(_) if ablated!(FailOpenRemove) => keys.iter().map(|_| Ok(Version::ZERO)).collect(),
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
-        let mut owed = Vec::new();
-        for (key, outcome) in keys.into_iter().zip(&mut outcomes) {
+        let (mut owed, mut stands) = (Vec::new(), true);
+        for (key, outcome) in keys.iter().zip(&outcomes) {
+            let debt = Debt::Key(key.clone());
             if outcome.is_ok() {
-                tier.settled(&key, mark);
-                if self.core.remember(tier, before, Debt::Key(key)) {
-                    continue;
-                }
-                *outcome = Err(lost_history(tier));
+                tier.settled(key, mark);
+                stands &= self.core.remember(tier, before, debt);
             } else {
-                owed.push(Debt::Key(key));
+                owed.push(debt);
             }
         }
         self.core.owe(place, owed);
-        outcomes
+        stands.then_some(outcomes)
     }
 
     /// Makes entries stale now; their stale windows stand.
@@ -359,15 +373,9 @@ impl Core {
         let mut failure = None;
         // Lowest first, as removals go.
         for place in self.store_places().rev().filter(|_| stored) {
-            let (tier, debt) = (self.store(place), Debt::Prefix(prefix.clone()));
-            let before = tier.history();
-            match self.clear_in(place, prefix).await {
-                Ok(_) if self.remember(tier, before, debt.clone()) => {}
-                Ok(_) => drop(failure.get_or_insert(lost_history(tier))),
-                Err(error) => {
-                    self.owe(place, vec![debt]);
-                    failure.get_or_insert(error);
-                }
+            if let Err(error) = self.clear_for_good(place, prefix).await {
+                self.owe(place, vec![Debt::Prefix(prefix.clone())]);
+                failure.get_or_insert(error);
             }
         }
         if !ablated!(ClearPostBump) {
@@ -400,6 +408,19 @@ impl Core {
         let mut covered =
             spaces.iter().filter(|space| space.prefix.as_bytes().starts_with(prefix.as_bytes())).peekable();
         covered.peek().is_none() || covered.any(|space| !space.memory_only)
+    }
+
+    /// Clears a prefix in one store, once more if that loses history meanwhile.
+    async fn clear_for_good(&self, place: usize, prefix: &KeyPrefix) -> Result<()> {
+        let tier = self.store(place);
+        for _ in 0..2 {
+            let before = tier.history();
+            self.clear_in(place, prefix).await?;
+            if self.remember(tier, before, Debt::Prefix(prefix.clone())) {
+                return Ok(());
+            }
+        }
+        Err(lost_history(tier))
     }
 
     async fn clear_in(&self, place: usize, prefix: &KeyPrefix) -> Result<u64> {
@@ -480,13 +501,10 @@ impl Core {
         for claim in claims {
             match &claim.debt {
                 Debt::Prefix(prefix) => {
-                    let before = tier.history();
-                    if self.clear_in(place, prefix).await.is_err() {
+                    if self.clear_for_good(place, prefix).await.is_err() {
                         continue;
                     }
-                    if self.remember(tier, before, claim.debt.clone()) {
-                        paid.push(claim.clone());
-                    }
+                    paid.push(claim.clone());
                     if authority && tier.capabilities.shared {
                         // Others may have read what it was about until now.
                         self.publish(News::cleared(prefix)).await;

@@ -277,9 +277,7 @@ impl Scope {
         seen: Option<&Entry>,
     ) -> Put {
         let copy = Copied::of(&entry);
-        self.put_if(spot, noted, entry, weight, |there| {
-            ablated!(CopyReplacesNewer) || self.yields_to(there, copy, seen)
-        })
+        self.put_if(spot, noted, entry, weight, |there| self.yields_to(there, copy, seen))
     }
 
     /// Whether what memory holds is no better than a copy of what a store holds. Loads draw no versions, so what bears the

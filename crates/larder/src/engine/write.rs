@@ -9,7 +9,6 @@ use larder_core::{
 
 use super::{
     MEMORY, Scope, TierSet,
-    invalidate::lost_history,
     seal::{Encoded, Lives, Making},
     space::Spot,
     store::refused,
@@ -250,13 +249,11 @@ impl Scope {
             let key = &setting.spot.key;
             match outcome {
                 Ok(Written::Stored(version)) => {
+                    setting.version = setting.version.max(version);
+                    setting.kept += 1;
                     tier.settled(key, mark);
-                    if self.core.remember(tier, before, Debt::Key(key.clone())) {
-                        setting.version = setting.version.max(version);
-                        setting.kept += 1;
-                    } else {
-                        self.set_failed(place, setting, lost_history(tier));
-                    }
+                    // If the store lost history meanwhile, its copy goes, whichever that is.
+                    self.core.remember(tier, before, Debt::Key(key.clone()));
                 }
                 Ok(Written::Unchanged) if setting.is_compared() && Some(place) == self.authority_place() => {
                     setting.outcome = SetOutcome::Superseded;

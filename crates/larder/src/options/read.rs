@@ -63,6 +63,9 @@ pub struct ReadOptions {
     /// How long the caller waits before it takes a stale value. Default: the policy's `soft_timeout`.
     pub soft_timeout: Option<Duration>,
     /// Asks the origin although there is a fresh entry. Overlapping calls share one such load. Default: false.
+    ///
+    /// It invalidates nothing: other nodes serve what they have, and if the origin changed without an invalidation, a copy
+    /// from before may be read again. To replace a value everywhere, [`refresh`](crate::Cache::refresh) it.
     pub force_fresh: bool,
     /// `Some(true)` takes any value that is not dead rather than wait; `Some(false)` takes only fresh ones.
     /// Default: `None`, as the policy's windows say.

@@ -24,11 +24,7 @@ use std::sync::{
 use bytes::Bytes;
 use larder_core::{Barrier, Error, ErrorKind, Raise, Raised, Result, Store, Tip};
 
-use super::{
-    Core, Scope, Tier,
-    invalidate::{Reach, lost_history},
-    sync::Sync,
-};
+use super::{Core, Scope, Tier, invalidate::Reach, sync::Sync};
 use crate::{
     memory::Resident,
     message::News,
@@ -258,8 +254,9 @@ impl Core {
             let before = tier.history();
             match tier.call(self, "raise", tier.store.raise(raise)).await? {
                 Raised::At(at) => {
-                    let stands = self.remember(tier, before, Debt::Raise(demand.clone()));
-                    return if stands { Ok((at, barriers)) } else { Err(lost_history(tier)) };
+                    if self.remember(tier, before, Debt::Raise(demand.clone())) {
+                        return Ok((at, barriers));
+                    }
                 }
                 // Another node raised the same: look again.
                 Raised::Unchanged => {
@@ -268,7 +265,8 @@ impl Core {
                 }
             }
         }
-        let text = "other nodes raised the same barrier again and again; try again";
+        let text =
+            "other nodes raised the same barrier, or the store lost history, again and again; try again";
         Err(Error::new(ErrorKind::Unavailable, text).at_tier(&tier.name))
     }
 
