@@ -73,11 +73,25 @@ impl Tier {
         operation: &'static str,
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.call_within(self.timeout, core, operation, call).await
+        self.call_for(self.timeout, core, operation, call).await
     }
 
-    /// The same with a timeout of its own, for what takes longer by nature.
+    /// The same with a timeout of its own, for what takes longer by nature. It is not what tries whether the tier is well
+    /// again: if its answer is lost, everybody else would be kept from the tier for as long.
     pub(crate) async fn call_within<T>(
+        &self,
+        timeout: Duration,
+        core: &Core,
+        operation: &'static str,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if self.breaker().state() != TierState::Closed {
+            self.call(core, "ping", self.store.ping()).await?;
+        }
+        self.call_for(timeout, core, operation, call).await
+    }
+
+    async fn call_for<T>(
         &self,
         timeout: Duration,
         core: &Core,

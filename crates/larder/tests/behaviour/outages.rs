@@ -256,6 +256,30 @@ async fn a_clear_that_hangs_holds_up_no_reader() {
     }
 }
 
+/// Else nobody could ask the store for as long as its answer is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_clear_that_hangs_is_not_what_tries_whether_the_store_is_well_again() {
+    let clock = PausedClock::new();
+    let store = MemoryStore::new(clock.clone()).with_capabilities(plain_capabilities());
+    let (store, faults) = Faulty::new(store, 1);
+    let builder = Stack::builder().memory(Memory::max_entries(10)).clock(clock);
+    let stack = builder.store_with(store, TierSettings::new().with_name("store")).build().await.unwrap();
+    let cache = stack.cache::<u64, u64>("n").build().unwrap();
+    cache.set(&1, 7).await.unwrap();
+    faults.fail_all();
+    for n in 1_000..1_005 {
+        get(&cache, n).await;
+    }
+    cache.clear().await.unwrap_err();
+    assert_eq!(stack.stats().tiers[0].state, TierState::Open);
+    faults.heal();
+    faults.hang(Op::Clear);
+    sleep(millis(1_300)).await;
+    assert_eq!(stack.stats().tiers[0].state, TierState::Closed);
+    cache.set(&2, 7).await.unwrap();
+    assert!(faults.injected(Op::Clear) > 0, "it has been tried");
+}
+
 #[tokio::test(start_paused = true)]
 async fn beyond_its_bound_the_journal_owes_everything_and_forgets_nothing() {
     let fleet = Fleet::new();
