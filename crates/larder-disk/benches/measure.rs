@@ -78,13 +78,13 @@ async fn reopened(folder: &Path) -> (DiskStore, Duration) {
 async fn put_all(store: &DiskStore, together: u64) {
     let value = bytes::Bytes::from(incompressible());
     for first in (0..ENTRIES).step_by(together as usize) {
-        let (stamp, condition, keep) = (Stamp::Next, Condition::Always, Duration::from_secs(86_400));
+        let (stamp, keep) = (Stamp::Next, Duration::from_secs(86_400));
         let write = |n| Write {
             key: key(n),
             bytes: value.clone(),
             keep,
             stamp,
-            condition,
+            condition: Condition::Always,
             news: None,
             tags: Vec::new(),
         };

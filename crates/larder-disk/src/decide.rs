@@ -53,11 +53,15 @@ fn decide_write(shared: &Shared, max_value_bytes: u64, write: Write, batch: &mut
     let present = shared.index.read().get_live(write.key.as_bytes(), now).map(|slot| slot.version);
     let newer =
         matches!(write.stamp, Stamp::Exactly(version) if present.is_some_and(|present| present > version));
-    let (holds, filled) = match write.condition {
+    let (holds, filled) = match &write.condition {
         _ if newer => (false, false),
         Condition::Always => (true, false),
-        Condition::IfVersion(version) => (present == Some(version), false),
-        Condition::IfLeased(lease) => (shared.leases.lock().begin_fill(&write.key, lease, now), true),
+        Condition::IfUnchanged(read) if present != Some(read.version) => (false, false),
+        Condition::IfUnchanged(read) => match shared.get_blocking(&write.key) {
+            Ok(there) => (there.as_ref() == Some(read), false),
+            Err(error) => return Decision::Now(Answer::Failed(error)),
+        },
+        Condition::IfLeased(lease) => (shared.leases.lock().begin_fill(&write.key, *lease, now), true),
         // One process owns this store, and the engine remembers for it.
         Condition::IfNewer(_) => (false, false),
     };

@@ -121,6 +121,19 @@ impl Shared {
         Ok(Found::Miss)
     }
 
+    /// What a key holds; blocks if that takes the device.
+    ///
+    /// # Errors
+    /// `Unavailable` when the device fails.
+    pub(crate) fn get_blocking(&self, key: &Key) -> Result<Option<Stored>> {
+        let read = Read { key: key.clone(), lease: None };
+        let found = match self.read_at_once(&read)? {
+            AtOnce::Found(found) => found,
+            AtOnce::Later(place) => self.read_blocking(&read, place)?,
+        };
+        Ok(if let Found::Hit(stored) = found { Some(stored) } else { None })
+    }
+
     /// Looks a key up; a lease is granted under the same lock, so nothing comes between.
     fn look(&self, read: &Read) -> Looked {
         let now = self.clock.now();

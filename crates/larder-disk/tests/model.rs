@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use bytes::Bytes;
 use larder_core::{
     Barrier, Condition, Cursor, Found, Key, KeyPrefix, Namespace, Raise, Raised, Read, Removed, Stamp,
-    Standing, Store, Version, Write, Written,
+    Standing, Store, Stored, Version, Write, Written,
 };
 use larder_disk::{DiskSettings, DiskStore};
 use proptest::{
@@ -139,11 +139,13 @@ async fn write(
 
 async fn swap(store: &DiskStore, model: &mut Model, key: u8, nth: usize, len: u16, right: bool) {
     let key = key_of(key);
-    let held = model.get(key.as_bytes()).map(|(version, _)| *version);
+    let there = model.get(key.as_bytes()).cloned();
+    let held = there.as_ref().map(|(version, _)| *version);
     let version = if right { held.unwrap_or(Version::new(5)) } else { Version::new(1 << 40) };
+    let read = Stored { version, bytes: there.unwrap_or_default().1.into() };
     let bytes = value(nth, len);
     let (stamp, keep) = (Stamp::Exactly(version), Duration::from_secs(3_600));
-    let condition = Condition::IfVersion(version);
+    let condition = Condition::IfUnchanged(read);
     let write = Write {
         key: key.clone(),
         bytes: bytes.clone().into(),

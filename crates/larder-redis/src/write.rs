@@ -61,9 +61,9 @@ impl Inner {
         let partition = self.layout.partition(key);
         let (seen, fresh) = self.sequences.known(Sequence::Keys(partition));
         let mut keys = vec![self.layout.value(key), self.layout.lease(key), self.layout.sequence(partition)];
-        let revision = match write.condition {
-            Condition::IfNewer(revision) => Some(revision),
-            Condition::Always | Condition::IfVersion(_) | Condition::IfLeased(_) => None,
+        let revision = match &write.condition {
+            Condition::IfNewer(revision) => Some(*revision),
+            Condition::Always | Condition::IfUnchanged(_) | Condition::IfLeased(_) => None,
         };
         keys.extend(revision.map(|_| self.layout.revision(key)));
         keys.extend(self.tag_indexes(key, &write.tags));
@@ -74,10 +74,10 @@ impl Inner {
             Stamp::Next => command.arg("next"),
             Stamp::Exactly(version) => command.arg(version.get()),
         };
-        match write.condition {
+        match &write.condition {
             Condition::Always | Condition::IfNewer(_) => command.arg("").arg(""),
-            Condition::IfVersion(version) => command.arg(version.get()).arg(""),
-            Condition::IfLeased(lease) => command.arg("").arg(&lease_bytes(lease)[..]),
+            Condition::IfUnchanged(read) => command.arg(stamp::stamped(read.version, &read.bytes)).arg(""),
+            Condition::IfLeased(lease) => command.arg("").arg(&lease_bytes(*lease)[..]),
         };
         command.arg(seen).arg(fresh);
         match self.telling(partition, write.news.as_ref().filter(|_| write.stamp == Stamp::Next)) {

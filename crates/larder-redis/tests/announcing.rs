@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use larder_core::{
-    Barrier, Condition, Error, ErrorKind, Found, Raise, Raised, Removal, Removed, Stamp, Store, Version,
-    Write, Written,
+    Barrier, Condition, Error, ErrorKind, Found, Raise, Raised, Removal, Removed, Stamp, Store, Stored,
+    Version, Write, Written,
 };
 use larder_redis::{RedisSettings, RedisStore};
 use larder_testkit::RedisServer;
@@ -92,7 +92,7 @@ async fn writes_removals_and_barriers_are_told_with_their_numbers_and_only_with_
     set(&store, "u:1").await;
     let exactly = Stamp::Exactly(Version::MAX);
     store.write(vec![Write { stamp: exactly, ..telling("u:2", "no news") }]).await.expect("it answers");
-    let swap = Condition::IfVersion(Version::new(1));
+    let swap = Condition::IfUnchanged(Stored { version: Version::new(1), bytes: Bytes::new() });
     store.write(vec![Write { condition: swap, ..telling("u:1", "unchanged") }]).await.expect("it answers");
     let lost = Raise { expected: Some(Barrier::new(1)), ..raise };
     assert_eq!(store.raise(lost).await.expect("it answers"), Raised::Unchanged);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use larder_core::{
-    Condition, ErrorKind, Fill, Filled, Found, Grant, LeaseFor, Stamp, Store, Token, Version, Write, Written,
+    Condition, ErrorKind, Fill, Filled, Found, Grant, LeaseFor, Stamp, Store, Stored, Token, Version, Write,
+    Written,
 };
 use larder_redis::RedisSettings;
 use larder_testkit::{RedisOptions, RedisServer};
@@ -55,7 +56,8 @@ async fn a_condition_that_does_not_hold_protects_the_old_value_from_a_too_large_
     let redis = RedisServer::start().await;
     let store = connect(RedisSettings::new(redis.url()).with_max_value_bytes(100)).await;
     set(&store, "u:1").await;
-    let wrong = Write { condition: Condition::IfVersion(Version::new(99)), ..large("u:1", 101) };
+    let other = Stored { version: Version::new(99), bytes: Bytes::new() };
+    let wrong = Write { condition: Condition::IfUnchanged(other), ..large("u:1", 101) };
     assert!(matches!(&store.write(vec![wrong]).await.expect("it answers")[..], [Written::Unchanged]));
     let older = Write { stamp: Stamp::Exactly(Version::ZERO), ..large("u:1", 101) };
     assert!(matches!(&store.write(vec![older]).await.expect("it answers")[..], [Written::Unchanged]));

@@ -1,5 +1,5 @@
 -- KEYS value lease sequence revision? tag-index ...   ARGV ms(0: not acceptable, remove) version(or next)
--- expected(or '') lease(or '') seen fresh channel(or '') news bytes revision? revision-ms?
+-- read(or '') lease(or '') seen fresh channel(or '') news bytes revision? revision-ms?
 -- {0,n,id} unchanged   {1,n,id} stored as n   {2,n,id,why} removed      (id is '' where the sequence is not asked)
 local news = ARGV[2] == 'next'
 local n, id, changed, fault = tonumber(ARGV[2]), '', false, nil
@@ -17,7 +17,9 @@ local holding = ARGV[4] == '' or holds(redis.pcall('GET', KEYS[2]), ARGV[4])
 local revision = ARGV[10] and KEYS[4]
 if revision and superseded(revision, ARGV[10]) then holding = false end
 local foreign = ARGV[4] ~= '' and failed(head)
-if not holding or foreign or (ARGV[3] ~= '' and old ~= tonumber(ARGV[3])) or (not news and old and old > n) then
+-- Byte by byte: a load may have replaced what was read without drawing a number.
+if ARGV[3] ~= '' and redis.pcall('GET', KEYS[1]) ~= ARGV[3] then holding = false end
+if not holding or foreign or (not news and old and old > n) then
   if holding and foreign then redis.call('UNLINK', KEYS[2]) end
   if changed then keep_sequence(KEYS[3], n, id) end
   return {0, n, id}

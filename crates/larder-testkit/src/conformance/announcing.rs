@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use larder_core::{
     Barrier, Bus, Condition, Grant, Place, Raise, Raised, Removal, Removed, Rng, Sequence, Signal, Stamp,
-    Store, Version, Write, Written,
+    Store, Stored, Version, Write, Written,
 };
 
 use super::{
@@ -216,9 +216,10 @@ async fn nothing_undone<S: Store, B: Bus>(scene: &Scene<'_, S>, ear: &Ear<B>) ->
     let (key, news) = (scene.key("k"), news(scene, b"must not be heard"));
     let version = scene.put(&key, "value").await?;
     let told = Write { news: Some(news.clone()), ..scene.writing(&key, "other") };
-    let swap = Write { condition: Condition::IfVersion(Version::new(version.get() - 1)), ..told.clone() };
+    let other = Stored { version: Version::new(version.get() - 1), bytes: "value".into() };
+    let swap = Write { condition: Condition::IfUnchanged(other), ..told.clone() };
     let written = scene.write(swap).await?;
-    ensure!(matches!(written, Written::Unchanged), "a swap at another version was answered {written:?}");
+    ensure!(matches!(written, Written::Unchanged), "a swap of another entry was answered {written:?}");
     let refreshed =
         Write { condition: Condition::IfLeased(Grant { version }.to(scene.token())), ..told.clone() };
     let written = scene.write(refreshed).await?;

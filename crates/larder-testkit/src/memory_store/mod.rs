@@ -265,13 +265,14 @@ impl MemoryStore {
 
     fn write_one(&self, state: &mut State, write: Write, now: Moment) -> Result<Written> {
         let slot = state.slots.get(write.key.as_bytes());
-        let at_hand = slot.and_then(|slot| slot.live(now)).map(|entry| entry.stored.version);
-        let holds = match write.condition {
+        let there = slot.and_then(|slot| slot.live(now)).map(|entry| &entry.stored);
+        let at_hand = there.map(|stored| stored.version);
+        let holds = match &write.condition {
             Condition::Always => true,
-            Condition::IfVersion(wanted) => at_hand == Some(wanted),
-            Condition::IfLeased(lease) => slot.is_some_and(|slot| slot.admits(lease, now)),
+            Condition::IfUnchanged(read) => there == Some(read),
+            Condition::IfLeased(lease) => slot.is_some_and(|slot| slot.admits(*lease, now)),
             Condition::IfNewer(revision) => {
-                self.capabilities.revisions && state.revisions.is_newer(&write.key, revision, now)
+                self.capabilities.revisions && state.revisions.is_newer(&write.key, *revision, now)
             }
         };
         if !holds || matches!(write.stamp, Stamp::Exactly(version) if at_hand > Some(version)) {

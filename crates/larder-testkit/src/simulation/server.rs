@@ -196,11 +196,12 @@ impl Server {
 
     fn write_one(&mut self, write: Write, caller: Caller, told: &mut Option<Told>) -> Written {
         let slot = self.slots.get(write.key.as_bytes());
-        let at_hand = slot.and_then(|slot| slot.live(caller.now_ms)).map(|stored| stored.version);
-        let holds = match write.condition {
+        let there = slot.and_then(|slot| slot.live(caller.now_ms));
+        let at_hand = there.map(|stored| stored.version);
+        let holds = match &write.condition {
             Condition::Always => true,
-            Condition::IfVersion(wanted) => at_hand == Some(wanted),
-            Condition::IfLeased(lease) => slot.is_some_and(|slot| slot.admits(lease, caller.now_ms)),
+            Condition::IfUnchanged(read) => there == Some(read),
+            Condition::IfLeased(lease) => slot.is_some_and(|slot| slot.admits(*lease, caller.now_ms)),
             // It says that it keeps none.
             Condition::IfNewer(_) => false,
         };

@@ -189,11 +189,15 @@ impl Mutant {
         if self.is(ConditionIgnored) {
             write.condition = Condition::Always;
         }
-        if let (true, Condition::IfVersion(wanted)) = (self.is(SwapIsNotAtomic), write.condition) {
-            if at_hand != Some(wanted) {
+        if let Condition::IfUnchanged(read) = &write.condition
+            && (self.is(SwapIsNotAtomic) || self.is(SwapComparesVersions))
+        {
+            if at_hand != Some(read.version) {
                 return Ok(Written::Unchanged);
             }
-            yield_now().await;
+            if self.is(SwapIsNotAtomic) {
+                yield_now().await;
+            }
             write.condition = Condition::Always;
         }
         if let Condition::IfLeased(lease) = &mut write.condition {

@@ -313,7 +313,7 @@ impl Scope {
             &self.format(),
         )?;
         let keep = self.core.now().until(deadlines.fallback).max(std::time::Duration::from_millis(1));
-        let condition = Condition::IfVersion(stored.version);
+        let condition = Condition::IfUnchanged(stored.clone());
         let news = || News::Expired(vec![(spot.key.clone(), Version::ZERO)]);
         let news = (stamp == Stamp::Next).then(|| self.core.announcement(news)).flatten();
         let tags = self.listed_tags(place, held.entry.extra.as_deref());

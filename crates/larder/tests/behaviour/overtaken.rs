@@ -38,6 +38,29 @@ async fn expired_while_a_read_is_on_its_way_what_memory_holds_is_not_taken_for_o
     }
 }
 
+/// An expiry reads what the store holds and writes it anew, and what is loaded in between bears the same version.
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_a_load_overtakes_does_not_bring_back_what_it_replaced() {
+    let fleet = support::Fleet::new();
+    let policy = Policy::ttl(hours(1)).stale_if_error(hours(1));
+    let (one, two) = (fleet.node(policy.clone()).await, fleet.node(policy.clone()).await);
+    let origin = Origin::default();
+    assert_eq!(load(&one.cache, 1, origin.gives(7)).await, 7);
+    two.faults.inject(Op::Write, When::Nth(1), Fault::Delay(millis(100)));
+    let forced = ReadOptions::new().force_fresh(true);
+    let (expired, ()) = tokio::join!(two.cache.expire(&1), async {
+        sleep(millis(50)).await;
+        let anew = one.cache.get_or_load_with(&1, &forced, origin.gives(8)).await;
+        assert_eq!(anew.unwrap().answer.as_value(), Some(&8));
+    });
+    expired.unwrap();
+    for node in [&two, &fleet.node(policy).await] {
+        let there = node.cache.get_with(&1, &ReadOptions::new()).await.unwrap();
+        assert_eq!(there.answer.as_value(), Some(&8));
+        assert!(there.stale.is_some(), "what the store held when it was expired is over");
+    }
+}
+
 /// Loads draw no versions, so nobody can tell that what a read brings is older than what was loaded meanwhile.
 #[tokio::test(start_paused = true)]
 async fn of_two_reads_that_a_forced_load_overtakes_neither_brings_back_what_it_replaced() {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use larder_core::{Condition, Filled, Found, LeaseFor, Revision, Stamp, Store, Version, Write, Written};
+use larder_core::{
+    Condition, Filled, Found, LeaseFor, Revision, Stamp, Store, Stored, Version, Write, Written,
+};
 use tokio::task::JoinSet;
 
 use super::{ANY, LEASES, REVISIONS, Run, Scene, Verdict};
@@ -15,7 +17,7 @@ const CALLERS: usize = 32;
 
 pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
     run.check("of many who ask for a lease at once, one gets it", LEASES, one_lease).await;
-    run.check("of many swaps at one version, one is stored", ANY, one_swap).await;
+    run.check("of many swaps of one entry, one is stored", ANY, one_swap).await;
     run.check("of many fills under one lease, one is stored", LEASES, one_fill).await;
     run.check("of many writes under one lease, one is stored", LEASES, one_leased_write).await;
     run.check("of many writes `IfNewer` the one with the highest revision is left", REVISIONS, newest).await;
@@ -52,12 +54,13 @@ async fn one_swap<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     for round in 0..5 {
         let version = scene.put(&key, "before").await?;
+        let read = Stored { version, bytes: "before".into() };
         let written = at_once(scene, |store, n| {
             let stamp = match scene.capabilities.sequence {
                 true => Stamp::Next,
                 false => Stamp::Exactly(Version::new(version.get() + 1)),
             };
-            let condition = Condition::IfVersion(version);
+            let condition = Condition::IfUnchanged(read.clone());
             let write = Write { condition, stamp, ..scene.writing(&key, n.to_string()) };
             async move { Ok((n, only("write", store.write(vec![write]).await)?)) }
         })
@@ -67,7 +70,7 @@ async fn one_swap<S: Store>(scene: &Scene<'_, S>) -> Verdict {
             .filter(|(_, answer)| matches!(answer, Written::Stored(_)))
             .map(|(n, _)| *n)
             .collect();
-        ensure!(winners.len() == 1, "round {round}: {} swaps at one version were stored", winners.len());
+        ensure!(winners.len() == 1, "round {round}: {} swaps of one entry were stored", winners.len());
         scene.holds(&key, winners[0].to_string().as_bytes(), "after many swaps, not the winner's").await?;
     }
     Ok(())

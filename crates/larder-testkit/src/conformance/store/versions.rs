@@ -1,6 +1,6 @@
 //! Versions: news is newer than what was there, and nothing older replaces it.
 
-use larder_core::{Condition, Key, LeaseFor, Removed, Store, Version, Write, Written};
+use larder_core::{Condition, Key, LeaseFor, Removed, Store, Stored, Version, Write, Written};
 
 use super::{ANY, LEASES_AND_SEQUENCE, Run, SEQUENCE, Scene, Verdict};
 use crate::conformance::{
@@ -28,9 +28,11 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
         .await;
     run.check("a write stamped `Exactly` is stored under that version", ANY, exactly_is_kept).await;
     run.check("a write stamped `Exactly` never replaces a newer entry", ANY, exactly_yields).await;
-    run.check("`IfVersion` writes if that version stands, and else changes nothing", ANY, compare_and_swap)
+    run.check("`IfUnchanged` writes if that entry stands, and else changes nothing", ANY, compare_and_swap)
         .await;
-    run.check("`IfVersion` does not write where nothing is", ANY, compare_with_nothing).await;
+    run.check("`IfUnchanged` does not write over another value, whatever its version", ANY, compare_values)
+        .await;
+    run.check("`IfUnchanged` does not write where nothing is", ANY, compare_with_nothing).await;
 }
 
 async fn version_is_read<S: Store>(scene: &Scene<'_, S>) -> Verdict {
@@ -148,34 +150,56 @@ async fn compare_and_swap<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     let first = scene.put(&key, "first").await?;
     let second = scene.put(&key, "second").await?;
-    let swap = |at, value| Write { condition: Condition::IfVersion(at), ..scene.writing(&key, value) };
-    let written = scene.write(swap(first, "wrong")).await?;
-    ensure!(matches!(written, Written::Unchanged), "a swap at an outdated version was answered {written:?}");
-    scene.holds(&key, b"second", "after a swap at an outdated version").await?;
-    let third = scene.store_it(swap(second, "third")).await?;
-    scene.holds(&key, b"third", "after a swap at the right version").await?;
+    let swap = |version, there, value| Write {
+        condition: Condition::IfUnchanged(stored(version, there)),
+        ..scene.writing(&key, value)
+    };
+    let written = scene.write(swap(first, "first", "wrong")).await?;
+    ensure!(matches!(written, Written::Unchanged), "a swap of an outdated entry was answered {written:?}");
+    scene.holds(&key, b"second", "after a swap of an outdated entry").await?;
+    let third = scene.store_it(swap(second, "second", "third")).await?;
+    scene.holds(&key, b"third", "after a swap of the right entry").await?;
     let read = scene.get(&key).await?.map(|stored| stored.version);
     ensure!(read == Some(third), "the swap was answered {third}, the read finds {read:?}");
-    let written = scene.write(swap(second, "wrong")).await?;
+    let written = scene.write(swap(second, "second", "wrong")).await?;
     ensure!(matches!(written, Written::Unchanged), "the same swap again was answered {written:?}");
     scene.holds(&key, b"third", "after the same swap again").await
+}
+
+/// Loads replace entries without drawing versions.
+async fn compare_values<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    for (there, since) in [("one", "two"), ("longer", "long"), ("", "x"), ("x", "")] {
+        let key = scene.key(format!("{there},{since}"));
+        scene.store_it(scene.exactly(&key, there, 7)).await?;
+        scene.store_it(scene.exactly(&key, since, 7)).await?;
+        let condition = Condition::IfUnchanged(stored(Version::new(7), there));
+        let written = scene.write(Write { condition, ..scene.exactly(&key, "wrong", 8) }).await?;
+        ensure!(matches!(written, Written::Unchanged), "a swap of {there:?} was answered {written:?}");
+        scene.holds(&key, since.as_bytes(), "after a swap of what had the same version").await?;
+        let condition = Condition::IfUnchanged(stored(Version::new(7), since));
+        scene.store_it(Write { condition, ..scene.exactly(&key, "right", 8) }).await?;
+        scene.holds(&key, b"right", "after a swap of what is there").await?;
+    }
+    Ok(())
+}
+
+fn stored(version: Version, bytes: &'static str) -> Stored {
+    Stored { version, bytes: bytes.into() }
 }
 
 async fn compare_with_nothing<S: Store>(scene: &Scene<'_, S>) -> Verdict {
     let key = scene.key("k");
     for at in [Version::ZERO, Version::new(1)] {
-        let write = Write { condition: Condition::IfVersion(at), ..scene.writing(&key, "wrong") };
+        let condition = Condition::IfUnchanged(stored(at, ""));
+        let write = Write { condition, ..scene.writing(&key, "wrong") };
         let written = scene.write(write).await?;
-        ensure!(
-            matches!(written, Written::Unchanged),
-            "a swap at {at} where nothing is was answered {written:?}"
-        );
+        ensure!(matches!(written, Written::Unchanged), "a swap of nothing at {at} was answered {written:?}");
     }
     let version = scene.put(&key, "value").await?;
     scene.remove(&key).await?;
-    let write = Write { condition: Condition::IfVersion(version), ..scene.writing(&key, "wrong") };
-    let written = scene.write(write).await?;
-    ensure!(matches!(written, Written::Unchanged), "a swap at a removed version was answered {written:?}");
+    let condition = Condition::IfUnchanged(stored(version, "value"));
+    let written = scene.write(Write { condition, ..scene.writing(&key, "wrong") }).await?;
+    ensure!(matches!(written, Written::Unchanged), "a swap of what was removed was answered {written:?}");
     scene.lacks(&key, "after swaps where nothing is").await
 }
 
