@@ -1,8 +1,8 @@
 //! Invalidating by tag and namespace: one number, however many entries fall under it.
 
 use larder::{
-    Answer, Cache, LoadContext, Loaded, Memory, Policy, ReadOptions, Stack, TagMatch, WriteOptions, hours,
-    millis, minutes, secs,
+    Answer, Cache, LoadContext, Loaded, Memory, Policy, ReadOptions, Stack, TagMatch, TierPolicy,
+    WriteOptions, hours, millis, minutes, secs,
 };
 use larder_core::{Capabilities, Store};
 use larder_testkit::{MemoryBus, MemoryStore, Op, PausedClock, SeededRng};
@@ -547,4 +547,24 @@ async fn more_tags_than_one_call_takes_are_refused_and_nothing_is_invalidated() 
     assert_eq!(get(&cache, 1).await, Some(1));
     cache.invalidate_tags(&tags[..128], TagMatch::Any).await.unwrap();
     assert_eq!(get(&cache, 1).await, None);
+}
+
+/// A barrier on its tags makes memory doubt an entry that it does not cover: judged once, that is over.
+#[tokio::test(start_paused = true)]
+async fn what_stands_under_a_barrier_on_its_tags_is_kept_in_memory_again_whoever_tells_of_barriers() {
+    for way in [bus::Way::Announced, bus::Way::Published] {
+        let fleet = bus::Fleet::new(way);
+        let (one, two) = (fleet.node().await, fleet.node().await);
+        let brief = Policy::ttl(hours(1)).tier("memory", TierPolicy::ttl(secs(2)));
+        let [here, there] = [&one, &two].map(|node| -> Cache<u64, u64> {
+            node.stack.cache("brief").policy(brief.clone()).build().unwrap()
+        });
+        here.set_with(&1, 7, &with_tags(&["a"])).await.unwrap();
+        assert_eq!(get(&there, 1).await, Some(7));
+        here.invalidate_tags(&["a", "b"], TagMatch::All).await.unwrap();
+        sleep(secs(3)).await;
+        assert_eq!(get(&there, 1).await, Some(7), "memory let go of it, the store has it");
+        two.faults.fail_all();
+        assert_eq!(get(&there, 1).await, Some(7), "{way:?}: and so has memory");
+    }
 }
