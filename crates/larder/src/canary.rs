@@ -61,6 +61,8 @@ canaries! {
     NeverPays = "never-pays",
     /// A removal settles what is owed of other keys.
     SettlesAnything = "settles-anything",
+    /// Memory that is not known to be sound is never taken for sound again.
+    StaysUnsound = "stays-unsound",
     /// No floor is raised.
     Floors = "floors",
     /// What a store forgot in a failover is not done again.

@@ -12,20 +12,23 @@ use super::{
     gate::Gate,
     node::Node,
     plan::Verb,
+    rates,
     tally::Counted,
     world::{Phase, World},
 };
 
 /// How long recovery may take, where nothing that began before takes longer by right.
-const RECOVERY: Duration = Duration::from_secs(20);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(20);
 
 /// Looks whether everything recovers, and whether anything is left behind once nobody reads.
 pub(crate) async fn recover(world: &Arc<World>) {
     look_around(world).await;
+    let found = rates::after_recovery(world).await;
     stranger_reads_all(world).await;
     world.end_work();
     is_quiet(world).await;
     stop(world).await;
+    rates::compare_with_fresh(world, found).await;
 }
 
 /// Lets readers read on for as long as recovery may take, then looks whether all nodes are well.

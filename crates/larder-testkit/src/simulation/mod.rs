@@ -24,6 +24,7 @@ mod newer;
 mod node;
 mod origin;
 mod plan;
+mod rates;
 mod regressions;
 mod report;
 mod server;
@@ -33,6 +34,7 @@ mod tally;
 mod timeline;
 mod value;
 mod watch;
+mod wide;
 mod workload;
 mod world;
 

@@ -84,7 +84,7 @@ pub(crate) async fn load(
     let row = world.loaded_row(key);
     world.note(Some(key), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
     linger(&world, &mut dice).await;
-    let tags = world.plan.tags_of(key);
+    let tags = world.plan.tags_at(key, row.version);
     if row.absent {
         return Ok(Loaded::absent().tags(tags));
     }
@@ -117,7 +117,7 @@ pub(crate) async fn load_many(
         world.note(Some(whole(key)), || format!("n{} loads v{}{}", loader.node, row.version, row.mark()));
         let value = || Loaded::value(SimValue::loaded(world.plan.seed, whole(key), row.version, began));
         let made = if row.absent { Loaded::absent() } else { value() };
-        loaded.insert(*key, made.tags(world.plan.tags_of(whole(key))));
+        loaded.insert(*key, made.tags(world.plan.tags_at(whole(key), row.version)));
     }
     linger(&world, &mut dice).await;
     Ok(loaded)

@@ -11,6 +11,7 @@ use super::{
     failovers::Failovers,
     faults::{Fault, FaultClass, schedule},
     fleet::Fleet,
+    wide,
 };
 
 /// How long chaos lasts unless it is told otherwise.
@@ -80,6 +81,17 @@ verbs! {
     RemoveMatching = "remove_matching",
     ClearEverywhere = "clear_everywhere",
     Refresh = "refresh",
+    SetMany = "set_many",
+    ExpireAll = "expire_all",
+    ExpireEverywhere = "expire_everywhere",
+    InvalidateAnyTag = "invalidate_tags(any)",
+    InvalidateChangingTag = "invalidate_tags(changing)",
+    StackTags = "stack.invalidate_tags",
+    StackTagsEverywhere = "stack.invalidate_tags_everywhere",
+    StackExpireTags = "stack.expire_tags",
+    StackClear = "stack.clear",
+    StackClearEverywhere = "stack.clear_everywhere",
+    PrefixEverywhere = "remove_prefix_everywhere",
 }
 
 impl Verb {
@@ -108,6 +120,8 @@ pub(crate) struct Plan {
     pub(crate) fleet: Fleet,
     /// How many tags there are.
     pub(crate) tags: u32,
+    /// A key bears other tags at other versions, besides those that it always bears.
+    pub(crate) retags: bool,
     pub(crate) policy: Policy,
     pub(crate) timeout_ms: u64,
     pub(crate) lease_ms: u64,
@@ -172,8 +186,12 @@ impl Pace {
         Self { period_ms, busy_ms: (period_ms * busy_percent).div_ceil(100) }
     }
 
-    fn busy_percent(self) -> u64 {
+    pub(super) fn busy_percent(self) -> u64 {
         100 * self.busy_ms / self.period_ms
+    }
+
+    pub(super) fn period_ms(self) -> u64 {
+        self.period_ms
     }
 
     pub(crate) fn is_quiet(self, elapsed_ms: u64) -> bool {
@@ -208,6 +226,7 @@ impl Plan {
             disk: dice.chance(0.2),
             fleet: Fleet::of(seed),
             tags: 0,
+            retags: false,
             policy,
             timeout_ms: *dice.pick(&[100, 250, 250, 500]),
             lease_ms: *dice.pick(&[200, 500, 2_000, 2_000, 2_000]),
@@ -236,6 +255,8 @@ impl Plan {
             aim.shape(&mut plan);
         } else if let Some(failovers) = Failovers::of(seed) {
             failovers.rule(&mut plan);
+        } else if wide::is_wide(seed) {
+            wide::widen(&mut plan);
         }
         plan.slow_down();
         plan.schedule();
@@ -289,6 +310,15 @@ impl Plan {
         }
     }
 
+    /// The tags of one version of a key.
+    pub(crate) fn tags_at(&self, key: u32, version: u64) -> Vec<String> {
+        let mut tags = self.tags_of(key);
+        if self.retags {
+            tags.push(wide::changing_tag(version));
+        }
+        tags
+    }
+
     /// Fills in the faults, and takes out what is cut.
     fn schedule(&mut self) {
         let all = schedule(self.seed, &self.rates, self.nodes, self.chaos_ms);
@@ -307,6 +337,7 @@ impl Plan {
     pub(crate) fn leaves_out(&self, verb: Verb, key: u32, step: Step) -> bool {
         let touches = |only: u32| match verb {
             Verb::Clear => self.place_of(only).0 == self.place_of(key).0,
+            Verb::StackClear | Verb::StackClearEverywhere => true,
             _ => only == key,
         };
         self.cut.key.is_some_and(|only| !touches(only)) || self.cut.steps.contains(&step)

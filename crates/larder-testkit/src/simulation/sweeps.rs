@@ -16,19 +16,23 @@ const LOOKED_THROUGH: usize = 16;
 
 impl Actor {
     /// Begins to act on all of a namespace's keys that are meant.
-    fn sweep(&self, verb: Verb, namespace: u32, meant: impl Fn(u32) -> bool) -> Vec<Act> {
+    pub(super) fn sweep(&self, verb: Verb, namespace: u32, meant: impl Fn(u32) -> bool) -> Vec<Act> {
         let plan = &self.world.plan;
+        self.sweep_stack(verb, |key| plan.place_of(key).0 == namespace && meant(key))
+    }
+
+    /// The same of all namespaces' keys.
+    pub(super) fn sweep_stack(&self, verb: Verb, meant: impl Fn(u32) -> bool) -> Vec<Act> {
         let (began, began_ms) = (self.world.network.ordinal(), self.world.elapsed_ms());
         self.note_barrier();
-        let keys = (namespace..plan.keys).step_by(plan.namespaces as usize).filter(|key| meant(*key));
         let act = |key| {
             self.world.checker().fenced(self.node.index, key, began_ms);
             Act { verb, key, version: self.world.row(key).version, began, began_ms, published: false }
         };
-        keys.map(act).collect()
+        (0..self.world.plan.keys).filter(|key| meant(*key)).map(act).collect()
     }
 
-    fn swept(&self, verb: Verb, key: u32, acts: Vec<Act>, outcome: &Result<Invalidated>) {
+    pub(super) fn swept(&self, verb: Verb, key: u32, acts: Vec<Act>, outcome: &Result<Invalidated>) {
         let ended = ended(outcome);
         self.note_barrier();
         if ended == Ended::Done
@@ -38,7 +42,8 @@ impl Actor {
             let prefix = format!("{}:", namespace_name(namespace));
             let executed = {
                 let server = self.world.network.server();
-                server.cleared(prefix.as_bytes()).max(server.last_raised())
+                let cleared = server.cleared(prefix.as_bytes()).max(server.cleared(b""));
+                cleared.max(server.last_raised())
             };
             self.expect(executed >= first.began, key, verb);
         }
@@ -108,13 +113,16 @@ impl Actor {
             let plan = &self.world.plan;
             let text = |other| plan.place_of(other).1.to_string();
             match verb {
-                Verb::RemovePrefix => self.sweep(verb, namespace, |other| text(other).starts_with(digit)),
+                Verb::RemovePrefix | Verb::PrefixEverywhere => {
+                    self.sweep(verb, namespace, |other| text(other).starts_with(digit))
+                }
                 _ => self.sweep(verb, namespace, |other| text(other).ends_with(digit)),
             }
         };
         let cache = &self.node.caches[namespace as usize];
         let matched = match verb {
             Verb::RemovePrefix => cache.remove_prefix(&digit.to_string()).await,
+            Verb::PrefixEverywhere => cache.remove_prefix_everywhere(&digit.to_string()).await,
             _ => {
                 let pattern = KeyPattern::parse(&format!("*{digit}")).expect("a plain pattern");
                 cache.remove_matching(&pattern).await
@@ -141,7 +149,7 @@ impl Actor {
     }
 
     /// Commits a new version, unless that is the turn of whoever sets it.
-    fn commit_unless_set(&mut self, key: u32) {
+    pub(super) fn commit_unless_set(&mut self, key: u32) {
         if !self.world.plan.is_set(key) {
             self.commit(key);
         }

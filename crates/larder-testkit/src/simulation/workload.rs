@@ -20,7 +20,7 @@ use super::{
 use crate::poll_then_drop;
 
 /// The most keys of one call.
-const MANY: u64 = 6;
+pub(super) const MANY: u64 = 6;
 
 /// How far apart an actor's steps are in quiet stretches, on average and at least.
 const QUIET_MS: u64 = 250;
@@ -233,6 +233,7 @@ impl Actor {
             }
             Verb::RemovePrefix | Verb::RemoveMatching => return self.remove_matching(verb, key).await,
             Verb::RemoveMany => return self.remove_many(key).await,
+            verb if verb.is_wide() => return self.act_widely(verb, key).await,
             _ => {}
         }
         // The order of sets is the database's only if one comes after the other.
@@ -241,7 +242,7 @@ impl Actor {
             if set { Some(Arc::clone(&self.world.turns[key as usize]).lock_owned().await) } else { None };
         match verb {
             Verb::Set if set => self.set(key).await,
-            Verb::Expire => self.expire(key).await,
+            Verb::Expire => self.expire(verb, key).await,
             Verb::Refresh => self.refresh(key).await,
             _ => self.remove(verb, key).await,
         }
@@ -255,11 +256,11 @@ impl Actor {
 
     async fn set(&mut self, key: u32) {
         let version = self.world.commit(&self.node, key, false);
-        let mut attempt = Attempt { world: &self.world, key, version, known: false };
+        let mut attempt = self.attempt(key, version);
         let act = self.world.act(Verb::Set, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
         let value = SimValue::new(self.world.plan.seed, key, version);
-        let options = WriteOptions::new().tags(self.world.plan.tags_of(key));
+        let options = WriteOptions::new().tags(self.world.plan.tags_at(key, version));
         self.counts(Counted::Set, 1);
         let outcome = cache.set_with(&id, value, &options).await;
         let ended = match &outcome {
@@ -273,6 +274,10 @@ impl Actor {
             self.expect(done.written.max(done.removed) >= act.began, key, Verb::Set);
         }
         self.world.acted(&self.node, act, ended);
+    }
+
+    pub(super) fn attempt(&self, key: u32, version: u64) -> Attempt<'_> {
+        Attempt { world: &self.world, key, version, known: false }
     }
 
     async fn remove(&mut self, verb: Verb, key: u32) {
@@ -299,16 +304,19 @@ impl Actor {
         self.world.acted(&self.node, Act { published, ..act }, ended);
     }
 
-    async fn expire(&mut self, key: u32) {
+    pub(super) async fn expire(&mut self, verb: Verb, key: u32) {
         let version = self.commit(key);
-        let act = self.world.act(Verb::Expire, key, version);
+        let act = self.world.act(verb, key, version);
         let (cache, id) = self.node.cache(&self.world, key);
         self.counts(Counted::Expire, 1);
-        let outcome = cache.expire(&id).await;
+        let outcome = match verb {
+            Verb::ExpireEverywhere => cache.expire_everywhere(&id).await,
+            _ => cache.expire(&id).await,
+        };
         let (ended, published) = (ended(&outcome), is_published(&outcome));
         if ended == Ended::Done {
             let done = self.world.done(key);
-            self.expect(done.removed.max(done.written) >= act.began, key, Verb::Expire);
+            self.expect(done.removed.max(done.written) >= act.began, key, verb);
         }
         self.world.acted(&self.node, Act { published, ..act }, ended);
     }
@@ -348,11 +356,11 @@ impl Actor {
 }
 
 /// A `set` under way: unless it is known to have been executed, it may be executed at any time.
-struct Attempt<'a> {
+pub(super) struct Attempt<'a> {
     world: &'a World,
     key: u32,
     version: u64,
-    known: bool,
+    pub(super) known: bool,
 }
 
 impl Drop for Attempt<'_> {
@@ -376,7 +384,7 @@ pub(crate) fn is_published(outcome: &Result<Invalidated>) -> bool {
     matches!(outcome, Ok(Invalidated { bus: Reach::Done, .. }))
 }
 
-fn failed(error: &Error) -> Ended {
+pub(super) fn failed(error: &Error) -> Ended {
     match error.kind() {
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Rejected => Ended::Owed,
         _ => Ended::Unknown,

@@ -429,7 +429,14 @@ impl World {
         let now_ms = self.elapsed_ms();
         self.expect_answered_in_time(node, act);
         let calm = self.is_calm(node.index, began_ms);
-        let by_tag = matches!(verb, Verb::InvalidateTag | Verb::InvalidateTagEverywhere);
+        let by_tag = matches!(
+            verb,
+            Verb::InvalidateTag
+                | Verb::InvalidateTagEverywhere
+                | Verb::InvalidateAnyTag
+                | Verb::StackTags
+                | Verb::StackTagsEverywhere
+        );
         let newer = self.plan.fleet.newer == Some(node.index);
         let ending = Ending {
             node: node.index,
@@ -445,14 +452,27 @@ impl World {
             now_ms,
         };
         match verb {
-            Verb::Clear | Verb::InvalidateTag | Verb::RemovePrefix | Verb::RemoveMatching => {
-                self.checker().cleared(ending);
-            }
-            Verb::InvalidateTagEverywhere | Verb::ClearEverywhere => {
+            Verb::Clear
+            | Verb::InvalidateTag
+            | Verb::RemovePrefix
+            | Verb::RemoveMatching
+            | Verb::InvalidateAnyTag
+            | Verb::StackTags
+            | Verb::StackClear => self.checker().cleared(ending),
+            Verb::InvalidateTagEverywhere
+            | Verb::ClearEverywhere
+            | Verb::StackTagsEverywhere
+            | Verb::StackClearEverywhere
+            | Verb::PrefixEverywhere => {
                 self.checker().cleared(ending);
                 self.checker().everywhere(ending);
             }
-            Verb::Expire | Verb::ExpireTags => self.checker().expired(ending),
+            Verb::Expire
+            | Verb::ExpireTags
+            | Verb::ExpireAll
+            | Verb::ExpireEverywhere
+            | Verb::StackExpireTags => self.checker().expired(ending),
+            Verb::InvalidateChangingTag => self.checker().retagged(ending),
             Verb::Refresh => self.checker().refreshed(ending),
             Verb::RemoveEverywhere => {
                 self.checker().invalidated(ending);
@@ -470,6 +490,17 @@ impl World {
     pub(crate) fn adopt(&self, node: Arc<Node>) {
         let index = node.index;
         self.nodes.lock().expect("no panics under this lock")[index] = Some(node);
+    }
+
+    /// Starts all nodes anew, with their readers, in a world where nothing goes wrong any more.
+    pub(crate) async fn begin_again(self: &Arc<Self>) {
+        self.enter(Phase::Healed);
+        for index in 0..self.plan.nodes {
+            if let Some(old) = self.bury(index) {
+                old.gate.shut();
+            }
+            self.boot(index).await;
+        }
     }
 
     /// Nobody reads any more.

@@ -180,6 +180,7 @@ impl Coherence {
     /// No news can have been lost, or everything was cleared since; from `sound` on that is not known any more, and from
     /// `marked` on memory is not to be served at all.
     pub(crate) fn prove(&self, sound: Moment, marked: Moment) {
+        ablate!(StaysUnsound => if self.lapsed.load(Ordering::Acquire) && self.marked_until.load(Ordering::Acquire) > 0 { return });
         self.sound_until.store(sound.as_millis(), Ordering::Release);
         self.marked_until.store(marked.as_millis(), Ordering::Release);
         self.lapsed.store(false, Ordering::Release);

@@ -53,6 +53,12 @@ impl Floor {
 }
 
 impl Age {
+    /// What was loaded before a moment in the order of the history, and is not to be answered after it.
+    pub(super) fn is_before(self, moment: u64) -> Option<String> {
+        let loaded = self.loaded.filter(|loaded| *loaded < moment)?;
+        Some(format!("it was loaded at {loaded}, and what bears its tag and was loaded before {moment}"))
+    }
+
     pub(super) fn absence(version: u64) -> Self {
         Self { version, loaded: None }
     }

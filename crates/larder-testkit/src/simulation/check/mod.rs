@@ -11,7 +11,10 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::plan::{Plan, Verb};
+use super::{
+    plan::{Plan, Verb},
+    wide::{CHANGING, nth_changing},
+};
 use age::{Age, Floor};
 pub(crate) use fleet::CALM_MS;
 pub(crate) use loads::{Called, Disturbed, Loading, Purpose};
@@ -134,6 +137,8 @@ struct View {
     plain: u64,
     /// When that becomes hard: the stale windows end.
     soft: VecDeque<(u64, u64)>,
+    /// By each of the tags that change: what bears it and was loaded before is not answered.
+    retagged: [u64; CHANGING],
     /// The newest version that a tier answered, and when.
     cached: (u64, u64),
     /// When the node itself last invalidated the key, begun or ended: how many fences there were of all keys.
@@ -237,7 +242,7 @@ impl Rules {
             bound_ms: plan.local_life_ms().map(|life| life + load_limit_ms + 2_000),
             life_ms: lives::longest_ms(plan),
             clocks_stand: plan.clocks_stand(),
-            expires: plan.verbs.iter().any(|(verb, _)| *verb == Verb::Expire),
+            expires: plan.verbs.iter().any(|(verb, _)| matches!(verb, Verb::Expire | Verb::ExpireEverywhere)),
             origin_fails: loader_faults.into_iter().any(|class| plan.has(class)),
             load_limit_ms,
             promised: fleet::Promised::by(plan),
@@ -345,6 +350,17 @@ impl Checker {
         }
     }
 
+    /// A node was answered an invalidation by the tag that this version bears, as others do.
+    pub(crate) fn retagged(&mut self, ending: Ending) {
+        let Ending { node, key, version, began, ended, now_ms, .. } = ending;
+        self.touch(key, now_ms);
+        self.fence(node, key);
+        if ended != Ended::Unknown && began >= self.truths[key as usize].lost {
+            let before = &mut self.views[node][key as usize].retagged[nth_changing(version)];
+            *before = began.max(*before);
+        }
+    }
+
     /// A node ended a refresh, which promises nothing if the key was invalidated meanwhile, by whomever.
     pub(crate) fn refreshed(&mut self, ending: Ending) {
         self.touch(ending.key, ending.now_ms);
@@ -386,7 +402,7 @@ impl Checker {
         truth.acks = fleet::Acks::default();
         let others_expire = self.rules.expires && self.views.len() > 1;
         for view in self.views.iter_mut().map(|views| &mut views[key as usize]) {
-            (view.loose, view.plain) = (Floor::default(), 0);
+            (view.loose, view.plain, view.retagged) = (Floor::default(), 0, [0; CHANGING]);
             if others_expire {
                 // An expiry gives what the failover brought back a new version, which passes everybody's floors, if the
                 // node that expires knows nothing of the invalidation.

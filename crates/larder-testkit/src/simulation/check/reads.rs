@@ -4,7 +4,10 @@ use super::{
     Age, Checker, Floor, Invariant, Rules, Truth,
     fleet::{Floors, broken},
 };
-use crate::simulation::value::SimValue;
+use crate::simulation::{
+    value::SimValue,
+    wide::{CHANGING, nth_changing},
+};
 
 /// How much later than its moment something may be noticed.
 const SLACK_MS: u64 = 100;
@@ -19,6 +22,7 @@ pub(crate) struct Ticket {
     plain: u64,
     bounded: u64,
     cached: (u64, u64),
+    retagged: [u64; CHANGING],
     pub(super) floors: Floors,
     pub(crate) began_ms: u64,
 }
@@ -70,8 +74,8 @@ impl Checker {
         }
         let mut hard = view.hard;
         hard.raise(view.loose);
-        let (plain, cached) = (view.plain.max(hard.version), view.cached);
-        Ticket { hard, plain, bounded: truth.bounded, cached, floors, began_ms: now_ms }
+        let (plain, cached, retagged) = (view.plain.max(hard.version), view.cached, view.retagged);
+        Ticket { hard, plain, bounded: truth.bounded, cached, retagged, floors, began_ms: now_ms }
     }
 
     /// It ended. Answers the version that it told.
@@ -146,6 +150,9 @@ fn judge(
     let told = |floor: u64, why: &str| how(&format!("v{floor}"), why);
     if let Some((invariant, floor)) = ticket.hard.breaks(age, Invariant::ReadYourWrites) {
         return Some((invariant, how(&floor, "the node was promised no older than")));
+    }
+    if let Some(fault) = age.is_before(ticket.retagged[nth_changing(version)]) {
+        return Some((Invariant::Tags, fault));
     }
     if story.told && story.stale_ms.is_none() && version < ticket.plain {
         return Some((
