@@ -199,7 +199,7 @@ pub enum Condition {
     /// Nothing.
     Always,
     /// The key holds exactly the entry that was read, its version and its bytes: a compare-and-swap. The version alone
-    /// would not do: a load may replace an entry without drawing a new one.
+    /// would not do: a load may replace an entry without drawing a new version.
     IfUnchanged(Stored),
     /// The key's lease stands, as it was granted; the write uses it up. Unlike a [`Fill`] such a write may draw the next
     /// version and tell the other nodes, all in one step. Never holds in a store without leases.

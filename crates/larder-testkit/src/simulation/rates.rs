@@ -1,4 +1,5 @@
-//! Once all is healed a fleet finds as much in its tiers, and in its memories, as one that has seen no fault.
+//! Once all is healed a fleet finds as much in its tiers, and in its memories, as one that is started anew over the same
+//! stores.
 
 use std::{sync::Arc, time::Duration};
 
@@ -74,6 +75,9 @@ impl Found {
 
     /// What is found less often than in a fresh fleet, if anything.
     fn is_less_than(self, fresh: Self, keys: u32, nodes: usize) -> Option<String> {
+        if fresh.reads == 0 && self.reads > 0 {
+            return Some("nobody reads in a fresh fleet".to_owned());
+        }
         let missed = self.reads * LESS_PERCENT / 100 + MISSED * u64::from(keys) * nodes as u64;
         let less = |found: u64, fresh_found: u64| {
             let expected = (self.reads * fresh_found).checked_div(fresh.reads).unwrap_or_default();
@@ -109,7 +113,8 @@ mod tests {
         assert!(!less(found(800, 950)) && !less(found(1_000, 1_000)));
         // A twentieth of the reads, and three misses of two keys at three nodes.
         assert!(!less(found(732, 882)) && less(found(731, 882)) && less(found(732, 881)));
-        assert!(found(0, 0).is_less_than(Found::default(), 2, 3).is_none(), "nobody read");
+        assert!(Found::default().is_less_than(Found::default(), 2, 3).is_none(), "nobody reads");
+        assert!(found(0, 0).is_less_than(Found::default(), 2, 3).is_some(), "nobody reads any more");
     }
 
     #[test]

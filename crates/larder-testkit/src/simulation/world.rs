@@ -467,11 +467,13 @@ impl World {
                 self.checker().cleared(ending);
                 self.checker().everywhere(ending);
             }
-            Verb::Expire
-            | Verb::ExpireTags
-            | Verb::ExpireAll
-            | Verb::ExpireEverywhere
-            | Verb::StackExpireTags => self.checker().expired(ending),
+            Verb::ExpireEverywhere => {
+                self.checker().expired(ending);
+                self.checker().expired_everywhere(ending);
+            }
+            Verb::Expire | Verb::ExpireTags | Verb::ExpireAll | Verb::StackExpireTags => {
+                self.checker().expired(ending)
+            }
             Verb::InvalidateChangingTag => self.checker().retagged(ending),
             Verb::Refresh => self.checker().refreshed(ending),
             Verb::RemoveEverywhere => {

@@ -189,6 +189,11 @@ impl Mutant {
         if self.is(ConditionIgnored) {
             write.condition = Condition::Always;
         }
+        if let Condition::IfUnchanged(read) = &mut write.condition
+            && self.is(SwapComparesBytes)
+        {
+            read.version = at_hand.unwrap_or(read.version);
+        }
         if let Condition::IfUnchanged(read) = &write.condition
             && (self.is(SwapIsNotAtomic) || self.is(SwapComparesVersions))
         {

@@ -244,7 +244,8 @@ impl Scope {
             return;
         }
         let renew = |there: &mut Entry| {
-            let same = there.version == entry.version;
+            // A load may have replaced it under its version.
+            let same = there.version == entry.version && there.slot.is_same(&entry.slot);
             if same {
                 // It was found to stand by then, and its tags must not be forgotten before it.
                 there.stamp = there.stamp.max(entry.stamp);

@@ -24,6 +24,9 @@ use crate::{
     stats::{TierCounters, TierStats},
 };
 
+/// A key that nobody uses, read to see whether a store answers.
+const PROBED: &str = "larder:probe";
+
 pub(crate) struct Tier {
     pub(crate) name: Arc<str>,
     pub(crate) store: DynStore,
@@ -77,7 +80,7 @@ impl Tier {
     }
 
     /// The same with a timeout of its own, for what takes longer by nature. It is not what tries whether the tier is well
-    /// again: if its answer is lost, everybody else would be kept from the tier for as long.
+    /// again, a read is: if its answer is lost, everybody else would be kept from the tier for as long.
     pub(crate) async fn call_within<T>(
         &self,
         timeout: Duration,
@@ -86,7 +89,8 @@ impl Tier {
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         if self.breaker().state() != TierState::Closed {
-            self.call(core, "ping", self.store.ping()).await?;
+            let read = Read { key: Key::from_escaped(PROBED).expect("a short key"), lease: None };
+            self.read(core, "probe", vec![read]).await?;
         }
         self.call_for(timeout, core, operation, call).await
     }

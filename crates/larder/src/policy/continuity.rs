@@ -72,6 +72,8 @@ pub(crate) struct Continuity {
     proven: u64,
     /// What was heard, at the last beat, of sequences whose numbers the store had not drawn when it was asked.
     ahead: BTreeMap<Sequence, u64>,
+    /// The highest numbers that were heard of apart from others at the last beat.
+    apart_ahead: BTreeMap<Sequence, u64>,
     /// The sequences of which more was heard than the store has drawn, and how far it is.
     lies: Vec<(Sequence, u64)>,
     publishers: BTreeMap<NodeId, Publisher>,
@@ -201,8 +203,14 @@ impl Continuity {
     /// Forgets what was heard of sequences that the store has not drawn so far, although it was heard before the store
     /// was asked: at the beat before. Answers of how many.
     fn unlearn(&mut self, tips: &[(Sequence, Tip)]) -> u64 {
-        let before = std::mem::take(&mut self.ahead);
+        let (before, before_apart) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.apart_ahead));
         for (sequence, tip) in tips {
+            if let Some(apart) = self.apart.get_mut(sequence) {
+                if before_apart.get(sequence).is_some_and(|heard| *heard > tip.number) {
+                    apart.split_off(&(tip.number + 1));
+                }
+                self.apart_ahead.extend(apart.last().map(|heard| (*sequence, *heard)));
+            }
             let Some(taken) = self.taken.get(sequence).filter(|taken| taken.history == tip.history) else {
                 continue;
             };
@@ -249,10 +257,15 @@ impl Continuity {
     fn catch_up(&mut self, beat: u64, tips: Vec<(Sequence, Tip)>) {
         for (sequence, tip) in tips {
             let taken = self.taken.entry(sequence).or_insert(tip);
+            let apart = self.apart.entry(sequence).or_default();
+            if taken.history != tip.history {
+                // What was heard of in the other history has nothing to do with what is drawn in this one.
+                apart.clear();
+            }
             if taken.history != tip.history || taken.number < tip.number {
                 *taken = tip;
             }
-            close_up(taken, self.apart.entry(sequence).or_default());
+            close_up(taken, apart);
         }
         self.awaited = None;
         self.lapsed = false;
@@ -343,6 +356,27 @@ mod tests {
     fn pulse(number: u64) -> Pulse {
         let tip = |number| Tip { number, history: 1 };
         Pulse { sequences: vec![tip(number)], barriers: tip(0) }
+    }
+
+    #[test]
+    fn what_was_heard_of_apart_counts_for_no_other_history_nor_if_nobody_drew_it() {
+        let mut continuity = Continuity::default();
+        continuity.caught_up(1, &pulse(5));
+        continuity.heard_of(KEYS, 8);
+        let another = |number| {
+            let tips = pulse(number);
+            let tip = |tip: Tip| Tip { history: 2, ..tip };
+            Pulse { sequences: tips.sequences.into_iter().map(tip).collect(), ..tips }
+        };
+        assert_eq!(continuity.pulse(2, &another(6)), Proof::Lost { missed: 1 });
+        continuity.heard_of(KEYS, 7);
+        assert!(!continuity.has_taken_in(&[(KEYS, 8)]), "8 is still to come in this history");
+
+        continuity.heard_of(KEYS, 9);
+        assert_eq!(continuity.pulse(3, &another(7)), Proof::Sound, "it may have been drawn since");
+        assert_eq!(continuity.pulse(4, &another(7)), Proof::Sound);
+        continuity.heard_of(KEYS, 8);
+        assert!(continuity.has_taken_in(&[(KEYS, 8)]) && !continuity.has_taken_in(&[(KEYS, 9)]));
     }
 
     #[test]

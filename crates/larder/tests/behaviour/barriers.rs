@@ -4,7 +4,7 @@ use larder::{
     Answer, Cache, LoadContext, Loaded, Memory, Policy, ReadOptions, Stack, TagMatch, TierPolicy,
     WriteOptions, hours, millis, minutes, secs,
 };
-use larder_core::{Capabilities, Store};
+use larder_core::{Capabilities, Raise, Store};
 use larder_testkit::{MemoryBus, MemoryStore, Op, PausedClock, SeededRng};
 
 use crate::bus;
@@ -567,4 +567,24 @@ async fn what_stands_under_a_barrier_on_its_tags_is_kept_in_memory_again_whoever
         two.faults.fail_all();
         assert_eq!(get(&there, 1).await, Some(7), "{way:?}: and so has memory");
     }
+}
+
+/// Where a store keeps the fleet's books and no barriers, the number that it tells of barriers is none of this node's.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_draws_its_own_barriers_believes_no_store_how_far_they_are() {
+    let fleet = bus::Fleet::without_barriers();
+    let (name, note) = (bytes::Bytes::from_static(b"x"), bytes::Bytes::new());
+    let raise = Raise { barriers: vec![(name, note)], expected: None, keep: hours(1), news: None };
+    for _ in 0..9 {
+        fleet.clone_with_barriers().raise(raise.clone()).await.unwrap();
+    }
+    let one = fleet.node().await;
+    sleep(secs(1)).await;
+    let brief = Policy::ttl(hours(1)).tier("memory", TierPolicy::ttl(secs(2)));
+    let cache: Cache<u64, u64> = one.stack.cache("brief").policy(brief).build().unwrap();
+    cache.set_with(&1, 7, &with_tags(&["a"])).await.unwrap();
+    sleep(secs(3)).await;
+    assert_eq!(get(&cache, 1).await, Some(7), "memory let go of it, the store has it");
+    cache.invalidate_tag("a").await.unwrap();
+    assert_eq!(get(&cache, 1).await, None);
 }

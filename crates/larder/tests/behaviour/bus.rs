@@ -58,6 +58,13 @@ impl Fleet {
         Self { store: MemoryStore::new(fleet.clock.clone()).with_capabilities(plain), ..fleet }
     }
 
+    /// Its store, as somebody sees it who keeps barriers there.
+    pub fn clone_with_barriers(&self) -> MemoryStore {
+        let mut capabilities = larder_core::Store::capabilities(&self.store);
+        capabilities.barriers = true;
+        self.store.clone().with_capabilities(capabilities)
+    }
+
     pub async fn node(&self) -> Node {
         self.node_with(BusSettings::new()).await
     }

@@ -32,6 +32,12 @@ pub(super) async fn run<S: Store, M: AsyncFn() -> S>(run: &mut Run<'_, M>) {
         .await;
     run.check("`IfUnchanged` does not write over another value, whatever its version", ANY, compare_values)
         .await;
+    run.check(
+        "`IfUnchanged` does not write over the same value under another version",
+        ANY,
+        compare_versions,
+    )
+    .await;
     run.check("`IfUnchanged` does not write where nothing is", ANY, compare_with_nothing).await;
 }
 
@@ -179,6 +185,18 @@ async fn compare_values<S: Store>(scene: &Scene<'_, S>) -> Verdict {
         let condition = Condition::IfUnchanged(stored(Version::new(7), since));
         scene.store_it(Write { condition, ..scene.exactly(&key, "right", 8) }).await?;
         scene.holds(&key, b"right", "after a swap of what is there").await?;
+    }
+    Ok(())
+}
+
+async fn compare_versions<S: Store>(scene: &Scene<'_, S>) -> Verdict {
+    let key = scene.key("k");
+    scene.store_it(scene.exactly(&key, "same", 7)).await?;
+    for version in [0, 6, 8, Version::MAX.get()] {
+        let condition = Condition::IfUnchanged(stored(Version::new(version), "same"));
+        let written = scene.write(Write { condition, ..scene.exactly(&key, "wrong", 9) }).await?;
+        ensure!(matches!(written, Written::Unchanged), "a swap at {version} over 7 was answered {written:?}");
+        scene.holds(&key, b"same", "after a swap at another version").await?;
     }
     Ok(())
 }

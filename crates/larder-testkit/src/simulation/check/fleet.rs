@@ -80,6 +80,8 @@ pub(super) struct Acks {
     settled: Floor,
     /// What no node anywhere may be older than.
     everywhere: Floor,
+    /// What no node anywhere answers as fresh that is older.
+    fresh_everywhere: u64,
 }
 
 /// What was promised of other nodes' invalidations when a read began.
@@ -92,6 +94,7 @@ pub(super) struct Floors {
     /// For what is marked, or might be.
     marked: Floor,
     everywhere: Floor,
+    fresh_everywhere: u64,
 }
 
 impl Acks {
@@ -115,6 +118,10 @@ impl Acks {
         self.everywhere.raise(floor);
     }
 
+    pub(super) fn expired_everywhere(&mut self, version: u64) {
+        self.fresh_everywhere = self.fresh_everywhere.max(version);
+    }
+
     /// What a read that begins now must not be older than.
     pub(super) fn floors(&mut self, promised: Promised, calm_since_ms: Option<u64>, now_ms: u64) -> Floors {
         while let Some(ack) = self.late.pop_front_if(|ack| ack.at_ms + BOUND_MS <= now_ms) {
@@ -136,6 +143,7 @@ impl Acks {
             bound: self.bound,
             marked: if promised.marked_ms.is_some() { self.settled } else { Floor::default() },
             everywhere: self.everywhere,
+            fresh_everywhere: self.fresh_everywhere,
         }
     }
 }
@@ -163,6 +171,10 @@ pub(super) fn broken(
     let sound = promised.marked_ms == Some(0) || (story.told && !story.cut_off) || calm;
     if !sound {
         return breaks(floors.marked, Invariant::Bound, "nobody serves for so long what is older than");
+    }
+    if story.told && story.stale_ms.is_none() && age.version < floors.fresh_everywhere {
+        let why = "no node anywhere serves as fresh what is older than";
+        return Some((Invariant::Everywhere, format!("v{}", floors.fresh_everywhere), why));
     }
     let why = "no node anywhere serves what is older than";
     breaks(floors.everywhere, Invariant::Everywhere, why)

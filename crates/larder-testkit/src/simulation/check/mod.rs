@@ -389,6 +389,14 @@ impl Checker {
         view.soft.push_back((now_ms + self.rules.window_ms, version));
     }
 
+    /// A node was answered that no node serves as fresh what is older.
+    pub(crate) fn expired_everywhere(&mut self, ending: Ending) {
+        let truth = &mut self.truths[ending.key as usize];
+        if ending.ended == Ended::Done && ending.began >= truth.lost && self.rules.clocks_stand {
+            truth.acks.expired_everywhere(ending.version);
+        }
+    }
+
     /// Nobody knows whether, or when, this `set` is executed.
     pub(crate) fn dangles(&mut self, key: u32, version: u64) {
         self.truths[key as usize].dangling.push(version);

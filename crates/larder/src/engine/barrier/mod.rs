@@ -359,7 +359,7 @@ impl Core {
     /// it would outlive every barrier, and is to be forgotten.
     #[must_use]
     pub(super) fn meet_barriers(&self, tip: Tip) -> bool {
-        if self.barriers.drawn_by.is_none() || self.barriers.drawn_by != self.authority {
+        if !self.draws_barriers_where_it_beats() {
             return true;
         }
         self.begin_at(tip);
@@ -375,6 +375,11 @@ impl Core {
         self.barriers.borne.fetch_min(tip.number, Ordering::AcqRel);
         self.barriers.floors.lower(Barrier::new(tip.number));
         false
+    }
+
+    /// Whether the store that is asked at a beat draws the barriers: what another tells of them is about others.
+    pub(super) fn draws_barriers_where_it_beats(&self) -> bool {
+        self.barriers.drawn_by.is_some() && self.barriers.drawn_by == self.authority
     }
 
     /// While a history goes on, news and answers tell more than its last number.

@@ -84,9 +84,10 @@ impl Core {
             self.note_missed(sync, 1);
             self.clear_now(&mut continuity, ClearReason::Gap);
         }
-        if continuity.has_taken_in(&[(Sequence::Barriers, pulse.barriers.number)]) {
+        let told = pulse.barriers.number;
+        if self.draws_barriers_where_it_beats() && continuity.has_taken_in(&[(Sequence::Barriers, told)]) {
             // Also where nodes publish, whose news bear no place in the sequence.
-            self.barriers.told_up_to(pulse.barriers.number);
+            self.barriers.told_up_to(told);
         }
         let tips = pulse.sequences.iter().map(|tip| Version::new(tip.number));
         sync.primes.line().draw(cleared, tips);
