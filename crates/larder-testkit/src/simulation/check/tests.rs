@@ -319,6 +319,41 @@ fn what_was_removed_everywhere_is_answered_nowhere() {
 }
 
 #[test]
+fn what_was_expired_everywhere_is_answered_nowhere_as_fresh() {
+    let told = Story { told: true, disturbed_ms: 100_001, ..cached() };
+    let stale = Story { stale_ms: Some(5), ..told };
+    let mut checker = fleet(0);
+    checker.expired_everywhere(late(Ended::Owed));
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
+    assert!(checker.violations.is_empty(), "nobody was told that it is");
+    checker.expired_everywhere(late(Ended::Done));
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), stale);
+    read(&mut checker, 1, 100_001, Seen::Value(&value(2)), told);
+    assert!(checker.violations.is_empty(), "it is stale, or what came after it");
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
+    assert_eq!(found(&checker), [Invariant::Everywhere]);
+    checker.lost(0, 5);
+    read(&mut checker, 1, 100_001, Seen::Value(&value(1)), told);
+    assert_eq!(checker.violations.len(), 1, "the store lost it");
+}
+
+#[test]
+fn what_bears_a_tag_at_some_versions_and_was_loaded_before_its_invalidation_is_found_and_nothing_else() {
+    let loaded = |version, began| SimValue::loaded(SEED, 0, version, began);
+    let mut checker = checker();
+    checker.retagged(Ending { began: 7, ..ending(Ended::Unknown) });
+    read(&mut checker, 0, 11, Seen::Value(&loaded(2, 6)), cached());
+    assert!(checker.violations.is_empty(), "nobody knows whether anything happened");
+    checker.retagged(Ending { began: 7, ..ending(Ended::Done) });
+    read(&mut checker, 0, 11, Seen::Value(&loaded(2, 7)), cached());
+    read(&mut checker, 0, 12, Seen::Value(&loaded(1, 6)), cached());
+    read(&mut checker, 1, 13, Seen::Value(&loaded(2, 6)), cached());
+    assert!(checker.violations.is_empty(), "a later load, another tag, and a node that was told nothing");
+    read(&mut checker, 0, 14, Seen::Value(&loaded(2, 6)), cached());
+    assert_eq!(found(&checker), [Invariant::Tags]);
+}
+
+#[test]
 fn what_was_loaded_before_an_invalidation_is_found_after_it_though_nothing_newer_exists() {
     let loaded = |began| SimValue::loaded(SEED, 0, 2, began);
     for (by_tag, expected) in [(false, Invariant::Resurrection), (true, Invariant::Tags)] {
